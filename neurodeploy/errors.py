@@ -1,0 +1,106 @@
+"""Everything neurodeploy can refuse, and the exit code each refusal has on the command line.
+
+NeurodeployError                 1  internal, or a subclass that knows better
+├── UsageError                   2  wrong argument, recipe, path or dataset
+├── DoesNotFit                   3  the network breaks limits of the target (carries every violation)
+├── Mismatch                     4  golden vectors, vendor tool or accuracy disagree
+├── EnvironmentMissing           5  a vendor side environment is absent
+├── UnsafeFile                   6  unsafe, corrupt, tampered or unsupported file
+└── VendorFailure                7  a vendor tool crashed or timed out
+
+An error says where, what, how much and what to do next; `str(error)` is those four in one paragraph and
+`error.to_dict()` is the object that `--json` prints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+
+class NeurodeployError(Exception):
+    """Base of every error that neurodeploy raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, what: str, *, where: str = "", limit: str = "", remedy: str = "", code: str | None = None) -> None:
+        self.what, self.where, self.limit, self.remedy = what, where, limit, remedy
+        self.error_code = code or type(self).code
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        parts = [head, self.limit, self.remedy]
+        return " ".join(p.rstrip(".") + "." for p in parts if p)
+
+    def to_dict(self) -> dict[str, str]:
+        """The error as the contract's JSON object: code, where, what, limit, remedy."""
+        return {
+            "code": self.error_code,
+            "where": self.where,
+            "what": self.what,
+            "limit": self.limit,
+            "remedy": self.remedy,
+        }
+
+
+class UsageError(NeurodeployError):
+    exit_code = 2
+    code = "usage"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken limit of a target: where in the network, what it needs, what the target offers, the way out."""
+
+    rule: str
+    where: str
+    what: str
+    limit: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return " ".join(p.rstrip(".") + "." for p in (f"{self.where}: {self.what}", self.limit, self.remedy) if p)
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain fields, for JSON."""
+        return asdict(self)
+
+
+class DoesNotFit(NeurodeployError):
+    """The network breaks limits of the target; `violations` holds all of them, not only the first."""
+
+    exit_code = 3
+    code = "does_not_fit"
+
+    def __init__(self, violations: tuple[Violation, ...], *, target: str) -> None:
+        self.violations = violations
+        n = len(violations)
+        super().__init__(
+            f"the network breaks {n} limit{'s' if n != 1 else ''} of {target}: " + " | ".join(str(v) for v in violations),
+            where=target,
+        )
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class Mismatch(NeurodeployError):
+    exit_code = 4
+    code = "mismatch"
+
+
+class EnvironmentMissing(NeurodeployError):
+    exit_code = 5
+    code = "environment_missing"
+
+
+class UnsafeFile(NeurodeployError):
+    exit_code = 6
+    code = "unsafe_file"
+
+
+class VendorFailure(NeurodeployError):
+    exit_code = 7
+    code = "vendor_failure"

@@ -1,0 +1,1 @@
+"""Hardware profiles: every number of a chip, with unit, source, status and band."""

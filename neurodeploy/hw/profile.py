@@ -1,0 +1,273 @@
+"""A target as data: read a TOML profile, check it, answer questions. No number about a chip lives in code.
+
+Every physical quantity is `{value, unit, source, status}` with an optional band `low`..`high`. `status` says how far to
+trust it: measured > published > estimated > assumed. An absent energy term is "not available", never zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from neurodeploy.errors import UsageError
+from neurodeploy.resources import folder
+
+Status = Literal["measured", "published", "estimated", "assumed"]
+STATUS_ORDER: tuple[Status, ...] = ("measured", "published", "estimated", "assumed")  # most to least trustworthy
+
+_SI = {"pJ": 1e-12, "nJ": 1e-9, "ns": 1e-9, "us": 1e-6, "W/chip": 1.0, "mW/chip": 1e-3}
+_COUNTS = {"core", "tile", "neuron", "word", "bit", "axon", "group"}
+
+
+def weakest(statuses: list[Status]) -> Status:
+    """The least trustworthy of the given statuses ("measured" for an empty list)."""
+    return max(statuses, key=STATUS_ORDER.index, default="measured")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Quantity(_Strict):
+    """A number of the profile: nominal `value`, band, unit, where it comes from and how far to trust it."""
+
+    value: float
+    unit: str
+    status: Status
+    source: str
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.unit not in _SI and self.unit not in _COUNTS:
+            raise ValueError(f"unit {self.unit!r} is none of {', '.join(sorted(set(_SI) | _COUNTS))}")
+        if not self.source.strip():
+            raise ValueError("a source is missing")
+        if not self.band[0] <= self.value <= self.band[2]:
+            raise ValueError(f"the value {self.value} lies outside its band {self.low}..{self.high}")
+        if self.value < 0 or self.band[0] < 0:
+            raise ValueError("a negative quantity")
+        return self
+
+    @property
+    def band(self) -> tuple[float, float, float]:
+        """(low, nominal, high) in the profile's unit."""
+        return (
+            self.value if self.low is None else self.low,
+            self.value,
+            self.value if self.high is None else self.high,
+        )
+
+    @property
+    def si(self) -> tuple[float, float, float]:
+        """(low, nominal, high) in joule, second or watt."""
+        factor = _SI[self.unit]
+        low, value, high = self.band
+        return (low * factor, value * factor, high * factor)
+
+    @property
+    def count(self) -> int:
+        """The value as a whole number (capacities)."""
+        return int(self.value)
+
+
+class Arithmetic(_Strict):
+    """What a neuron and a synapse of the chip can hold; `neuron` names the behaviour that `ir.nodes` implements."""
+
+    neuron: Literal["cuba_lif"]
+    fire: Literal[">", ">="]
+    reset: Literal["hard", "soft"]
+    state_bits: int
+    state_shift: int
+    weight_min: int
+    weight_max: int
+    weight_step: int
+    bias_bits: int
+    bias_exp: int
+    v_th_bits: int
+    decay_bits: int
+    message_bits: int
+    synapse_latency: int
+    delay_max: int
+    source: str
+    status: Status
+
+    @property
+    def bias_max(self) -> int:
+        """Largest bias mantissa (signed, symmetric)."""
+        return int(2 ** (self.bias_bits - 1) - 1)
+
+    @property
+    def v_th_max(self) -> int:
+        """Largest threshold mantissa (unsigned)."""
+        return int(2**self.v_th_bits - 1)
+
+    @property
+    def decay_one(self) -> int:
+        """The decay that forgets everything."""
+        return int(2**self.decay_bits)
+
+
+class Capacity(_Strict):
+    """Hard limits of one chip."""
+
+    cores_per_chip: Quantity
+    cores_per_tile: Quantity
+    mesh_width: Quantity
+    mesh_height: Quantity
+    neurons_per_core: Quantity
+    synapse_words_per_core: Quantity
+    synapse_word_bits: Quantity
+    axons_in_per_core: Quantity
+    axons_out_per_core: Quantity
+    neuron_groups_per_core: Quantity
+
+
+class Partition(_Strict):
+    """How layers are cut into cores."""
+
+    rule: Literal["halving"]
+    compiler: str
+    compilers: dict[str, int]
+    dense_synapse_bits: int
+    dense_axon_bits: int
+    conv_weight_bits: int
+    conv_overhead_bits: int
+    source: str
+    status: Status
+
+    @model_validator(mode="after")
+    def _known_compiler(self) -> Self:
+        if self.compiler not in self.compilers:
+            raise ValueError(f"compiler {self.compiler!r} is none of {', '.join(sorted(self.compilers))}")
+        return self
+
+    @property
+    def synapse_words(self) -> int:
+        """Synapse words a core that the chosen compiler fills."""
+        return self.compilers[self.compiler]
+
+
+class Profile(_Strict):
+    """One target. Energy and time tables map an event name to its quantity; see `cost/model.py` for the terms."""
+
+    schema_version: Literal[1]
+    name: str
+    title: str
+    aliases: tuple[str, ...] = ()
+    disclaimer: str = ""
+    arithmetic: Arithmetic
+    capacity: Capacity
+    partition: Partition
+    systems: dict[str, int]
+    energy: dict[str, Quantity]
+    time: dict[str, Quantity]
+    power: dict[str, Quantity]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        tiles = self.capacity.mesh_width.count * self.capacity.mesh_height.count
+        if self.capacity.cores_per_chip.count > tiles * self.capacity.cores_per_tile.count:
+            raise ValueError(
+                f"capacity.cores_per_chip {self.capacity.cores_per_chip.count} exceeds the mesh: {tiles} tiles of "
+                f"{self.capacity.cores_per_tile.count} cores"
+            )
+        if 1 not in self.systems.values():
+            raise ValueError("systems names no single-chip system")
+        for table, wanted in ((self.energy, "J"), (self.time, "s"), (self.power, "W/chip")):
+            for name, quantity in table.items():
+                if not quantity.unit.endswith(wanted):
+                    raise ValueError(f"{name} has unit {quantity.unit}, expected one of {wanted}")
+        return self
+
+    @property
+    def n_chips(self) -> int:
+        """Chips of the smallest system; place() may be given more."""
+        return min(self.systems.values())
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the profile's content (order-independent)."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _profile_files() -> dict[str, Path]:
+    files = {p.stem: p for p in sorted(folder("hw_profiles").glob("*.toml")) if not p.stem.startswith("_")}
+    for entry in entry_points(group="neurodeploy.targets"):  # another package's targets: name -> path of a TOML file
+        files.setdefault(entry.name, Path(str(entry.load())))
+    return files
+
+
+def names() -> list[str]:
+    """Names of all known targets."""
+    return sorted(_profile_files())
+
+
+def read(path: Path, overrides: dict[str, Any] | None = None) -> Profile:
+    """Profile from a TOML file, with dotted overrides (`{"energy.synapse.value": 20}`) applied before checking.
+
+    Raises UsageError naming the entry when the file or an override is invalid.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise UsageError("cannot read the profile", where=str(path), limit=str(err.strerror or err)) from err
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise UsageError("the profile is not valid TOML", where=str(path), limit=str(err)) from err
+    for key, value in (overrides or {}).items():
+        apply_override(raw, key, value, where=path.name)
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as err:
+        raise UsageError(describe(err), where=str(path), remedy="See hw_profiles/_template.toml") from err
+
+
+def apply_override(raw: dict[str, Any], key: str, value: Any, *, where: str) -> None:
+    """Set a dotted key of a nested dict that already has it; raises UsageError naming the unknown part."""
+    *path, last = key.split(".")
+    table: Any = raw
+    for depth, part in enumerate([*path, last]):
+        if not isinstance(table, dict) or part not in table:
+            known = ", ".join(sorted(table)) if isinstance(table, dict) else "nothing"
+            raise UsageError(f"no key {part!r} in {key!r}", where=where, limit=f"Known there: {known}")
+        if depth < len(path):
+            table = table[part]
+    table[last] = value
+
+
+def describe(error: ValidationError) -> str:
+    """All problems of a pydantic error in one line: `energy.synapse.unit: ...; ...`."""
+    return "; ".join(
+        f"{'.'.join(str(p) for p in e['loc']) or 'file'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+    )
+
+
+def resolve(name: str) -> str:
+    """The profile name behind a name or alias; raises UsageError listing the known ones."""
+    files = _profile_files()
+    if name in files:
+        return name
+    for known in files:
+        if name in read(files[known]).aliases:
+            return known
+    raise UsageError(
+        f"unknown target {name!r}", code="unknown_target", limit=f"Known targets: {', '.join(sorted(files))}",
+        remedy="`neurodeploy targets list` shows them; `neurodeploy targets check FILE` checks an own profile",
+    )
+
+
+def target(name: str, overrides: dict[str, Any] | None = None) -> Profile:
+    """The profile of a target by name or alias. Raises UsageError for an unknown target or a bad override.
+
+    >>> target("loihi2").arithmetic.weight_max
+    254
+    """
+    return read(_profile_files()[resolve(name)], overrides)

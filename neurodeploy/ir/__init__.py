@@ -1,0 +1,1 @@
+"""The network representation: nodes, graphs, their meaning (reference.py) and their files."""
