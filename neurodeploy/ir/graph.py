@@ -182,9 +182,14 @@ class Graph:
 
 @dataclass(frozen=True, eq=False)
 class IntGraph(Graph):
-    """A network in a chip's integer arithmetic: weights int64, neurons CubaLif. `target` names the profile it was made for."""
+    """A network in a chip's integer arithmetic: weights int64, neurons CubaLif. `target` names the profile it was made for.
+
+    The chip's input is rint(value_scale * y) saturated to the input's range, with y the image, or, where `host` is a
+    graph, what that real-valued graph makes of the image on the host (`host` is None for images sent as they are).
+    """
 
     target: str = ""
+    host: Graph | None = None
     quantization: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
