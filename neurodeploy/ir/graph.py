@@ -25,12 +25,16 @@ class Edge:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A network. `n_timesteps` is the model's T; `metadata` holds plain JSON values (architecture, dataset, ...)."""
+    """A network. `n_timesteps` is the model's T; `metadata` holds plain JSON values (architecture, dataset, ...).
+
+    `host` is a real-valued graph computed on the host before the first node (None: data enters as it is).
+    """
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
     n_timesteps: int
     metadata: dict[str, Any] = field(default_factory=dict)
+    host: Graph | None = None
 
     def __post_init__(self) -> None:
         self.check()
@@ -185,11 +189,10 @@ class IntGraph(Graph):
     """A network in a chip's integer arithmetic: weights int64, neurons CubaLif. `target` names the profile it was made for.
 
     The chip's input is rint(value_scale * y) saturated to the input's range, with y the image, or, where `host` is a
-    graph, what that real-valued graph makes of the image on the host (`host` is None for images sent as they are).
+    graph, what that real-valued graph makes of the image (`host` is None for images sent as they are).
     """
 
     target: str = ""
-    host: Graph | None = None
     quantization: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:

@@ -152,6 +152,8 @@ class Lif(Node):
     decay_input=False:                     v += x - (v - v_reset) * inv_tau       (inv_tau = 0 is IF)
     s = [v fire v_th];  hard: v = v_reset where s;  soft: v -= v_th where s.
     inv_tau, the fraction of the membrane lost per timestep, is a scalar; alpha_mem = 1 - inv_tau. Source: AutoSNN.
+    v = v_reset before the dynamics of step t where reset_interval and (t+1) % interval == reset_offset % interval:
+    in a lowered graph a layer at latency d starts each sample at step d, whatever its bias did before.
     """
 
     shape: Shape = ()
@@ -161,6 +163,8 @@ class Lif(Node):
     v_reset: float = 0.0
     fire: Fire = ">="
     reset: Reset = "hard"
+    reset_interval: int | None = None
+    reset_offset: int = 0
     is_neuron: ClassVar[bool] = True
 
     def output_shape(self, source: Shape) -> Shape:
