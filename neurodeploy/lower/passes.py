@@ -1,0 +1,49 @@
+"""The order of the lowering passes. Each takes a Graph and returns one of the same function."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from neurodeploy.hw.profile import Profile
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.nodes import Lif
+from neurodeploy.lower.fold import fold_batch_norm
+from neurodeploy.lower.inputs import code_input
+from neurodeploy.lower.pool import pools_to_or
+from neurodeploy.lower.timing import balance_delays, delay_synapses, identities_to_synapses
+
+InputCoding = Literal["graded", "bias", "rate"]
+
+
+def lower(
+    graph: Graph, profile: Profile, input_kind: InputCoding = "graded", *, n_levels: int | None = None,
+    input_bits: int | None = None,
+) -> Graph:
+    """Lower a trained graph (all delays 0) for the target, in real arithmetic still.
+
+    Batch norms are folded, spike max-pools become OR layers, shortcuts become synapse groups, every synapse takes
+    `profile.arithmetic.synapse_latency` timesteps and relays equalise the paths; each neuron layer restarts at its
+    own latency. Spikes are those of `graph`, each layer later by its latency.
+
+    n_levels: grey levels of the data (default: the graph's metadata, else what the message holds); input_bits: bits of
+    a graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered.
+    """
+    data = graph.metadata.get("data") or {}
+    levels = n_levels or data.get("n_levels") or 2**profile.arithmetic.message_bits
+    lowered = fold_batch_norm(graph)
+    lowered = pools_to_or(lowered)
+    lowered = code_input(lowered, profile, input_kind, n_levels=levels, input_bits=input_bits)
+    lowered = identities_to_synapses(lowered)
+    lowered = delay_synapses(lowered, profile.arithmetic.synapse_latency)
+    lowered = balance_delays(lowered)
+    return _start_samples(replace(lowered, metadata={**graph.metadata, "input": input_kind}))
+
+
+def _start_samples(graph: Graph) -> Graph:
+    """Restart every neuron layer when its first value of a sample arrives: at timestep = its latency, then every T."""
+    nodes = tuple(
+        replace(n, reset_interval=graph.n_timesteps, reset_offset=graph.latencies[n.name] + 1) if isinstance(n, Lif) else n
+        for n in graph.nodes
+    )
+    return replace(graph, nodes=nodes)

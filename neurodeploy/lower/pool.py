@@ -1,0 +1,49 @@
+"""Max-pool of spikes as an exact OR layer: the maximum of 0s and 1s is 1 where any of them is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from neurodeploy.errors import NeurodeployError
+from neurodeploy.ir.graph import Edge, Graph
+from neurodeploy.ir.nodes import Conv2d, Lif, MaxPool2d, Node, Shape
+
+
+def memoryless(name: str, shape: Shape) -> Lif:
+    """Neurons that fire in a timestep whenever one unit weight or more arrives, and keep nothing."""
+    return Lif(name=name, shape=shape, inv_tau=1.0, decay_input=False, v_th=0.5, fire=">=")
+
+
+def depthwise_ones(name: str, channels: int, kernel: tuple[int, int]) -> Conv2d:
+    """One unit-weight kernel per channel, stride = kernel."""
+    return Conv2d(name=name, weight=np.ones((channels, 1, *kernel)), stride=kernel, groups=channels)
+
+
+def pools_to_or(graph: Graph) -> Graph:
+    """Each max-pool that reads spikes becomes a depthwise convolution of ones and a layer of memoryless neurons.
+
+    The neurons keep the pool's name, so that recorded activity keeps its names. Raises NeurodeployError for a pool of
+    real values: the maximum of membranes is not the OR of spikes.
+    """
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    pools = {n.name for n in graph.nodes if isinstance(n, MaxPool2d)}
+    for node in graph.nodes:
+        if not isinstance(node, MaxPool2d):
+            nodes.append(node)
+            continue
+        sources = list(graph.sources(node.name))
+        if len(sources) != 1 or not (sources[0][0].is_neuron or sources[0][0].name in pools):
+            raise NeurodeployError(
+                "a max-pool of real values cannot become an OR of spikes", where=node.name, code="cannot_lower",
+                remedy="Move the pool behind the spiking neurons, or use a strided convolution",
+            )
+        shape = graph.shapes[node.name]
+        synapse = depthwise_ones(f"{node.name}.or", shape[0], node.kernel)
+        nodes += [synapse, memoryless(node.name, shape)]
+        edges.append(Edge(synapse.name, node.name))
+    for edge in graph.edges:
+        edges.append(Edge(edge.src, f"{edge.dst}.or", edge.delay) if edge.dst in pools else edge)
+    return replace(graph, nodes=tuple(nodes), edges=tuple(edges))

@@ -1,0 +1,73 @@
+"""Time on the chip: every synapse takes a timestep, and all paths into a neuron must take equally many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from neurodeploy.ir.graph import Edge, Graph
+from neurodeploy.ir.nodes import Flatten, Node
+from neurodeploy.lower.pool import depthwise_ones, memoryless
+
+
+def identities_to_synapses(graph: Graph) -> Graph:
+    """A neuron that feeds a neuron directly (identity shortcut) does so through a depthwise 1x1 kernel of ones."""
+    nodes: list[Node] = list(graph.nodes)
+    edges: list[Edge] = []
+    for edge in graph.edges:
+        if graph[edge.src].is_neuron and graph[edge.dst].is_neuron:
+            synapse = depthwise_ones(f"{edge.dst}.identity", graph.shapes[edge.src][0], (1, 1))
+            nodes.append(synapse)
+            edges += [Edge(edge.src, synapse.name, edge.delay), Edge(synapse.name, edge.dst)]
+        else:
+            edges.append(edge)
+    return replace(graph, nodes=tuple(nodes), edges=tuple(edges))
+
+
+def delay_synapses(graph: Graph, latency: int) -> Graph:
+    """Add the chip's synaptic latency to every edge into a synapse."""
+    edges = tuple(replace(e, delay=e.delay + latency) if graph[e.dst].is_synapse else e for e in graph.edges)
+    return replace(graph, edges=edges)
+
+
+def balance_delays(graph: Graph) -> Graph:
+    """Insert relay neurons (fire one step after their source fires) in front of shortcuts that would arrive early.
+
+    Relays of one source are shared by all its shortcuts. A relay layer costs as many neurons as its source has.
+    """
+    while True:
+        late = _first_unbalanced(graph)
+        if late is None:
+            return graph
+        edge, missing = late
+        graph = _delay_by_relays(graph, edge, missing)
+
+
+def _first_unbalanced(graph: Graph) -> tuple[Edge, int] | None:
+    """The edge out of a neuron or input whose path into a neuron is too short, and by how many timesteps."""
+    for node in graph.feedforward_order:
+        arrivals = [(graph.latencies[e.src] + e.delay, e) for e in graph.incoming(node.name)]
+        if not arrivals:
+            continue
+        last = max(a for a, _ in arrivals)
+        for arrival, edge in arrivals:
+            if arrival < last:
+                while graph[edge.src].is_synapse or isinstance(graph[edge.src], Flatten):
+                    edge = graph.incoming(edge.src)[0]
+                return edge, last - arrival
+    return None
+
+
+def _delay_by_relays(graph: Graph, edge: Edge, steps: int) -> Graph:
+    nodes, edges = list(graph.nodes), list(graph.edges)
+    shape = graph.shapes[edge.src]
+    latency = next(e.delay for e in graph.edges if graph[e.dst].is_synapse)
+    previous = edge.src
+    for i in range(1, steps // latency + 1):
+        relay = f"{edge.src}.relay{i}"
+        if relay not in graph.by_name:
+            synapse = depthwise_ones(f"{relay}.synapse", shape[0], (1, 1))
+            nodes += [synapse, memoryless(relay, shape)]
+            edges += [Edge(previous, synapse.name, latency), Edge(synapse.name, relay)]
+        previous = relay
+    edges[edges.index(edge)] = replace(edge, src=previous)
+    return replace(graph, nodes=tuple(nodes), edges=tuple(edges))
