@@ -1,0 +1,159 @@
+"""Labelled image datasets: the packaged digits, and `.npz` files with arrays x and y."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.data import splits as fixed_splits
+from neurodeploy.errors import UnsafeFile, UsageError
+
+DIGITS_FILE = Path(__file__).resolve().parent / "digits.npz"
+DIGITS_SHA256 = "698ca3f569b5fc2b6429ab8066fc42b84946db400dd49bdc1b13e16d0e4df252"
+SUPPORTED = 'Supported: "digits", or a .npz file with arrays x and y'
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images x float32 [N, C, H, W] in 0..1 with labels y int64 [N] in 0..n_classes-1; the arrays are read-only.
+
+    `n_levels` is the number of equally spaced grey values, so x * (n_levels - 1) is the integer a chip receives
+    (after rounding, where a file of real values has more). `splits` holds disjoint index arrays `train`,
+    `validation` and `test`.
+    """
+
+    name: str
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+    n_classes: int
+    n_levels: int
+    splits: dict[str, NDArray[np.int64]]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        _, channels, height, width = self.x.shape
+        return channels, height, width
+
+    def split(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Images and labels of `train`, `validation` or `test`; UsageError for another name."""
+        if name not in self.splits:
+            raise UsageError(f"no split {name!r}", where=self.name, limit=f"It has {', '.join(self.splits)}")
+        index = self.splits[name]
+        return self.x[index], self.y[index]
+
+
+def load(name_or_path: str | Path) -> Dataset:
+    """The packaged dataset "digits", or the one in a `.npz` file.
+
+    A file holds `x` [N, H, W] or [N, C, H, W] (unsigned integers 0..n_levels-1, or floats in 0..1), `y` [N] (integers
+    0..K-1, every class present), optionally `n_levels` (default 256) and index arrays `train`, `validation`, `test`;
+    without them every class is divided 50 / 20 / 30 % in a fixed way. Nothing in the file is executed.
+
+    Raises UsageError for an unknown name or unsuitable arrays, UnsafeFile for a damaged or altered file.
+
+    >>> load("digits").x.shape
+    (1797, 1, 8, 8)
+    """
+    if str(name_or_path) == "digits":
+        return _digits()
+    path = Path(name_or_path)
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return _from_arrays(path.stem, _read_npz(path.read_bytes(), str(path)), str(path))
+    if path.is_dir():
+        raise UsageError("folders of images cannot be read", where=str(path), limit=SUPPORTED,
+                         remedy="Pack the images into one .npz file")
+    if path.exists():
+        raise UsageError(f"{path.suffix or 'such'} files cannot be read as a dataset", where=str(path), limit=SUPPORTED)
+    raise UsageError(f"no dataset {str(name_or_path)!r}", where="dataset",
+                     limit=f'Looked for the packaged name and for the file {path.resolve()}. {SUPPORTED}')
+
+
+def _digits() -> Dataset:
+    try:
+        content = DIGITS_FILE.read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError("the packaged digits are missing", where=str(DIGITS_FILE),
+                         remedy="Reinstall neurodeploy") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != DIGITS_SHA256:
+        raise UnsafeFile(f"checksum {found} differs", where=str(DIGITS_FILE), limit=f"Expected {DIGITS_SHA256}",
+                         remedy="Reinstall neurodeploy")
+    return _from_arrays("digits", _read_npz(content, "digits"), "digits")
+
+
+def _read_npz(content: bytes, where: str) -> dict[str, NDArray[Any]]:
+    wanted = ("x", "y", "n_levels", *fixed_splits.NAMES)
+    # numpy tells formats apart by content: without this a pickle or a bare array would be tried too.
+    if not content.startswith(b"PK"):
+        raise UnsafeFile("is not a .npz file", where=where, limit=SUPPORTED)
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as archive:
+            return {name: archive[name] for name in wanted if name in archive.files}
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise UnsafeFile(f"cannot be read as a plain .npz file ({error})", where=where, limit=SUPPORTED) from error
+
+
+def _from_arrays(name: str, arrays: dict[str, NDArray[Any]], where: str) -> Dataset:
+    for required in ("x", "y"):
+        if required not in arrays:
+            raise UsageError(f"has no array {required!r}", where=where, limit=SUPPORTED)
+    n_levels = _n_levels(arrays.get("n_levels"), where)
+    x = _images(arrays["x"], n_levels, where)
+    y, n_classes = _labels(arrays["y"], len(x), where)
+    stored = {part: arrays[part] for part in fixed_splits.NAMES if part in arrays}
+    splits = fixed_splits.check(stored, len(x), where) if stored else fixed_splits.stratified(y)
+    read_only: list[NDArray[Any]] = [x, y, *splits.values()]
+    for array in read_only:
+        array.setflags(write=False)
+    return Dataset(name, x, y, n_classes, n_levels, splits)
+
+
+def _n_levels(stored: NDArray[Any] | None, where: str) -> int:
+    if stored is None:
+        return 256
+    if stored.shape != () or stored.dtype.kind not in "iu" or not 2 <= int(stored) <= 2**16:
+        raise UsageError(f"n_levels has shape {stored.shape}, dtype {stored.dtype}", where=where,
+                         limit="It must be one integer in 2..65536")
+    return int(stored)
+
+
+def _images(x: NDArray[Any], n_levels: int, where: str) -> NDArray[np.float32]:
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        raise UsageError(f"x has shape {x.shape}", where=where, limit="Images are [N, H, W] or [N, C, H, W]",
+                         remedy="Event streams and other shapes must be turned into images first")
+    if x.dtype.kind == "u":
+        if int(x.max()) >= n_levels:
+            raise UsageError(f"x reaches {x.max()}", where=where,
+                             limit=f"n_levels = {n_levels} allows 0..{n_levels - 1}",
+                             remedy="Store n_levels, one more than the largest value")
+        images = (x / np.float64(n_levels - 1)).astype(np.float32)
+    elif x.dtype.kind == "f":
+        if not np.isfinite(x).all():
+            raise UsageError(f"x has {np.count_nonzero(~np.isfinite(x))} values that are not finite", where=where)
+        if x.min() < 0 or x.max() > 1:
+            raise UsageError(f"x lies in {x.min()}..{x.max()}", where=where, limit="Real-valued images lie in 0..1",
+                             remedy="Rescale them")
+        images = x.astype(np.float32)
+    else:
+        raise UsageError(f"x has dtype {x.dtype}", where=where, limit="Unsigned integers, or floats in 0..1")
+    return images[:, np.newaxis] if images.ndim == 3 else images
+
+
+def _labels(y: NDArray[Any], n_samples: int, where: str) -> tuple[NDArray[np.int64], int]:
+    if y.shape != (n_samples,) or y.dtype.kind not in "iu":
+        raise UsageError(f"y has shape {y.shape} and dtype {y.dtype}", where=where,
+                         limit=f"x has {n_samples} images, so y is an integer array of shape ({n_samples},)")
+    classes = np.unique(y)
+    if len(classes) < 2 or classes[0] != 0 or classes[-1] != len(classes) - 1:
+        raise UsageError(f"y has {len(classes)} classes from {classes[0]} to {classes[-1]}", where=where,
+                         limit="Labels are 0..K-1, each present, K at least 2", remedy="Renumber the labels")
+    return y.astype(np.int64), len(classes)
