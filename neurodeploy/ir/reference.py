@@ -1,0 +1,235 @@
+"""What every node computes, in plain numpy, one timestep at a time: the definition that faster code must equal.
+
+Real graphs compute in float64 in the order in which the formulas of `nodes.py` are written; integer graphs in int64
+throughout (only a Vote, on the host, is real).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.fixedpoint import clip_symmetric, decay_toward_zero, shift_signed, wrap_once
+from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.nodes import Array, BatchNorm, Conv2d, CubaLif, Flatten, Input, Lif, Linear, MaxPool2d, Node, Vote
+
+State = dict[str, Any]  # v_mem [B, *shape] and the step counter t; CubaLif i_syn [B, *shape] too; other nodes: empty
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One timestep of a graph. All dicts are by node name; arrays are [B, *shape]; states are those after the step."""
+
+    t: int
+    total: dict[str, Array]  # the sum of the incoming edges
+    output: dict[str, Array]
+    before: dict[str, State]
+    after: dict[str, State]
+
+
+def initial_state(node: Node, batch: int) -> State:
+    """State of `batch` copies of a node before the first timestep."""
+    if isinstance(node, Lif):
+        return {"v_mem": np.full((batch, *node.shape), node.v_reset, dtype=np.float64), "t": 0}
+    if isinstance(node, CubaLif):
+        zero = np.zeros((batch, *node.shape), dtype=np.int64)
+        return {"v_mem": zero, "i_syn": zero, "t": 0}
+    return {}
+
+
+def step(node: Node, a: Array, state: State) -> tuple[Array, State]:
+    """(output, next state) of one timestep. `a` [B, *source shape] is the sum of the incoming edges (for an Input, x[t]).
+
+    Neither argument is changed. Raises NeurodeployError for a node that has no meaning here, or not in `a`'s arithmetic.
+    """
+    rule = _RULES.get(type(node))
+    if rule is None:
+        raise NeurodeployError(f"{type(node).__name__} has no reference", where=node.name, code="bad_node")
+    integer = a.dtype.kind in "iu"
+    if (isinstance(node, CubaLif) and not integer) or (isinstance(node, BatchNorm | Lif) and integer):
+        raise NeurodeployError(
+            f"{type(node).__name__} received values of type {a.dtype}", where=node.name, code="bad_node",
+            remedy="CubaLif computes on integers, Lif and BatchNorm on real numbers",
+        )
+    return rule(node, a, state)
+
+
+def conv2d(x: Array, weight: Array, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
+           groups: int) -> Array:
+    """Cross-correlation of x [B, I, H, W] with weight [O, I/groups, kH, kW]; [B, O, H', W'] in x's and weight's type."""
+    n_out, n_in_group, kh, kw = weight.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (padding[0], padding[0]), (padding[1], padding[1])))
+    height = (padded.shape[2] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
+    width = (padded.shape[3] - dilation[1] * (kw - 1) - 1) // stride[1] + 1
+    batch = x.shape[0]
+    by_group = weight.reshape(groups, n_out // groups, n_in_group, kh, kw)
+    total = np.zeros((batch, groups, n_out // groups, height * width), dtype=np.result_type(x, weight))
+    for ky in range(kh):
+        for kx in range(kw):
+            y0, x0 = ky * dilation[0], kx * dilation[1]
+            seen = padded[:, :, y0 : y0 + stride[0] * (height - 1) + 1 : stride[0],
+                          x0 : x0 + stride[1] * (width - 1) + 1 : stride[1]]
+            total += by_group[..., ky, kx] @ seen.reshape(batch, groups, n_in_group, height * width)
+    return total.reshape(batch, n_out, height, width)
+
+
+def _input(node: Input, a: Array, state: State) -> tuple[Array, State]:
+    return a, state
+
+
+def _conv2d(node: Conv2d, a: Array, state: State) -> tuple[Array, State]:
+    y = conv2d(a, node.weight, node.stride, node.padding, node.dilation, node.groups)
+    return (y if node.bias is None else y + node.bias[:, None, None]), state
+
+
+def _linear(node: Linear, a: Array, state: State) -> tuple[Array, State]:
+    y = a @ node.weight.T
+    return (y if node.bias is None else y + node.bias), state
+
+
+def _batch_norm(node: BatchNorm, a: Array, state: State) -> tuple[Array, State]:
+    mean, var, gamma, beta = (
+        p.reshape(-1, *[1] * (a.ndim - 2)) for p in (node.mean, node.var, node.gamma, node.beta)
+    )
+    return (a - mean) / np.sqrt(var + node.eps) * gamma + beta, state
+
+
+def _max_pool(node: MaxPool2d, a: Array, state: State) -> tuple[Array, State]:
+    kh, kw = node.kernel
+    batch, channels, height, width = a.shape
+    kept = a[:, :, : height // kh * kh, : width // kw * kw]
+    return kept.reshape(batch, channels, height // kh, kh, width // kw, kw).max(axis=(3, 5)), state
+
+
+def _flatten(node: Flatten, a: Array, state: State) -> tuple[Array, State]:
+    return a.reshape(a.shape[0], -1), state
+
+
+def _restarts(node: Lif | CubaLif, t: int) -> bool:
+    """Whether the state is reset before the dynamics of the 0-based timestep t."""
+    return bool(node.reset_interval) and (t + 1) % node.reset_interval == node.reset_offset % node.reset_interval
+
+
+def _lif(node: Lif, a: Array, state: State) -> tuple[Array, State]:
+    v, t = state["v_mem"], state["t"]
+    if _restarts(node, t):
+        v = np.full_like(v, node.v_reset)
+    if node.decay_input:
+        v = v + (a - (v - node.v_reset)) * node.inv_tau
+    else:
+        v = v + a - (v - node.v_reset) * node.inv_tau
+    fired = v >= node.v_th if node.fire == ">=" else v > node.v_th
+    v = np.where(fired, node.v_reset, v) if node.reset == "hard" else v - fired * node.v_th
+    return fired.astype(np.float64), {"v_mem": v, "t": t + 1}
+
+
+def _cuba_lif(node: CubaLif, a: Array, state: State) -> tuple[Array, State]:
+    u, v, t = state["i_syn"], state["v_mem"], state["t"]
+    if _restarts(node, t):
+        u, v = np.zeros_like(u), np.zeros_like(v)
+    bias = shift_signed(node.bias_mant, node.bias_exp)
+    u = wrap_once(decay_toward_zero(u, node.i_decay) + (a << node.state_shift), node.state_bits)
+    v = clip_symmetric(decay_toward_zero(v, node.v_decay) + u + bias, node.state_bits)
+    fired = v > (node.v_th << node.state_shift)
+    v = np.where(fired, 0, v)
+    return fired.astype(np.int64), {"v_mem": v, "i_syn": u, "t": t + 1}
+
+
+def _vote(node: Vote, a: Array, state: State) -> tuple[Array, State]:
+    return a.reshape(a.shape[0], node.n_classes, node.group).mean(axis=2), state
+
+
+_RULES: dict[type[Node], Callable[[Any, Array, State], tuple[Array, State]]] = {
+    Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool, Flatten: _flatten,
+    Lif: _lif, CubaLif: _cuba_lif, Vote: _vote,
+}
+
+
+def input_range(node: Input) -> tuple[float, float]:
+    """(lowest, highest) value that an input may carry; analog values are unbounded."""
+    if node.kind == "analog":
+        return (-np.inf, np.inf)
+    if node.kind == "spikes":
+        return (0, 1)
+    return (0 if node.kind == "graded" else -node.max_value, node.max_value)
+
+
+def check_input(graph: Graph, x: Array) -> Array:
+    """x [T, B, *input shape] as float64 (Graph) or int64 (IntGraph).
+
+    Raises UsageError for a wrong shape, real numbers in an integer graph, or values outside the input's range.
+    """
+    if len(graph.inputs) != 1:
+        raise NeurodeployError(f"the graph has {len(graph.inputs)} inputs", limit="One is supported", code="bad_graph")
+    node = graph.inputs[0]
+    x = np.asarray(x)
+    if x.ndim < 2 or x.shape[2:] != node.shape or 0 in x.shape[:2]:
+        raise UsageError(f"the input has shape {x.shape}", where=node.name, limit=f"Expected [T, B, *{node.shape}]")
+    if not isinstance(graph, IntGraph):
+        return x.astype(np.float64)
+    if x.dtype.kind not in "iub":
+        raise UsageError(f"the input has type {x.dtype}", where=node.name, limit="An integer graph takes integers")
+    low, high = input_range(node)
+    if x.min() < low or x.max() > high:
+        raise UsageError(
+            f"input values span {x.min()}..{x.max()}", where=node.name, limit=f"A {node.kind} input holds {low}..{high}",
+            remedy="Saturate the values, or quantize with a smaller value_scale",
+        )
+    return x.astype(np.int64)
+
+
+def default_steps(graph: Graph, n_timesteps: int) -> int:
+    """Timesteps until the last effect of `n_timesteps` of input has left; `n_timesteps` itself for a recurrent graph."""
+    return n_timesteps + max(graph.latencies.values()) if graph.is_acyclic else n_timesteps
+
+
+def input_at(node: Input, x: Array, t: int) -> Array:
+    """The input's value at chip step t: x[t], then its last value (kind bias) or zero."""
+    if t < x.shape[0]:
+        return np.asarray(x[t])
+    return np.asarray(x[-1]) if node.kind == "bias" else np.zeros_like(x[0])
+
+
+def walk(graph: Graph, x: Array, n_steps: int | None = None) -> Iterator[Moment]:
+    """Run a graph timestep by timestep on x [T, B, *input shape]; see `evaluate`."""
+    x = check_input(graph, x)
+    batch = x.shape[1]
+    n_steps = default_steps(graph, x.shape[0]) if n_steps is None else n_steps
+    depth = 1 + max((e.delay for e in graph.edges), default=0)
+    past: dict[str, deque[Array]] = {n.name: deque(maxlen=depth) for n in graph.nodes}  # newest first
+    state = {n.name: initial_state(n, batch) for n in graph.nodes}
+    for t in range(n_steps):
+        before, total = dict(state), {}
+        for node in graph.order:
+            if isinstance(node, Input):
+                a = input_at(node, x, t)
+            else:
+                terms = []
+                for edge in graph.incoming(node.name):
+                    # `past[src]` already starts with step t where the source has been computed in this step.
+                    index = edge.delay - (0 if edge.src in total else 1)
+                    seen = past[edge.src]
+                    shape = (batch, *graph.shapes[edge.src])
+                    terms.append(seen[index] if index < len(seen) else np.zeros(shape, dtype=x.dtype))
+                a = terms[0]
+                for term in terms[1:]:
+                    a = a + term
+            total[node.name] = a
+            output, state[node.name] = step(node, a, state[node.name])
+            past[node.name].appendleft(output)
+        yield Moment(t, total, {name: values[0] for name, values in past.items()}, before, dict(state))
+
+
+def evaluate(graph: Graph, x: Array, n_steps: int | None = None) -> dict[str, Array]:
+    """Outputs of every node, [T', B, *shape], for the input x [T, B, *input shape].
+
+    `n_steps` T' defaults to T plus the latency of the output (feed-forward) or T (recurrent). After T, an input of
+    kind bias keeps its last value, others are zero. Several edges into a node add in edge order.
+    """
+    moments = [moment.output for moment in walk(graph, x, n_steps)]
+    return {name: np.stack([m[name] for m in moments]) for name in moments[0]} if moments else {}

@@ -1,0 +1,110 @@
+"""One neuron layer from real to integer parameters, given its scale.
+
+With synaptic scale s the integer membrane is 64 * s * v' where v' = v / gain and gain = inv_tau for neurons that decay
+their input (v' = alpha_mem * v' + x then fires at v_th / inv_tau), 1 otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.errors import NeurodeployError
+from neurodeploy.fixedpoint import round_to_step
+from neurodeploy.hw.profile import Arithmetic
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.nodes import Conv2d, CubaLif, Input, Lif, Linear
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A neuron layer of a lowered graph with what feeds it; `bias` is the sum of its synapses' biases, [C] or [N]."""
+
+    neuron: Lif
+    synapses: tuple[Conv2d | Linear, ...]
+    bias: FloatArray
+    host_input: Input | None
+
+    @property
+    def gain(self) -> float:
+        return self.neuron.inv_tau if self.neuron.decay_input else 1.0
+
+    @property
+    def threshold(self) -> float:
+        """Threshold of v' (above), in units of the synaptic sum."""
+        return self.neuron.v_th / self.gain
+
+    @property
+    def largest_weight(self) -> float:
+        return max((float(np.abs(s.weight).max(initial=0.0)) for s in self.synapses), default=0.0)
+
+
+def layer_of(graph: Graph, neuron: Lif) -> Layer:
+    """The layer around a neuron node of a lowered graph; raises NeurodeployError for what the chip has no form for."""
+    if neuron.reset != "hard" or neuron.v_reset != 0.0:
+        raise NeurodeployError(
+            f"resets {neuron.reset} to {neuron.v_reset}", where=neuron.name, code="cannot_quantize",
+            limit="The target resets hard to zero", remedy="Train with reset = 'hard' and v_reset = 0",
+        )
+    if neuron.decay_input and neuron.inv_tau <= 0:
+        raise NeurodeployError("a neuron that decays its input needs inv_tau > 0", where=neuron.name, code="cannot_quantize")
+    sources = [n for n, _ in graph.sources(neuron.name)]
+    synapses = tuple(n for n in sources if isinstance(n, Conv2d | Linear))
+    inputs = [n for n in sources if isinstance(n, Input)]
+    if len(synapses) + len(inputs) != len(sources) or len(inputs) > 1:
+        odd = [n.name for n in sources if not isinstance(n, Conv2d | Linear | Input)]
+        raise NeurodeployError(f"is fed by {odd} without a synapse", where=neuron.name, code="cannot_quantize")
+    bias = np.zeros(neuron.shape[0])
+    for synapse in synapses:
+        if synapse.bias is not None:
+            bias = bias + synapse.bias
+    return Layer(neuron, synapses, bias, inputs[0] if inputs else None)
+
+
+def largest_scale(layer: Layer, arithmetic: Arithmetic) -> float:
+    """The largest scale at which weights, biases and the threshold all fit their formats without saturation."""
+    bounds = [arithmetic.v_th_max / layer.threshold]
+    if layer.largest_weight > 0:
+        bounds.append(arithmetic.weight_max / layer.largest_weight)
+    if np.abs(layer.bias).max(initial=0.0) > 0:
+        bounds.append(arithmetic.bias_max / float(np.abs(layer.bias).max()))
+    if layer.host_input is not None:  # real values of unknown size: let the threshold take a quarter of the bias range
+        bounds.append(arithmetic.bias_max / 4 / layer.threshold)
+    return min(bounds)
+
+
+def snap(layer: Layer, scale: float) -> float:
+    """The nearest smaller scale at which the threshold is a whole number, so that rounding it costs nothing."""
+    steps = int(scale * layer.threshold)
+    return steps / layer.threshold if steps >= 1 else scale
+
+
+def is_grid_exact(neuron: Lif) -> bool:
+    """True for neurons whose membranes lie on the threshold's grid (no leak, or no memory): `>` can express `>=`."""
+    return neuron.inv_tau == 0.0 or (neuron.inv_tau == 1.0 and not neuron.decay_input)
+
+
+def integer_weight(weight: NDArray[Any], scale: float, arithmetic: Arithmetic) -> NDArray[np.int64]:
+    """Weights on the chip's grid at a scale, saturated to its range."""
+    return round_to_step(weight * scale, arithmetic.weight_step, arithmetic.weight_min, arithmetic.weight_max)
+
+
+def integer_neuron(layer: Layer, scale: float, arithmetic: Arithmetic) -> CubaLif:
+    """The chip's neuron for a layer at a scale. The chip fires at `>`: exact for neurons on the grid, see `is_grid_exact`."""
+    neuron = layer.neuron
+    v_th = round(scale * layer.threshold)
+    if neuron.fire == ">=" and is_grid_exact(neuron):
+        v_th = int(np.ceil(round(scale * layer.threshold, 9))) - 1  # rounding: 126.99999999999999 is 127
+    bias = np.clip(np.rint(layer.bias * scale), -arithmetic.bias_max, arithmetic.bias_max).astype(np.int64)
+    return CubaLif(
+        name=neuron.name, shape=neuron.shape, i_decay=arithmetic.decay_one,
+        v_decay=round(arithmetic.decay_one * neuron.inv_tau), v_th=v_th,
+        bias_mant=bias.reshape(-1, *[1] * (len(neuron.shape) - 1)), bias_exp=arithmetic.bias_exp,
+        reset_interval=neuron.reset_interval, reset_offset=neuron.reset_offset,
+        state_bits=arithmetic.state_bits, state_shift=arithmetic.state_shift,
+    )
