@@ -43,9 +43,9 @@ def initial_state(node: Node, batch: int) -> State:
 
 
 def step(node: Node, a: Array, state: State) -> tuple[Array, State]:
-    """(output, next state) of one timestep. `a` [B, *source shape] is the sum of the incoming edges (for an Input, x[t]).
+    """(output, next state) of one timestep; `a` [B, *source shape] is the sum of the incoming edges (Input: x[t]).
 
-    Neither argument is changed. Raises NeurodeployError for a node that has no meaning here, or not in `a`'s arithmetic.
+    Neither argument is changed. Raises NeurodeployError for a node without a meaning here, or not in `a`'s arithmetic.
     """
     rule = _RULES.get(type(node))
     if rule is None:
@@ -59,9 +59,10 @@ def step(node: Node, a: Array, state: State) -> tuple[Array, State]:
     return rule(node, a, state)
 
 
-def conv2d(x: Array, weight: Array, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
-           groups: int) -> Array:
-    """Cross-correlation of x [B, I, H, W] with weight [O, I/groups, kH, kW]; [B, O, H', W'] in x's and weight's type."""
+def conv2d(
+    x: Array, weight: Array, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int
+) -> Array:
+    """Cross-correlation of x [B, I, H, W] with weight [O, I/groups, kH, kW], pairs (y, x); [B, O, H', W']."""
     n_out, n_in_group, kh, kw = weight.shape
     padded = np.pad(x, ((0, 0), (0, 0), (padding[0], padding[0]), (padding[1], padding[1])))
     height = (padded.shape[2] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
@@ -177,14 +178,15 @@ def check_input(graph: Graph, x: Array) -> Array:
     low, high = input_range(node)
     if x.min() < low or x.max() > high:
         raise UsageError(
-            f"input values span {x.min()}..{x.max()}", where=node.name, limit=f"A {node.kind} input holds {low}..{high}",
+            f"input values span {x.min()}..{x.max()}", where=node.name,
+            limit=f"A {node.kind} input holds {low}..{high}",
             remedy="Saturate the values, or quantize with a smaller value_scale",
         )
     return x.astype(np.int64)
 
 
 def default_steps(graph: Graph, n_timesteps: int) -> int:
-    """Timesteps until the last effect of `n_timesteps` of input has left; `n_timesteps` itself for a recurrent graph."""
+    """Timesteps until `n_timesteps` of input have reached the last node; `n_timesteps` itself for a recurrent graph."""
     return n_timesteps + max(graph.latencies.values()) if graph.is_acyclic else n_timesteps
 
 
