@@ -113,17 +113,16 @@ def _flatten(node: Flatten, a: Array, state: State) -> tuple[Array, State]:
 
 def _restarts(node: Lif | CubaLif, t: int) -> bool:
     """Whether the state is reset before the dynamics of the 0-based timestep t."""
-    return bool(node.reset_interval) and (t + 1) % node.reset_interval == node.reset_offset % node.reset_interval
+    interval = node.reset_interval
+    return interval is not None and (t + 1) % interval == node.reset_offset % interval
 
 
 def _lif(node: Lif, a: Array, state: State) -> tuple[Array, State]:
     v, t = state["v_mem"], state["t"]
     if _restarts(node, t):
         v = np.full_like(v, node.v_reset)
-    if node.decay_input:
-        v = v + (a - (v - node.v_reset)) * node.inv_tau
-    else:
-        v = v + a - (v - node.v_reset) * node.inv_tau
+    lost = v - node.v_reset
+    v = v + (a - lost) * node.inv_tau if node.decay_input else v + a - lost * node.inv_tau
     fired = v >= node.v_th if node.fire == ">=" else v > node.v_th
     v = np.where(fired, node.v_reset, v) if node.reset == "hard" else v - fired * node.v_th
     return fired.astype(np.float64), {"v_mem": v, "t": t + 1}
