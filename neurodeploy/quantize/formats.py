@@ -97,9 +97,13 @@ def integer_weight(weight: NDArray[Any], scale: float, arithmetic: Arithmetic) -
 def integer_neuron(layer: Layer, scale: float, arithmetic: Arithmetic) -> CubaLif:
     """The chip's neuron for a layer at a scale. The chip fires at `>`: exact for neurons on the grid, see `is_grid_exact`."""
     neuron = layer.neuron
-    v_th = round(scale * layer.threshold)
-    if neuron.fire == ">=" and is_grid_exact(neuron):
-        v_th = int(np.ceil(round(scale * layer.threshold, 9))) - 1  # rounding: 126.99999999999999 is 127
+    threshold = round(scale * layer.threshold, 9)  # 126.99999999999999 is 127
+    if not is_grid_exact(neuron):
+        v_th = round(threshold)
+    elif neuron.fire == ">=":
+        v_th = int(np.ceil(threshold)) - 1
+    else:
+        v_th = int(np.floor(threshold))
     bias = np.clip(np.rint(layer.bias * scale), -arithmetic.bias_max, arithmetic.bias_max).astype(np.int64)
     return CubaLif(
         name=neuron.name, shape=neuron.shape, i_decay=arithmetic.decay_one,
