@@ -1,0 +1,147 @@
+"""A search recipe: dataset, network family, budgets, fitness, training. TOML, checked; an unknown key is an error."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from neurodeploy.errors import UsageError
+from neurodeploy.hw.profile import apply_override, describe
+from neurodeploy.resources import folder
+from neurodeploy.search.evolve import EvolutionSettings
+from neurodeploy.search.fitness import FitnessSettings
+from neurodeploy.train.config import TrainConfig
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSettings(_Strict):
+    """Which dataset; a name or the path of an `.npz`."""
+
+    name: str
+
+
+class NetworkSettings(_Strict):
+    """The network family and its size; image size, channels and classes come from the data."""
+
+    family: Literal["autosnn"] = "autosnn"
+    width: int = Field(ge=1, le=1024)
+    n_timesteps: int = Field(ge=1, le=64)
+    group: int = Field(default=10, ge=1)
+    tau0: float = Field(default=2.0, gt=1)
+    decay_input: bool = True
+
+
+class InputSettings(_Strict):
+    """How an image reaches the chip; input_bits limits a graded message (default: what the data needs)."""
+
+    kind: Literal["graded", "bias", "rate"] = "graded"
+    input_bits: int | None = Field(default=None, ge=1, le=24)
+
+
+class SupernetSettings(TrainConfig):
+    """Training of the supernet, and how each candidate's batch norms are estimated anew."""
+
+    recalibration_batches: int = Field(default=4, ge=1)
+    recalibration_batch_size: int = Field(default=128, ge=2)
+
+
+class QuantizeSettings(_Strict):
+    """Fine-tuning starts when quantization costs more than `max_drop` (0..1) of validation accuracy."""
+
+    max_drop: float = Field(default=0.005, ge=0, lt=1)
+    qat_epochs: int = Field(default=15, ge=0)
+    qat_lr: float = Field(default=1e-3, gt=0)
+
+
+class ExitSettings(_Strict):
+    """SEENN-I: the threshold is the cheapest whose validation accuracy falls by at most `max_drop` (0..1)."""
+
+    max_drop: float = Field(default=0.0, ge=0, lt=1)
+    temperature: float | Literal["calibrate"] = 1.0
+    logits: Literal["sum", "mean"] = "sum"
+    metric: Literal["confidence", "entropy"] = "confidence"
+
+
+class CostSettings(_Strict):
+    """What an inference is: one sample at a time ("single"), or samples following each other ("pipelined")."""
+
+    schedule: Literal["single", "pipelined"] = "single"
+    n_chips: int | None = Field(default=None, ge=1)
+
+
+class Recipe(_Strict):
+    """Everything that decides a search, apart from the target."""
+
+    schema_version: Literal[1]
+    name: str
+    title: str = ""
+    seed: int = Field(default=0, ge=0)
+    data: DataSettings
+    network: NetworkSettings
+    input: InputSettings = InputSettings()
+    supernet: SupernetSettings
+    evolution: EvolutionSettings = EvolutionSettings()
+    fitness: FitnessSettings = FitnessSettings()
+    train: TrainConfig
+    quantize: QuantizeSettings = QuantizeSettings()
+    early_exit: ExitSettings = ExitSettings()
+    cost: CostSettings = CostSettings()
+
+    @model_validator(mode="after")
+    def _one_coding(self) -> Self:
+        wanted = "rate" if self.input.kind == "rate" else "direct"
+        for name, config in (("supernet", self.supernet), ("train", self.train)):
+            if config.encoding != wanted:
+                raise ValueError(f"{name}.encoding is {config.encoding!r}, but input.kind {self.input.kind!r} needs {wanted!r}")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields, all defaults filled in."""
+        return self.model_dump(mode="json")
+
+
+def names() -> list[str]:
+    """Names of the packaged recipes."""
+    return sorted(p.stem for p in folder("searches").glob("*.toml"))
+
+
+def read(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """A packaged recipe by name, or one of a TOML file, with dotted overrides (`{"evolution.budget": 20}`).
+
+    Raises UsageError naming the unknown recipe, the key that is misspelt, or the value out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        if str(name_or_path) not in names():
+            raise UsageError(
+                f"unknown recipe {str(name_or_path)!r}", code="unknown_recipe", limit=f"Packaged recipes: {', '.join(names())}",
+                remedy="Name one of them, or give the path of a .toml file",
+            )
+        path = folder("searches") / f"{name_or_path}.toml"
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise UsageError("cannot read the recipe", where=str(path), limit=str(err.strerror or err)) from err
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise UsageError("the recipe is not valid TOML", where=str(path), limit=str(err)) from err
+    return parse(raw, overrides, where=path.name)
+
+
+def parse(raw: dict[str, Any], overrides: dict[str, Any] | None = None, *, where: str = "recipe") -> Recipe:
+    """A recipe from plain fields (a TOML table, or `Recipe.to_dict()`); raises UsageError as `read` does."""
+    try:
+        recipe = Recipe.model_validate(raw)
+        if overrides:
+            full = recipe.to_dict()  # so that defaults can be overridden, and a misspelt key is told from an absent one
+            for key, value in overrides.items():
+                apply_override(full, key, value, where=where)
+            recipe = Recipe.model_validate(full)
+    except ValidationError as err:
+        raise UsageError(describe(err), where=where, remedy="`--dry-run` prints a recipe with all its keys") from err
+    return recipe
