@@ -1,0 +1,125 @@
+"""Are the values inside nodes usable? Asked of every graph that comes from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from neurodeploy.errors import NeurodeployError
+from neurodeploy.fixedpoint import DECAY_BITS
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.nodes import Array, BatchNorm, Conv2d, CubaLif, Flatten, Input, Lif, Linear, MaxPool2d, Node, Vote
+
+MAX_ELEMENTS = 2**28  # values of one map; larger ones are mistakes or attacks (ImageNet's largest map has 2^23)
+MAX_STEPS = 2**20
+
+
+def check_graph(graph: Graph) -> None:
+    """Raise NeurodeployError for the first node with unusable values: shapes, ranges, array ranks, non-finite numbers."""
+    if graph.n_timesteps > MAX_STEPS:
+        raise NeurodeployError(f"n_timesteps is {graph.n_timesteps}", limit=f"At most {MAX_STEPS}", code="bad_graph")
+    for node in graph.nodes:
+        check_node(node)
+    for node in graph.nodes:
+        shape = graph.shapes[node.name]
+        _need(node, int(np.prod(shape, dtype=object)) <= MAX_ELEMENTS, f"has output shape {shape}, beyond any network")
+        if isinstance(node, BatchNorm):
+            _need(node, shape[:1] == node.mean.shape, f"has {node.mean.size} channels, its input has shape {shape}")
+
+
+def check_node(node: Node) -> None:
+    """Raise NeurodeployError where a node's own values make no sense."""
+    for name, value in vars(node).items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            _need(node, bool(np.isfinite(value).all()), f"{name} holds values that are not finite")
+        if isinstance(value, float):
+            _need(node, bool(np.isfinite(value)), f"{name} is {value}")
+    rule = _RULES.get(type(node))
+    if rule is None:
+        raise NeurodeployError(f"unknown node type {type(node).__name__}", where=node.name, code="bad_node")
+    rule(node)
+
+
+def _need(node: Node, condition: bool, what: str) -> None:
+    if not condition:
+        raise NeurodeployError(what, where=node.name, code="bad_node")
+
+
+def _shape(node: Input | Lif | CubaLif) -> None:
+    _need(node, all(n >= 1 for n in node.shape), f"has shape {node.shape}")
+    _need(node, int(np.prod(node.shape, dtype=object)) <= MAX_ELEMENTS, f"has shape {node.shape}, beyond any network")
+
+
+def _bias(node: Conv2d | Linear, bias: Array | None) -> None:
+    outputs = node.weight.shape[:1]
+    _need(node, bias is None or bias.shape == outputs, f"has a bias that is not of shape {outputs}")
+
+
+def _input(node: Input) -> None:
+    _shape(node)
+    _need(node, node.max_value >= 1, f"max_value is {node.max_value}")
+    _need(node, node.value_scale > 0, f"value_scale is {node.value_scale}")
+
+
+def _conv2d(node: Conv2d) -> None:
+    shape = node.weight.shape
+    _need(node, len(shape) == 4 and min(shape) >= 1, f"has a weight of shape {shape}, expected [O, I/groups, kH, kW]")
+    _need(node, node.groups >= 1 and shape[0] % node.groups == 0, f"{shape[0]} outputs in {node.groups} groups")
+    _need(node, min(node.stride) >= 1 and min(node.dilation) >= 1, "stride and dilation are at least 1")
+    _need(node, min(node.padding) >= 0 and max(node.padding) <= 2**15, f"padding is {node.padding}")
+    _bias(node, node.bias)
+
+
+def _linear(node: Linear) -> None:
+    shape = node.weight.shape
+    _need(node, len(shape) == 2 and min(shape) >= 1, f"has a weight of shape {shape}, expected [O, I]")
+    _bias(node, node.bias)
+
+
+def _batch_norm(node: BatchNorm) -> None:
+    sizes = {p.shape for p in (node.mean, node.var, node.gamma, node.beta)}
+    _need(node, len(sizes) == 1 and node.mean.ndim == 1, f"has parameters of shapes {sorted(sizes)}")
+    _need(node, bool((node.var + node.eps > 0).all()), "has a variance that is not positive")
+
+
+def _max_pool(node: MaxPool2d) -> None:
+    _need(node, min(node.kernel) >= 1, f"kernel is {node.kernel}")
+
+
+def _reset(node: Lif | CubaLif) -> None:
+    _need(node, node.reset_interval is None or node.reset_interval >= 1, f"reset_interval is {node.reset_interval}")
+
+
+def _lif(node: Lif) -> None:
+    _shape(node)
+    _reset(node)
+    _need(node, 0 <= node.inv_tau <= 1, f"inv_tau is {node.inv_tau}, not in 0..1")
+
+
+def _cuba_lif(node: CubaLif) -> None:
+    _shape(node)
+    _reset(node)
+    one = 2**DECAY_BITS
+    _need(node, 0 <= node.i_decay <= one and 0 <= node.v_decay <= one, f"decays lie outside 0..{one}")
+    _need(node, 2 <= node.state_bits <= 32 and 0 <= node.state_shift < 32, "state_bits or state_shift is out of range")
+    _need(node, abs(node.v_th) < 2**31, f"v_th is {node.v_th}")
+    _need(node, -32 < node.bias_exp < 32, f"bias_exp is {node.bias_exp}")
+    _need(node, node.bias_mant.dtype.kind == "i", f"bias_mant has type {node.bias_mant.dtype}")
+    _need(node, int(np.abs(node.bias_mant.astype(object)).max(initial=0)) < 2**31, "bias_mant is beyond 31 bits")
+    try:
+        fits = np.broadcast_shapes(node.bias_mant.shape, node.shape) == node.shape
+    except ValueError:
+        fits = False
+    _need(node, fits, f"bias_mant of shape {node.bias_mant.shape} does not broadcast to {node.shape}")
+
+
+def _vote(node: Vote) -> None:
+    _need(node, node.n_classes >= 1 and node.group >= 1, f"has {node.n_classes} classes in groups of {node.group}")
+
+
+_RULES: dict[type[Node], Callable[[Any], None]] = {
+    Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool,
+    Flatten: lambda node: None, Lif: _lif, CubaLif: _cuba_lif, Vote: _vote,
+}
