@@ -1,0 +1,148 @@
+"""The candidate blocks of AutoSNN, and torch layers that accept a time axis.
+
+Maps are [T, B, C, H, W]. Convolutions have no bias and pad by k // 2, so blocks keep H and W.
+
+    skip_connect  x                                            (Cin = Cout: nothing, 0 spikes)
+                  PLIF(BN(conv1x1(x)))                         (Cin != Cout)
+    SCB_k         PLIF(BN(conv_k(PLIF(BN(conv_k(x))))))
+    SRB_k         PLIF(BN(conv_k(PLIF(BN(conv_k(x))))) + s(x)) with s = identity, or BN(conv1x1(.)) where Cin != Cout
+
+Source: Na et al., AutoSNN, ICML 2022; the addition stands before the second PLIF, so block outputs are binary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from neurodeploy.models.macro import BnTime, MacroConfig
+from neurodeploy.models.neurons import Dynamics, Plif
+
+
+def _split(y: Tensor, like: Tensor) -> Tensor:
+    """[T*B, ...] -> [T, B, ...] with T and B of `like`."""
+    return y.view(*like.shape[:2], *y.shape[1:])
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution without bias over [B, C, H, W] or [T, B, C, H, W]; padding k // 2."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int) -> None:
+        super().__init__(c_in, c_out, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if x.ndim == 4 else _split(super().forward(x.flatten(0, 1)), x)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation over [B, C, H, W] or [T, B, C, H, W].
+
+    In training, statistics are taken over T*B*H*W ("merged"), or over B*H*W at each timestep, the running statistics
+    moving T times ("per_step", as AutoSNN was released). In evaluation both are the same map.
+    """
+
+    def __init__(self, channels: int, bn_time: BnTime) -> None:
+        super().__init__(channels)
+        self.bn_time = bn_time
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 4:
+            return super().forward(x)
+        if self.training and self.bn_time == "per_step":
+            return torch.stack([super(BatchNorm, self).forward(step) for step in x])
+        return _split(super().forward(x.flatten(0, 1)), x)
+
+
+class MaxPool(nn.Module):
+    """2x2 maximum, stride 2, over [T, B, C, H, W]; an odd last row or column is dropped."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _split(F.max_pool2d(x.flatten(0, 1), 2), x)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Makes the layers of one network: the same neuron and the same batch statistics everywhere."""
+
+    dynamics: Dynamics
+    tau0: float
+    bn_time: BnTime
+
+    @classmethod
+    def of(cls, config: MacroConfig) -> Layers:
+        c = config
+        dynamics = Dynamics(c.decay_input, c.v_th, c.v_reset, c.fire, c.reset, c.surrogate_alpha)
+        return cls(dynamics, c.tau0, c.bn_time)
+
+    def neuron(self) -> Plif:
+        return Plif(self.dynamics, self.tau0)
+
+    def bn(self, channels: int) -> BatchNorm:
+        return BatchNorm(channels, self.bn_time)
+
+
+class ConvBn(nn.Module):
+    """conv + BN, real-valued: the shortcut of an SRB that changes its channels."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, layers: Layers) -> None:
+        super().__init__()
+        self.conv = Conv2d(c_in, c_out, kernel)
+        self.bn = layers.bn(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn(self.conv(x))
+        return out
+
+
+class Identity(nn.Module):
+    """skip_connect that keeps its channels: hands its input on, adds no spikes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class ConvSkip(nn.Module):
+    """skip_connect that changes its channels: conv1x1, BN, PLIF."""
+
+    def __init__(self, c_in: int, c_out: int, layers: Layers) -> None:
+        super().__init__()
+        self.conv = Conv2d(c_in, c_out, 1)
+        self.bn = layers.bn(c_out)
+        self.neuron = layers.neuron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.neuron(self.bn(self.conv(x)))
+        return out
+
+
+class ConvBlock(nn.Module):
+    """SCB (residual=False) or SRB (residual=True); `shortcut` is None where the input itself is added, or nothing."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, residual: bool, layers: Layers) -> None:
+        super().__init__()
+        self.residual = residual
+        self.conv1 = Conv2d(c_in, c_out, kernel)
+        self.bn1 = layers.bn(c_out)
+        self.neuron1 = layers.neuron()
+        self.conv2 = Conv2d(c_out, c_out, kernel)
+        self.bn2 = layers.bn(c_out)
+        self.neuron2 = layers.neuron()
+        self.shortcut = ConvBn(c_in, c_out, 1, layers) if residual and c_in != c_out else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.bn2(self.conv2(self.neuron1(self.bn1(self.conv1(x)))))
+        if self.residual:
+            current = current + (x if self.shortcut is None else self.shortcut(x))
+        out: Tensor = self.neuron2(current)
+        return out
+
+
+def make_block(name: str, c_in: int, c_out: int, layers: Layers) -> nn.Module:
+    """The block called `name`, one of `macro.BLOCKS`; KeyError otherwise (architectures are checked before)."""
+    if name == "skip_connect":
+        return Identity() if c_in == c_out else ConvSkip(c_in, c_out, layers)
+    residual, kernel = {"SCB_k3": (False, 3), "SCB_k5": (False, 5), "SRB_k3": (True, 3), "SRB_k5": (True, 5)}[name]
+    return ConvBlock(c_in, c_out, kernel, residual, layers)

@@ -1,0 +1,186 @@
+"""Multi-step PLIF, LIF and IF neurons: one charge equation, one surrogate gradient, no state between calls.
+
+Every neuron starts at v_mem = v_reset in every call. With k = 1/tau, the fraction of the membrane lost per timestep:
+
+    decay_input:      v_pre = v + (x - (v - v_reset)) * k        (AutoSNN as released)
+    not decay_input:  v_pre = v + x - (v - v_reset) * k          (k = 0 is the IF neuron)
+    s = [v_pre fire v_th];  hard: v = v_reset where s, else v_pre;  soft: v = v_pre - v_th * s
+
+Gradients take ds/dv_pre = (alpha/2) / (1 + (pi/2 * alpha * (v_pre - v_th))^2) (ATan) and treat the s inside the reset
+as a constant ("detached"). `scan_slow` is the definition; `scan` must equal it, and is what training runs.
+Source: Na et al., AutoSNN, ICML 2022, and Fang et al., PLIF, ICCV 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from neurodeploy.errors import UsageError
+from neurodeploy.ir.nodes import Fire, Reset
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Every convention in which spiking neurons differ. Raises UsageError for values that define no neuron."""
+
+    decay_input: bool = True
+    v_th: float = 1.0
+    v_reset: float = 0.0
+    fire: Fire = ">="
+    reset: Reset = "hard"
+    surrogate_alpha: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.fire not in (">=", ">"):
+            raise UsageError(f"fire is {self.fire!r}", limit="Known: '>=', '>'", remedy="Choose one of them")
+        if self.reset not in ("hard", "soft"):
+            raise UsageError(f"reset is {self.reset!r}", limit="Known: 'hard', 'soft'", remedy="Choose one of them")
+        if not self.v_th > self.v_reset:
+            raise UsageError(
+                f"v_th is {self.v_th} and v_reset {self.v_reset}", limit="v_th must exceed v_reset", remedy="Raise v_th"
+            )
+        if not self.surrogate_alpha > 0:
+            raise UsageError(f"surrogate_alpha is {self.surrogate_alpha}", limit="Above 0", remedy="The paper uses 2")
+
+
+def scan_slow(x: Tensor, k: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor, Tensor]:
+    """The definition: currents x [T, ...] and scalar k -> (spikes, v_pre, v_post), each [T, ...], by plain autograd."""
+    d = dynamics
+    v = torch.full_like(x[0], d.v_reset)
+    spikes, before, after = [], [], []
+    for current in x:
+        v_pre = v + (current - (v - d.v_reset)) * k if d.decay_input else v + current - (v - d.v_reset) * k
+        over = v_pre >= d.v_th if d.fire == ">=" else v_pre > d.v_th
+        # The value of `smooth - smooth.detach()` is exactly zero, its gradient is the surrogate's.
+        smooth = torch.atan(math.pi / 2 * d.surrogate_alpha * (v_pre - d.v_th)) / math.pi
+        spikes.append(over.to(x.dtype) + (smooth - smooth.detach()))
+        v = torch.where(over, d.v_reset, v_pre) if d.reset == "hard" else v_pre - d.v_th * over.to(x.dtype)
+        before.append(v_pre)
+        after.append(v)
+    return torch.stack(spikes), torch.stack(before), torch.stack(after)
+
+
+class _Scan(Function):
+    """`scan_slow`'s spikes with a backward pass written by hand: no graph of T small steps is built.
+
+    Masks are numbers in x's dtype, not booleans: on a CPU those kernels are five times faster.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, k: Tensor, dynamics: Dynamics) -> Tensor:
+        d = dynamics
+        compare = torch.ge if d.fire == ">=" else torch.gt
+        v_pre, spikes = torch.empty_like(x), torch.empty_like(x)
+        # dv_pre[t]/dk at a fixed state, its sign flipped where the input is not decayed.
+        drive = torch.empty_like(x) if ctx.needs_input_grad[1] else None
+        v = torch.full_like(x[0], d.v_reset)
+        for t in range(len(x)):
+            h, s = v_pre[t], spikes[t]
+            lost = v - d.v_reset if d.v_reset else v
+            if d.decay_input:
+                torch.sub(x[t], lost, out=h)
+                if drive is not None:
+                    drive[t] = h
+                h.mul_(k).add_(v)
+            else:
+                torch.add(v, x[t], out=h)
+                if drive is not None:
+                    drive[t] = lost
+                h.sub_(lost * k)
+            compare(h, d.v_th, out=s)
+            if d.reset == "soft":
+                v = torch.sub(h, s, alpha=d.v_th)
+            else:
+                v = torch.addcmul(h, h, s, value=-1)
+                if d.v_reset:
+                    v.add_(s, alpha=d.v_reset)
+        ctx.save_for_backward(v_pre, spikes, k, drive)
+        ctx.dynamics = d
+        return spikes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (grad_spikes,) = grads
+        v_pre, spikes, k, drive = ctx.saved_tensors
+        d: Dynamics = ctx.dynamics
+        slope = (v_pre - d.v_th).mul_(math.pi / 2 * d.surrogate_alpha).square_().add_(1.0)
+        g = torch.div(grad_spikes, slope, out=slope).mul_(d.surrogate_alpha / 2)
+        kept = torch.sub(1, spikes).mul_(1 - k) if d.reset == "hard" else (1 - k).expand_as(spikes)
+        for t in range(len(g) - 2, -1, -1):
+            g[t].addcmul_(g[t + 1], kept[t])
+        grad_k = None
+        if drive is not None:
+            total = torch.dot(g.reshape(-1), drive.reshape(-1))
+            grad_k = (total if d.decay_input else -total).reshape(k.shape)
+        return (g.mul_(k) if d.decay_input else g), grad_k, None
+
+
+def scan(x: Tensor, k: Tensor, dynamics: Dynamics) -> Tensor:
+    """Spikes [T, ...] (0 or 1, in x's dtype) of finite currents x [T, ...] and a scalar k: `scan_slow(...)[0]`, faster."""
+    spikes: Tensor = _Scan.apply(x, k, dynamics)  # type: ignore[no-untyped-call]
+    return spikes
+
+
+class Neuron(nn.Module):
+    """A layer of neurons that share one k = 1/tau: currents [T, B, *shape] in, spikes [T, B, *shape] out."""
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        super().__init__()
+        self.dynamics = dynamics
+
+    def inv_tau(self) -> Tensor:
+        """k, a scalar tensor."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return scan(x, self.inv_tau().to(x.dtype), self.dynamics)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{k}={v}" for k, v in vars(self.dynamics).items())
+
+
+class Plif(Neuron):
+    """Leaky neurons with a learnable time constant: k = sigmoid(w), w a scalar that starts at -ln(tau0 - 1)."""
+
+    def __init__(self, dynamics: Dynamics, tau0: float = 2.0) -> None:
+        super().__init__(dynamics)
+        if not 1 < tau0 < math.inf:
+            raise UsageError(f"tau0 is {tau0}", limit="PLIF needs tau0 > 1", remedy="The paper starts at 2")
+        self.w = nn.Parameter(torch.tensor(-math.log(tau0 - 1.0)))
+
+    def inv_tau(self) -> Tensor:
+        return self.w.sigmoid()
+
+
+class Lif(Neuron):
+    """Leaky neurons with a fixed time constant tau >= 1, in timesteps."""
+
+    def __init__(self, dynamics: Dynamics, tau: float) -> None:
+        super().__init__(dynamics)
+        if not 1 <= tau < math.inf:
+            raise UsageError(f"tau is {tau}", limit="LIF needs tau >= 1", remedy="Use If for a neuron without leak")
+        self.tau = tau
+
+    def inv_tau(self) -> Tensor:
+        return torch.tensor(1.0 / self.tau, dtype=torch.float64)
+
+
+class If(Neuron):
+    """Neurons without leak: k = 0. The input cannot be decayed, for it would vanish."""
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        super().__init__(dynamics)
+        if dynamics.decay_input:
+            raise UsageError("an IF neuron with decay_input", limit="k = 0 would drop every input",
+                             remedy="Set decay_input to False")
+
+    def inv_tau(self) -> Tensor:
+        return torch.zeros((), dtype=torch.float64)
