@@ -1,0 +1,50 @@
+"""The Pareto front: the candidates that no other candidate beats in every respect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from neurodeploy.errors import UsageError
+
+Objectives = Mapping[str, Literal["max", "min"]]
+
+OBJECTIVES: Objectives = {
+    "accuracy": "max",
+    "energy_j": "min",
+    "latency_s": "min",
+    "spikes": "min",
+    "n_cores": "min",
+}
+
+
+def pareto_front(candidates: Sequence[Mapping[str, Any]], objectives: Objectives = OBJECTIVES) -> tuple[int, ...]:
+    """Indices, ascending, of the candidates on the front.
+
+    A candidate is beaten by another that is at least as good in every objective and better in one; equals stay
+    together. `candidates` are metrics by name and must hold a finite number for every objective, else UsageError:
+    leave infeasible candidates out before.
+    """
+    if not candidates:
+        return ()
+    costs = np.array([[_cost(i, c, name, objectives) for name in objectives] for i, c in enumerate(candidates)])
+    front = []
+    for i, cost in enumerate(costs):
+        beaten = (costs <= cost).all(axis=1) & (costs < cost).any(axis=1)
+        if not beaten.any():
+            front.append(i)
+    return tuple(front)
+
+
+def _cost(index: int, candidate: Mapping[str, Any], name: str, objectives: Objectives) -> float:
+    value = candidate.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UsageError(
+            f"{name} is {value!r}, not a finite number",
+            where=f"Pareto front, candidate {index}",
+            remedy="Leave infeasible candidates out, or name the objectives that the evaluation delivers",
+        )
+    return -float(value) if objectives[name] == "max" else float(value)

@@ -1,0 +1,174 @@
+"""The search itself: asks the evolution for a round, shares its slots with other workers, stores every evaluation.
+
+`run` may be killed at any moment and called again, and any number of processes may call it on one storage: nothing
+that was stored is lost or evaluated again, and the result is the same as of one undisturbed run.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from neurodeploy.errors import UsageError
+from neurodeploy.search.evolve import EvolutionSettings, Scored, is_exhausted, next_round
+from neurodeploy.search.lease import Heartbeat, Owner
+from neurodeploy.search.pareto import OBJECTIVES, Objectives, pareto_front
+from neurodeploy.search.space import Genome, Space
+from neurodeploy.search.storage import open_storage
+from neurodeploy.search.trials import Evaluation, Score, Snapshot, Trials
+
+Evaluate = Callable[[Genome], Mapping[str, Any]]
+
+# A worker that waits for others looks again after these seconds, doubled each time up to the last.
+_POLL_S = (0.005, 0.5)
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A search's outcome.
+
+    `evaluations` are all that finished, in the order (round, slot); `pareto` those of the feasible ones on the front;
+    `best` the feasible one of highest fitness, the first of equals, None where none is feasible. `stopped` says why
+    the search ended: its budget was spent, no unseen genome was left, or `should_stop` asked for it.
+    `n_evaluated_here` counts the evaluations that this call made itself, and is no part of equality.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    pareto: tuple[Evaluation, ...]
+    best: Evaluation | None
+    stopped: Literal["budget", "exhausted", "interrupted"]
+    n_evaluated_here: int = field(compare=False)
+
+
+def run(
+    storage: str | Path,
+    settings: EvolutionSettings,
+    space: Space,
+    seed: int,
+    evaluate: Evaluate,
+    score: Score,
+    on_result: Callable[[Evaluation], None] | None = None,
+    *,
+    context: Mapping[str, Any] | None = None,
+    objectives: Objectives = OBJECTIVES,
+    should_stop: Callable[[], bool] | None = None,
+    lease_s: float = 60.0,
+) -> StudyResult:
+    """Search until the budget is spent, together with every other worker on the same storage.
+
+    `storage` is a journal file or a database URL. `evaluate(genome)` returns metrics in plain JSON; `score(metrics)`
+    gives their fitness, None where infeasible, and must be a pure function. `on_result` is called once for each finished
+    evaluation, stored earlier or by another worker too. `context` is what else must be the same on resume (data,
+    target, fitness settings). `should_stop` is asked before each evaluation. A worker on another machine counts as
+    dead once its heartbeat has stood still for `lease_s` seconds.
+
+    Raises UsageError, naming the differences, where the storage holds a search with another space, settings, seed or
+    context; whatever `evaluate` raises is passed on after its slot was given free.
+    """
+    identity = {
+        "settings": settings.model_dump(mode="json"),
+        "space": [list(blocks) for blocks in space.positions],
+        "seed": seed,
+        "context": json.loads(json.dumps(context or {})),
+    }
+    trials = Trials(open_storage(storage), identity, space, score, lease_s)
+    with Owner() as owner:
+        return _Search(trials, settings, space, seed, on_result, owner, lease_s).run(evaluate, objectives, should_stop)
+
+
+class _Search:
+    """One worker's way through the rounds."""
+
+    def __init__(
+        self,
+        trials: Trials,
+        settings: EvolutionSettings,
+        space: Space,
+        seed: int,
+        on_result: Callable[[Evaluation], None] | None,
+        owner: Owner,
+        lease_s: float,
+    ) -> None:
+        self._trials, self._settings, self._space, self._seed = trials, settings, space, seed
+        self._on_result, self._owner, self._lease_s = on_result, owner, lease_s
+        self._results: dict[tuple[int, int], Evaluation] = {}
+        self._n_here = 0
+
+    def run(
+        self, evaluate: Evaluate, objectives: Objectives, should_stop: Callable[[], bool] | None
+    ) -> StudyResult:
+        finished: list[tuple[Scored, ...]] = []
+        while genomes := next_round(self._space, self._settings, self._seed, finished):
+            if not self._finish_round(len(finished), genomes, evaluate, should_stop):
+                return self._result("interrupted", objectives)
+            slots = [self._results[len(finished), slot] for slot in range(len(genomes))]
+            finished.append(tuple(Scored(e.genome, e.fitness) for e in slots))
+        n_evaluated = sum(map(len, finished))
+        exhausted = n_evaluated < self._settings.budget and is_exhausted(self._space, finished)
+        return self._result("exhausted" if exhausted else "budget", objectives)
+
+    def _finish_round(
+        self, round_: int, genomes: tuple[Genome, ...], evaluate: Evaluate, should_stop: Callable[[], bool] | None
+    ) -> bool:
+        """Evaluate and wait until every slot of the round has a result; False where asked to stop before."""
+        pause_s = _POLL_S[0]
+        while True:
+            snapshot = self._read()
+            self._check_genomes(round_, genomes)
+            open_slots = [slot for slot in range(len(genomes)) if (round_, slot) not in snapshot.results]
+            if not open_slots:
+                return True
+            if should_stop is not None and should_stop():
+                return False
+            free = [slot for slot in open_slots if (round_, slot) not in snapshot.holders]
+            if free:
+                self._evaluate((round_, free[0]), genomes[free[0]], evaluate)
+                pause_s = _POLL_S[0]
+            else:
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _POLL_S[1])
+
+    def _evaluate(self, slot: tuple[int, int], genome: Genome, evaluate: Evaluate) -> None:
+        trial_id = self._trials.claim(self._owner, slot, genome)
+        if trial_id is None:
+            return
+        try:
+            with Heartbeat(lambda beat: self._trials.beat(trial_id, beat), self._lease_s / 4):
+                metrics = evaluate(genome)
+            self._n_here += self._trials.store(trial_id, metrics)
+        except BaseException:
+            self._trials.withdraw(trial_id)
+            raise
+
+    def _read(self) -> Snapshot:
+        snapshot = self._trials.read()
+        for slot in sorted(snapshot.results.keys() - self._results.keys()):
+            self._results[slot] = snapshot.results[slot]
+            if self._on_result is not None:
+                self._on_result(snapshot.results[slot])
+        return snapshot
+
+    def _check_genomes(self, round_: int, genomes: tuple[Genome, ...]) -> None:
+        for slot, asked in enumerate(genomes):
+            stored = self._results.get((round_, slot))
+            if stored is not None and stored.genome != asked:
+                raise UsageError(
+                    f"round {round_} slot {slot} holds {'-'.join(stored.genome)}, "
+                    f"but these settings ask for {'-'.join(asked)}",
+                    where="search storage",
+                    remedy="Resume with the version of neurodeploy that began the search, or start a new one",
+                )
+
+    def _result(
+        self, stopped: Literal["budget", "exhausted", "interrupted"], objectives: Objectives
+    ) -> StudyResult:
+        evaluations = tuple(self._results[slot] for slot in sorted(self._results))
+        feasible = [e for e in evaluations if e.fitness is not None]
+        scores = [e.fitness for e in evaluations if e.fitness is not None]
+        front = pareto_front([e.metrics for e in feasible], objectives)
+        best = feasible[scores.index(max(scores))] if scores else None
+        return StudyResult(evaluations, tuple(feasible[i] for i in front), best, stopped, self._n_here)
