@@ -1,0 +1,1 @@
+"""Training of one network or of a weight-sharing supernet. Importing this package imports nothing."""

@@ -1,0 +1,58 @@
+"""Votes and accuracy of a trained network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurodeploy.errors import UsageError
+from neurodeploy.models.autosnn import AutoSnn
+from neurodeploy.train.trainer import as_input
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """accuracy 0..1 after all T timesteps; accuracy_per_step [T] of the answers after 1..T; votes float32 [T, N, K]."""
+
+    accuracy: float
+    accuracy_per_step: NDArray[np.float64]
+    votes: NDArray[np.float32]
+
+
+def predictions(votes: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Answer after each timestep, [T, N]: argmax of the votes [T, N, K] summed so far, the lowest class on a tie.
+
+    Sums are rounded to six decimals: equal spike counts reached in another order differ in the last bit of a float,
+    and ties would be broken by it.
+    """
+    z = np.round(votes.astype(np.float64).cumsum(axis=0), 6)
+    answers: NDArray[np.int64] = z.argmax(axis=2)
+    return answers
+
+
+def evaluate(
+    module: AutoSnn, x: NDArray[np.float32], y: NDArray[np.int64], *, batch_size: int = 512, encoding: str = "direct"
+) -> Evaluation:
+    """Runs images x [N, C, H, W] with labels y [N] in evaluation mode, on the device where the network lies.
+
+    Raises UsageError for no images.
+    """
+    if len(x) == 0:
+        raise UsageError("no images to evaluate", where="evaluate")
+    device = next(module.parameters()).device
+    training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            parts = [
+                module(as_input(torch.from_numpy(x[i : i + batch_size]).to(device), encoding, module.config.n_timesteps))
+                for i in range(0, len(x), batch_size)
+            ]
+    finally:
+        module.train(training)
+    votes: NDArray[np.float32] = torch.cat(parts, dim=1).cpu().numpy()
+    accuracy = (predictions(votes) == y).mean(axis=1)
+    return Evaluation(float(accuracy[-1]), accuracy, votes)

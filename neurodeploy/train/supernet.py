@@ -1,0 +1,94 @@
+"""Weight-sharing training: every batch takes one architecture, drawn uniformly (single-path one-shot)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from neurodeploy.errors import UsageError
+from neurodeploy.models.autosnn import Arch, SuperNet, check_arch
+from neurodeploy.models.record import record, spikes_paper
+from neurodeploy.train import checkpoint, runtime
+from neurodeploy.train.config import TrainConfig
+from neurodeploy.train.loop import Labelled, check
+from neurodeploy.train.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One batch: its epoch (1-based), the architecture drawn, and its spikes per image by AutoSNN's rule."""
+
+    epoch: int
+    arch: Arch
+    spikes_paper: float
+
+
+@dataclass(frozen=True)
+class SuperNetResult:
+    """Mean loss of each epoch and the log of batches, from which reference values (N_avg) are derived."""
+
+    losses: tuple[float, ...]
+    log: tuple[Sample, ...]
+    seconds: float
+
+
+def train_supernet(
+    supernet: SuperNet, data: Labelled, config: TrainConfig, choices: Sequence[Sequence[str]], *, seed: int,
+    device: str = "auto", checkpoint_file: Path | None = None, checkpoint_interval_s: float = 10.0,
+    progress: Callable[[int, float], None] | None = None,
+) -> SuperNetResult:
+    """Trains `supernet` in place on images and labels; it ends in evaluation mode with the last epoch's weights.
+
+    `choices` holds the blocks allowed at each position; each batch draws one per position, uniformly, from a generator
+    of its own. `progress` receives (epoch, mean loss). Checkpoints and errors as in `loop.train`. The running
+    statistics of batch norm mix all architectures: use `recalibrate_bn` on `supernet.child(arch)`.
+    """
+    check(data, "training data")
+    if any(len(options) == 0 for options in choices):
+        raise UsageError("a position has no block to choose from", where="choices")
+    check_arch([options[0] for options in choices])
+    run = checkpoint.fingerprint(
+        kind="supernet", seed=seed, train=config.model_dump(), macro=supernet.config.to_dict(),
+        choices=[list(options) for options in choices], x=data[0], y=data[1],
+    )
+    started = time.monotonic()
+    with runtime.threads(config.n_threads), record(supernet) as recorded:
+        runtime.seed_everything(seed)
+        trainer = Trainer(supernet, config, seed, runtime.resolve_device(device), supernet.config.n_timesteps)
+        paths = torch.Generator().manual_seed(seed + 1)
+        losses: list[float] = []
+        log: list[Sample] = []
+
+        def forward(images: Tensor) -> Tensor:
+            arch = tuple(options[int(torch.randint(len(options), (), generator=paths))] for options in choices)
+            votes: Tensor = supernet(images, arch)
+            with torch.no_grad():
+                log.append(Sample(trainer.n_epochs + 1, arch, spikes_paper(recorded).mean().item()))
+            return votes
+
+        saved = checkpoint.load(checkpoint_file, run) if checkpoint_file else None
+        if saved is not None:
+            trainer.restore(saved["trainer"])
+            paths.set_state(saved["paths"])
+            losses = list(saved["losses"])
+            log = [Sample(epoch, tuple(arch), spikes) for epoch, arch, spikes in saved["log"]]
+        x, y = (torch.from_numpy(array).to(trainer.device) for array in data)
+        last_save = time.monotonic()
+        while trainer.n_epochs < config.epochs:
+            losses.append(trainer.epoch(x, y, forward))
+            due = time.monotonic() - last_save >= checkpoint_interval_s or trainer.n_epochs == config.epochs
+            if checkpoint_file and due:
+                checkpoint.save(checkpoint_file, run, {
+                    "trainer": trainer.state(), "paths": paths.get_state(), "losses": losses,
+                    "log": [tuple(asdict(sample).values()) for sample in log],
+                })
+                last_save = time.monotonic()
+            if progress:
+                progress(trainer.n_epochs, losses[-1])
+    supernet.eval()
+    return SuperNetResult(tuple(losses), tuple(log), time.monotonic() - started)

@@ -1,0 +1,86 @@
+"""Optimiser, schedule, data order and augmentation of a training run, and its exact state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neurodeploy.data.encoders import encode
+from neurodeploy.errors import NeurodeployError
+from neurodeploy.train import runtime
+from neurodeploy.train.augment import random_shift
+from neurodeploy.train.config import TrainConfig
+from neurodeploy.train.losses import loss as compute_loss
+
+
+class Trainer:
+    """Optimiser, learning-rate schedule and order of data of one network: everything that is not the network.
+
+    `forward` (images -> votes [T, B, K]) is given per epoch, so a supernet can take another path for each batch.
+    """
+
+    def __init__(self, module: nn.Module, config: TrainConfig, seed: int, device: torch.device, n_timesteps: int) -> None:
+        self.module, self.config, self.device, self.n_timesteps = module.to(device), config, device, n_timesteps
+        self.generator = torch.Generator().manual_seed(seed)
+        parameters = list(module.parameters())
+        c = config
+        self.optimizer: torch.optim.Optimizer = (
+            torch.optim.Adam(parameters, c.lr, weight_decay=c.weight_decay, fused=True) if c.optimizer == "adam"
+            else torch.optim.SGD(parameters, c.lr, momentum=c.momentum, weight_decay=c.weight_decay, fused=True)
+        )
+        self.n_epochs = 0
+
+    def epoch(self, x: Tensor, y: Tensor, forward: Callable[[Tensor], Tensor]) -> float:
+        """One pass over x [N, C, H, W], y [N] in a new random order; returns the mean loss.
+
+        Raises NeurodeployError where the loss is not finite.
+        """
+        self.module.train()
+        c = self.config
+        batches = torch.split(torch.randperm(len(x), generator=self.generator), c.batch_size)
+        total = 0.0
+        for i, index in enumerate(batches):
+            self._set_rate((self.n_epochs + i / len(batches)) / c.epochs)
+            index = index.to(self.device)
+            images = random_shift(x[index], c.shift, self.generator)
+            value = compute_loss(c.loss, forward(as_input(images, c.encoding, self.n_timesteps)), y[index], c.tet_lambda)
+            self.optimizer.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            total += value.item() * len(index)
+        self.n_epochs += 1
+        if not math.isfinite(total):
+            raise NeurodeployError(f"the loss is {total} in epoch {self.n_epochs}", where="training", code="diverged",
+                                   remedy="Lower lr")
+        return total / len(x)
+
+    def _set_rate(self, progress: float) -> None:
+        scale = 0.5 * (1 + math.cos(math.pi * progress)) if self.config.schedule == "cosine" else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * scale
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, as tensors and plain types."""
+        return {
+            "module": self.module.state_dict(), "optimizer": self.optimizer.state_dict(), "n_epochs": self.n_epochs,
+            "order": self.generator.get_state(), "global": runtime.global_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Undoes `state`."""
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.n_epochs = state["n_epochs"]
+        self.generator.set_state(state["order"])
+        runtime.restore_global_state(state["global"])
+
+
+def as_input(images: Tensor, encoding: str, n_timesteps: int) -> Tensor:
+    """What a network receives for images [B, C, H, W]: themselves (direct), or spikes [T, B, C, H, W] (rate)."""
+    if encoding == "direct":
+        return images  # networks hold a static image for T steps themselves, and convolve it once
+    return torch.from_numpy(encode(images.cpu().numpy(), encoding, n_timesteps)).to(images.device)
