@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
+from neurodeploy.ir.votes import predictions, running_votes
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -55,7 +56,7 @@ class ConfidencePolicy:
 
     def confidences(self, votes: FloatArray) -> FloatArray:
         """Confidence [T, B] at every timestep of votes [T, B, C]."""
-        z = np.cumsum(votes, axis=0)
+        z = running_votes(votes)
         return np.stack([self.confidence(z[t], t + 1) for t in range(len(z))])
 
 
@@ -95,7 +96,7 @@ def exit_curve(votes: FloatArray, labels: IntArray, policy: ConfidencePolicy, n_
     Ordered by rising threshold; the last point never stops early. The policy's own threshold is not used.
     """
     confidences = policy.confidences(votes)
-    correct = np.cumsum(votes, axis=0).argmax(axis=2) == labels
+    correct = predictions(votes) == labels
     observed = np.unique(confidences[:-1]) if len(votes) > 1 else np.array([])
     if len(observed) > n_points:
         observed = observed[np.linspace(0, len(observed) - 1, n_points).astype(int)]
@@ -112,7 +113,7 @@ def _point(confidences: FloatArray, correct: NDArray[np.bool_], threshold: float
 
 def evaluate_policy(votes: FloatArray, labels: IntArray, policy: ConfidencePolicy) -> ExitPoint:
     """Accuracy, mean exit step and histogram of a policy on votes [T, B, C] and labels [B]."""
-    correct = np.cumsum(votes, axis=0).argmax(axis=2) == labels
+    correct = predictions(votes) == labels
     return _point(policy.confidences(votes), correct, policy.threshold)
 
 
@@ -152,5 +153,5 @@ def calibrate_temperature(votes: FloatArray, labels: IntArray) -> float:
 
 def fixed_accuracy(votes: FloatArray, labels: IntArray) -> list[float]:
     """Accuracy after exactly 1, 2, ..., T timesteps."""
-    correct = np.cumsum(votes, axis=0).argmax(axis=2) == labels
+    correct = predictions(votes) == labels
     return [float(c.mean()) for c in correct]

@@ -37,7 +37,7 @@ def lower(
     lowered = identities_to_synapses(lowered)
     lowered = delay_synapses(lowered, profile.arithmetic.synapse_latency)
     lowered = balance_delays(lowered)
-    return _start_samples(replace(lowered, metadata={**graph.metadata, "input": input_kind}))
+    return _start_samples(replace(lowered, metadata={**lowered.metadata, "input": input_kind}))
 
 
 def _start_samples(graph: Graph) -> Graph:

@@ -33,6 +33,7 @@ def balance_delays(graph: Graph) -> Graph:
     """Insert relay neurons (fire one step after their source fires) in front of shortcuts that would arrive early.
 
     Relays of one source are shared by all its shortcuts. A relay layer costs as many neurons as its source has.
+    `metadata["relays"]` maps each relay to the layer whose spikes it repeats.
     """
     while True:
         late = _first_unbalanced(graph)
@@ -62,12 +63,16 @@ def _delay_by_relays(graph: Graph, edge: Edge, steps: int) -> Graph:
     shape = graph.shapes[edge.src]
     latency = next(e.delay for e in graph.edges if graph[e.dst].is_synapse)
     previous = edge.src
+    relays = dict(graph.metadata.get("relays", {}))
+    origin = relays.get(edge.src, edge.src)
     for i in range(1, steps // latency + 1):
         relay = f"{edge.src}.relay{i}"
         if relay not in graph.by_name:
             synapse = depthwise_ones(f"{relay}.synapse", shape[0], (1, 1))
             nodes += [synapse, memoryless(relay, shape)]
             edges += [Edge(previous, synapse.name, latency), Edge(synapse.name, relay)]
+            relays[relay] = origin
         previous = relay
     edges[edges.index(edge)] = replace(edge, src=previous)
-    return replace(graph, nodes=tuple(nodes), edges=tuple(edges))
+    metadata = {**graph.metadata, "relays": relays}
+    return replace(graph, nodes=tuple(nodes), edges=tuple(edges), metadata=metadata)
