@@ -1,1 +1,72 @@
+"""neurodeploy: search, quantize, place, cost, simulate and export spiking networks for neuromorphic chips.
 
+    import neurodeploy as nd
+    graph = nd.load("model.safetensors")
+
+Nothing is imported until it is used, so that the command line answers `--help` without torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from neurodeploy.hw.profile import target as target
+    from neurodeploy.pipeline import check as check
+    from neurodeploy.pipeline import cost as cost
+    from neurodeploy.pipeline import energy as energy
+    from neurodeploy.pipeline import export as export
+    from neurodeploy.pipeline import load as load
+    from neurodeploy.pipeline import lower as lower
+    from neurodeploy.pipeline import place as place
+    from neurodeploy.pipeline import quantize as quantize
+    from neurodeploy.pipeline import save as save
+    from neurodeploy.pipeline import search as search
+    from neurodeploy.pipeline import simulate as simulate
+    from neurodeploy.pipeline import train as train
+    from neurodeploy.pipeline import validate as validate
+
+_HOME = {
+    "target": "neurodeploy.hw.profile",
+    **dict.fromkeys(
+        (
+            "check", "cost", "energy", "export", "load", "lower", "place", "quantize", "save", "search", "simulate",
+            "train", "validate",
+        ),
+        "neurodeploy.pipeline",
+    ),
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'neurodeploy' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Api(ModuleType):
+    """Keeps the verbs functions: importing the sub-package `neurodeploy.quantize` would else bind `nd.quantize` to it.
+
+    Sub-packages of the same name are reached by `from neurodeploy.quantize import ...`.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Api

@@ -6,7 +6,10 @@ NeurodeployError                 1  internal, or a subclass that knows better
 ├── Mismatch                     4  golden vectors, vendor tool or accuracy disagree
 ├── EnvironmentMissing           5  a vendor side environment is absent
 ├── UnsafeFile                   6  unsafe, corrupt, tampered or unsupported file
-└── VendorFailure                7  a vendor tool crashed or timed out
+├── VendorFailure                7  a vendor tool crashed or timed out
+└── Interrupted                130  stopped by the user; the remedy is the command that resumes
+
+NeurodeployWarning is no error: it is raised by nothing, `warnings.warn` hands it on.
 
 An error says where, what, how much and what to do next; `str(error)` is those four in one paragraph and
 `error.to_dict()` is the object that `--json` prints.
@@ -16,6 +19,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import ClassVar
+
+
+def _sentences(*parts: str) -> str:
+    return " ".join(p if p.endswith(("?", "!")) else p.rstrip(".") + "." for p in parts if p)
 
 
 class NeurodeployError(Exception):
@@ -31,8 +38,7 @@ class NeurodeployError(Exception):
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
-        parts = [head, self.limit, self.remedy]
-        return " ".join(p.rstrip(".") + "." for p in parts if p)
+        return _sentences(head, self.limit, self.remedy)
 
     def to_dict(self) -> dict[str, str]:
         """The error as the contract's JSON object: code, where, what, limit, remedy."""
@@ -61,7 +67,7 @@ class Violation:
     remedy: str
 
     def __str__(self) -> str:
-        return " ".join(p.rstrip(".") + "." for p in (f"{self.where}: {self.what}", self.limit, self.remedy) if p)
+        return _sentences(f"{self.where}: {self.what}", self.limit, self.remedy)
 
     def to_dict(self) -> dict[str, str]:
         """Plain fields, for JSON."""
@@ -104,3 +110,31 @@ class UnsafeFile(NeurodeployError):
 class VendorFailure(NeurodeployError):
     exit_code = 7
     code = "vendor_failure"
+
+
+class Interrupted(NeurodeployError):
+    exit_code = 130
+    code = "interrupted"
+
+
+class NeurodeployWarning(UserWarning):
+    """Something that stops nothing and that the user should know; `code` names it for scripts (`uncalibrated`).
+
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.warn(NeurodeployWarning("no calibration images", code="uncalibrated", where="conv1"), stacklevel=1)
+    >>> caught[0].message.to_dict()["code"]
+    'uncalibrated'
+    """
+
+    def __init__(self, what: str, *, code: str, where: str = "", remedy: str = "") -> None:
+        self.what, self.code, self.where, self.remedy = what, code, where, remedy
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return _sentences(head, self.remedy)
+
+    def to_dict(self) -> dict[str, str]:
+        """The warning as the contract's JSON object: code, where, what, remedy."""
+        return {"code": self.code, "where": self.where, "what": self.what, "remedy": self.remedy}

@@ -1,0 +1,49 @@
+"""`neurodeploy check`: does the network fit the chip, and if not, everything that is in the way."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from neurodeploy.cli import tables
+from neurodeploy.cli.frame import Frame, Outcome
+from neurodeploy.cli.options import Debug, DryRun, Json, Model, Settings, Targets, overrides, resolved_profiles, several_targets
+from neurodeploy.errors import DoesNotFit
+
+
+def check(
+    ctx: typer.Context,
+    model: Model,
+    target: Targets,
+    suggest: Annotated[bool, typer.Option("--suggest", help="Find the smallest change of the network that fits.")] = False,
+    settings: Settings = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> Outcome:
+    """Does the network fit the chip? Names every violated limit at once: used, limit, remedy.
+
+    Exit code 3 when it does not fit; the data is complete all the same.
+
+    Examples:
+      neurodeploy check model.safetensors --target loihi2
+      neurodeploy check model.safetensors --target all --json
+      neurodeploy check model.safetensors --target loihi2 --suggest
+    """
+    from neurodeploy import pipeline
+
+    frame: Frame = ctx.obj
+    names = several_targets(frame, target)
+    changes = overrides(settings)
+    if dry_run:
+        return resolved_profiles(names, changes)
+    result = pipeline.check(model, names, suggest=suggest, overrides=changes)
+    data = result.to_dict()
+    errors = () if result.fits else (DoesNotFit(tuple(result.violations), target=", ".join(names)),)
+    return Outcome(data, lambda console: _show(console, data), errors)
+
+
+def _show(console: Console, data: dict[str, Any]) -> None:
+    tables.show(console, {k: v for k, v in data.items() if k != "violations"})  # they follow as errors, in full

@@ -1,0 +1,127 @@
+"""The options that several commands share, and what their texts mean."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from neurodeploy.cli import tables
+from neurodeploy.cli.frame import Frame, Outcome
+from neurodeploy.errors import UsageError
+
+# --json and --debug are read before the parser runs (a usage error needs them too); declared here for --help.
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what the settings resolve to, and stop.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one value, e.g. a.b=1 (TOML types). Repeatable."),
+]
+NoSettings = Annotated[list[str] | None, typer.Option("--set", hidden=True)]
+
+Target = Annotated[str, typer.Option("--target", "-t", metavar="TARGET", help="The chip: a name of `neurodeploy targets`.")]
+Targets = Annotated[
+    list[str],
+    typer.Option("--target", "-t", metavar="TARGET", help="A chip, repeatable or with commas; `all` = every profile."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DATA", help="A dataset's name, a folder, an .npz with x and y. Default: the model's own."),
+]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", exists=True, help="A .safetensors model file or a bundle folder.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice. Default: the recipe's.")]
+
+
+class HelpTexts(TypedDict):
+    help: str
+    epilog: str
+
+
+def help_texts(command: Callable[..., Any]) -> HelpTexts:
+    """`help` and `epilog` from a command's docstring: its paragraphs, and its examples, one a line, at the end."""
+    prose, heading, examples = inspect.cleandoc(command.__doc__ or "").partition("\n\nExamples:\n")
+    return {
+        "help": "\n\n".join(" ".join(paragraph.splitlines()) for paragraph in prose.split("\n\n")),
+        "epilog": escape(f"{heading}{examples}".strip()),
+    }
+
+
+def overrides(settings: list[str] | None) -> dict[str, Any]:
+    """`--set` texts as a dict of dotted keys; a value is TOML where it parses as one TOML value, else text.
+
+    Raises UsageError for a text without `=`, an empty key part, or a key given twice.
+
+    >>> overrides(["search.budget=20", "space.widths=[8, 16]", "name=first try"])
+    {'search.budget': 20, 'space.widths': [8, 16], 'name': 'first try'}
+    """
+    found: dict[str, Any] = {}
+    for text in settings or []:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not all(key.split(".")):
+            raise UsageError("expected KEY=VALUE", where=f"--set {text}", remedy="For example --set search.budget=20")
+        if key in found:
+            raise UsageError("the key is set twice", where=f"--set {text}", limit=f"It is {found[key]!r} already")
+        found[key] = _toml(value.strip())
+    return found
+
+
+def _toml(text: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return table["value"] if len(table) == 1 else text
+
+
+def no_overrides(settings: list[str] | None, fixed_by: str) -> None:
+    """Refuse `--set` where a file fixes every value."""
+    if settings:
+        raise UsageError(
+            "nothing can be set here", where=f"--set {settings[0]}", limit=f"{fixed_by} fixes every value",
+            remedy="Set it in the command that writes it (search, train or export)",
+        )
+
+
+def one_target(frame: Frame, name: str) -> str:
+    """The profile name behind a name or alias. Raises UsageError for `all`, several, or an unknown one."""
+    names = [part for part in name.split(",") if part]
+    if len(names) != 1 or names[0] == "all":
+        raise UsageError("this command takes exactly one target", where=f"--target {name}")
+    return several_targets(frame, names)[0]
+
+
+def several_targets(frame: Frame, given: list[str]) -> list[str]:
+    """Profile names behind names, aliases, comma lists and `all`, each once. Raises UsageError for an unknown one."""
+    from neurodeploy.hw import profile
+
+    names: list[str] = []
+    for name in (part for text in given for part in text.split(",") if part):
+        for known in profile.names() if name == "all" else [profile.resolve(name)]:
+            if name not in ("all", known):
+                frame.resolved(name, known)
+            if known not in names:
+                names.append(known)
+    if not names:
+        raise UsageError("no target is given", where="--target", remedy="`neurodeploy targets` lists them")
+    return names
+
+
+def resolved_profiles(names: list[str], changes: dict[str, Any]) -> Outcome:
+    """What `--dry-run` prints where no recipe is involved: the profiles with the overrides applied."""
+    from neurodeploy.hw import profile
+
+    found = {name: profile.target(name, changes).model_dump(mode="json") for name in names}
+
+    def show(console: Console) -> None:
+        for values in found.values():
+            tables.show(console, values)
+
+    return Outcome({"profiles": found}, show)

@@ -1,0 +1,52 @@
+"""`neurodeploy validate`: run a bundle on its target's simulator and compare it with what it claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neurodeploy.cli import tables
+from neurodeploy.cli.frame import Frame, Outcome
+from neurodeploy.cli.options import Data, Debug, DryRun, Json, NoSettings, no_overrides
+
+
+def validate(
+    ctx: typer.Context,
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, file_okay=False, help="What `export` wrote.")],
+    data: Data = None,
+    oracle: Annotated[
+        str | None, typer.Option("--oracle", metavar="TOOL", help="Also run it with a vendor's tool, in its side environment.")
+    ] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Name the first layer, timestep and neuron that diverges.")] = False,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", min=0.0, help="Largest accepted loss of accuracy, in percentage points.")
+    ] = 0.5,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the verdict. Default: beside the bundle.")] = None,
+    settings: NoSettings = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> Outcome:
+    """Check a bundle: no byte changed, the golden spikes come out again, the accuracy holds.
+
+    Exit code 4 when spikes differ or the accuracy drops by more than --max-drop, 6 when a file was changed.
+
+    Examples:
+      neurodeploy validate exports/mine
+      neurodeploy validate exports/mine --trace --json
+    """
+    from neurodeploy import pipeline
+
+    frame: Frame = ctx.obj
+    no_overrides(settings, "a bundle")
+    if dry_run:
+        asked = {"bundle": bundle, "data": data, "oracle": oracle, "trace": trace, "max_drop": max_drop, "out": out}
+        return Outcome(asked, lambda console: tables.show(console, asked))
+    with frame.progress() as progress:
+        verdict = pipeline.validate(
+            bundle, data=data, oracle=oracle, trace=trace, max_drop=max_drop, out=out, progress=progress
+        )
+    found = verdict.to_dict()
+    return Outcome(found, lambda console: tables.show(console, found), tuple(verdict.errors))
