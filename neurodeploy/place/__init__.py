@@ -1,0 +1,6 @@
+"""Cores for neurons: the target's rules, the partition into cores, their sites on the network on chip."""
+
+from neurodeploy.place.fit import Check, System, check, place, suggest
+from neurodeploy.place.placement import Core, Placement
+
+__all__ = ["Check", "Core", "Placement", "System", "check", "place", "suggest"]
