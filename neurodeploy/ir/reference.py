@@ -122,7 +122,7 @@ def _lif(node: Lif, a: Array, state: State) -> tuple[Array, State]:
     if _restarts(node, t):
         v = np.full_like(v, node.v_reset)
     lost = v - node.v_reset
-    v = v + (a - lost) * node.inv_tau if node.decay_input else v + a - lost * node.inv_tau
+    v = v + (a - lost) * node.inv_tau if node.decay_input else v + (a - lost * node.inv_tau)
     fired = v >= node.v_th if node.fire == ">=" else v > node.v_th
     v = np.where(fired, node.v_reset, v) if node.reset == "hard" else v - fired * node.v_th
     return fired.astype(np.float64), {"v_mem": v, "t": t + 1}
