@@ -7,6 +7,7 @@ Source: Na et al., AutoSNN, ICML 2022.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -80,6 +81,23 @@ class AutoSnn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return _run(self.stem, self.layers, self.classifier, x)
+
+    def describe(self) -> dict[str, Any]:
+        """What, with the weights, makes this network: {"macro": fields, "arch": [block, ...]}, plain JSON values."""
+        return {"macro": self.config.to_dict(), "arch": list(self.arch)}
+
+    def plain_metadata(self) -> dict[str, Any]:
+        """A copy of `metadata` in plain JSON values; raises UsageError for others, or for the names of `describe`."""
+        taken = {"macro", "arch"} & self.metadata.keys()
+        if taken:
+            raise UsageError(f"metadata holds {sorted(taken)}", where="metadata", remedy="These names are the network's own")
+        try:
+            copy: dict[str, Any] = json.loads(json.dumps(self.metadata, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                "metadata is not plain JSON", where="metadata", limit=str(error), remedy="Use strings, numbers, lists, dicts"
+            ) from error
+        return copy
 
 
 class SuperNet(nn.Module):

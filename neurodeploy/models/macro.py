@@ -103,7 +103,11 @@ class MacroConfig:
         """The inverse of `to_dict`; raises UsageError naming every unknown, missing or mistyped field."""
         try:
             return _adapter().validate_json(json.dumps(fields))
-        except ValidationError as error:
+        except (TypeError, ValueError, RecursionError) as error:
+            if not isinstance(error, ValidationError):
+                raise UsageError(
+                    "its fields are not plain JSON values", where="macro", limit=str(error), remedy="Use numbers and strings"
+                ) from error
             wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'macro'}: {e['msg']}" for e in error.errors())
             raise UsageError(wrong, where="macro", remedy="Correct these fields") from error
 

@@ -3,7 +3,7 @@
 Every neuron starts at v_mem = v_reset in every call. With k = 1/tau, the fraction of the membrane lost per timestep:
 
     decay_input:      v_pre = v + (x - (v - v_reset)) * k        (AutoSNN as released)
-    not decay_input:  v_pre = v + x - (v - v_reset) * k          (k = 0 is the IF neuron)
+    not decay_input:  v_pre = v + (x - (v - v_reset) * k)        (k = 0 is the IF neuron)
     s = [v_pre fire v_th];  hard: v = v_reset where s, else v_pre;  soft: v = v_pre - v_th * s
 
 Gradients take ds/dv_pre = (alpha/2) / (1 + (pi/2 * alpha * (v_pre - v_th))^2) (ATan) and treat the s inside the reset
@@ -42,6 +42,9 @@ class Dynamics:
             raise UsageError(f"fire is {self.fire!r}", limit="Known: '>=', '>'", remedy="Choose one of them")
         if self.reset not in ("hard", "soft"):
             raise UsageError(f"reset is {self.reset!r}", limit="Known: 'hard', 'soft'", remedy="Choose one of them")
+        for name in ("v_th", "v_reset", "surrogate_alpha"):
+            if not math.isfinite(getattr(self, name)):
+                raise UsageError(f"{name} is {getattr(self, name)}", limit="A finite number", remedy="Change it")
         if not self.v_th > self.v_reset:
             raise UsageError(
                 f"v_th is {self.v_th} and v_reset {self.v_reset}", limit="v_th must exceed v_reset", remedy="Raise v_th"
@@ -56,7 +59,7 @@ def scan_slow(x: Tensor, k: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor,
     v = torch.full_like(x[0], d.v_reset)
     spikes, before, after = [], [], []
     for current in x:
-        v_pre = v + (current - (v - d.v_reset)) * k if d.decay_input else v + current - (v - d.v_reset) * k
+        v_pre = v + (current - (v - d.v_reset)) * k if d.decay_input else v + (current - (v - d.v_reset) * k)
         over = v_pre >= d.v_th if d.fire == ">=" else v_pre > d.v_th
         # The value of `smooth - smooth.detach()` is exactly zero, its gradient is the surrogate's.
         smooth = torch.atan(math.pi / 2 * d.surrogate_alpha * (v_pre - d.v_th)) / math.pi
@@ -90,10 +93,9 @@ class _Scan(Function):
                     drive[t] = h
                 h.mul_(k).add_(v)
             else:
-                torch.add(v, x[t], out=h)
                 if drive is not None:
                     drive[t] = lost
-                h.sub_(lost * k)
+                torch.sub(x[t], torch.mul(lost, k, out=h), out=h).add_(v)
             compare(h, d.v_th, out=s)
             if d.reset == "soft":
                 v = torch.sub(h, s, alpha=d.v_th)
@@ -136,12 +138,12 @@ class Neuron(nn.Module):
         super().__init__()
         self.dynamics = dynamics
 
-    def inv_tau(self) -> Tensor:
-        """k, a scalar tensor."""
+    def inv_tau(self, dtype: torch.dtype) -> Tensor:
+        """k, a scalar tensor, computed in `dtype`."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        return scan(x, self.inv_tau().to(x.dtype), self.dynamics)
+        return scan(x, self.inv_tau(x.dtype), self.dynamics)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{k}={v}" for k, v in vars(self.dynamics).items())
@@ -156,8 +158,8 @@ class Plif(Neuron):
             raise UsageError(f"tau0 is {tau0}", limit="PLIF needs tau0 > 1", remedy="The paper starts at 2")
         self.w = nn.Parameter(torch.tensor(-math.log(tau0 - 1.0)))
 
-    def inv_tau(self) -> Tensor:
-        return self.w.sigmoid()
+    def inv_tau(self, dtype: torch.dtype) -> Tensor:
+        return self.w.to(dtype).sigmoid()
 
 
 class Lif(Neuron):
@@ -169,8 +171,8 @@ class Lif(Neuron):
             raise UsageError(f"tau is {tau}", limit="LIF needs tau >= 1", remedy="Use If for a neuron without leak")
         self.tau = tau
 
-    def inv_tau(self) -> Tensor:
-        return torch.tensor(1.0 / self.tau, dtype=torch.float64)
+    def inv_tau(self, dtype: torch.dtype) -> Tensor:
+        return torch.tensor(1.0 / self.tau, dtype=dtype)
 
 
 class If(Neuron):
@@ -182,5 +184,5 @@ class If(Neuron):
             raise UsageError("an IF neuron with decay_input", limit="k = 0 would drop every input",
                              remedy="Set decay_input to False")
 
-    def inv_tau(self) -> Tensor:
-        return torch.zeros((), dtype=torch.float64)
+    def inv_tau(self, dtype: torch.dtype) -> Tensor:
+        return torch.zeros((), dtype=dtype)

@@ -1,0 +1,106 @@
+"""A trained torch network as a float Graph: nodes named by module paths, weights in float64, all delays zero."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neurodeploy.errors import UsageError
+from neurodeploy.ir import nodes
+from neurodeploy.ir.graph import Edge, Graph
+from neurodeploy.models.autosnn import AutoSnn
+from neurodeploy.models.blocks import BatchNorm, Conv2d, ConvBlock, ConvSkip, Identity, MaxPool
+from neurodeploy.models.neurons import Neuron
+
+
+def to_graph(module: AutoSnn) -> Graph:
+    """The network in evaluation mode as a Graph: Input "input", ..., Vote "vote".
+
+    A residual addition is two edges into one Lif: first from `bn2`, then from the shortcut, the order of summation.
+    Graph.metadata holds `macro` and `arch` beside the module's own metadata. Raises UsageError for weights that are
+    not finite.
+    """
+    graph = _Builder()
+    c = module.config
+    at = graph.add(nodes.Input("input", (c.in_channels, *c.image_size)))
+    at = graph.conv("stem.conv", module.stem.conv, at)
+    at = graph.neuron("stem.neuron", module.stem.neuron, graph.bn("stem.bn", module.stem.bn, at))
+    for i, layer in enumerate(module.layers):
+        name = f"layers.{i}"
+        if isinstance(layer, MaxPool):
+            at = graph.add(nodes.MaxPool2d(name, (2, 2)), at)
+        elif isinstance(layer, ConvSkip):
+            at = graph.bn(f"{name}.bn", layer.bn, graph.conv(f"{name}.conv", layer.conv, at))
+            at = graph.neuron(f"{name}.neuron", layer.neuron, at)
+        elif isinstance(layer, ConvBlock):
+            at = _conv_block(graph, name, layer, at)
+        elif not isinstance(layer, Identity):
+            raise UsageError(f"{type(layer).__name__} has no node", where=name, remedy="Use the blocks of AutoSNN")
+    head = module.classifier
+    at = graph.add(nodes.Flatten("flatten"), at)
+    at = graph.add(nodes.Linear("classifier.linear", _array("classifier.linear", head.linear.weight)), at)
+    at = graph.neuron("classifier.neuron", head.neuron, at)
+    graph.add(nodes.Vote("vote", head.n_classes, head.group), at)
+    return Graph(
+        tuple(graph.nodes), tuple(graph.edges), c.n_timesteps, {**module.plain_metadata(), **module.describe()}
+    )
+
+
+def _conv_block(graph: _Builder, name: str, block: ConvBlock, source: str) -> str:
+    at = graph.bn(f"{name}.bn1", block.bn1, graph.conv(f"{name}.conv1", block.conv1, source))
+    at = graph.neuron(f"{name}.neuron1", block.neuron1, at)
+    at = graph.bn(f"{name}.bn2", block.bn2, graph.conv(f"{name}.conv2", block.conv2, at))
+    terms = [at]
+    if block.shortcut is not None:
+        conv = graph.conv(f"{name}.shortcut.conv", block.shortcut.conv, source)
+        terms.append(graph.bn(f"{name}.shortcut.bn", block.shortcut.bn, conv))
+    elif block.residual:
+        terms.append(source)
+    return graph.neuron(f"{name}.neuron2", block.neuron2, *terms)
+
+
+class _Builder:
+    """Collects nodes, edges and shapes; every method returns the name of the node it added."""
+
+    def __init__(self) -> None:
+        self.nodes: list[nodes.Node] = []
+        self.edges: list[Edge] = []
+        self.shapes: dict[str, nodes.Shape] = {}
+
+    def add(self, node: nodes.Node, *sources: str) -> str:
+        self.nodes.append(node)
+        self.edges += [Edge(source, node.name) for source in sources]
+        self.shapes[node.name] = node.output_shape(self.shapes[sources[0]] if sources else ())
+        return node.name
+
+    def conv(self, name: str, layer: Conv2d, source: str) -> str:
+        pad = layer.kernel_size[0] // 2
+        return self.add(nodes.Conv2d(name, _array(name, layer.weight), padding=(pad, pad)), source)
+
+    def bn(self, name: str, layer: BatchNorm, source: str) -> str:
+        mean, var, gamma, beta = (
+            _array(name, t) for t in (layer.running_mean, layer.running_var, layer.weight, layer.bias)
+        )
+        return self.add(nodes.BatchNorm(name, mean=mean, var=var, gamma=gamma, beta=beta, eps=layer.eps), source)
+
+    def neuron(self, name: str, layer: Neuron, *sources: str) -> str:
+        d = layer.dynamics
+        inv_tau = float(_array(name, layer.inv_tau(torch.float64)))
+        shape = self.shapes[sources[0]]
+        return self.add(
+            nodes.Lif(
+                name, shape, inv_tau=inv_tau, decay_input=d.decay_input, v_th=d.v_th, v_reset=d.v_reset, fire=d.fire,
+                reset=d.reset,
+            ),
+            *sources,
+        )
+
+
+def _array(name: str, tensor: Tensor | None) -> nodes.Array:
+    if tensor is None:
+        raise UsageError("running statistics are missing", where=name, remedy="Build batch normalisation with them")
+    array = np.array(tensor.detach().to("cpu", torch.float64))
+    if not np.isfinite(array).all():
+        raise UsageError(f"{int((~np.isfinite(array)).sum())} weights are not finite", where=name, remedy="Train again")
+    return array
