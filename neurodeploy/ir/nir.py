@@ -1,0 +1,152 @@
+"""Graphs as `.nir` files (package nir >= 1.0.8) and back; `nir_nodes.py` has the equations of the mapping.
+
+NIR describes continuous time; the unit of time in these files is one timestep (dt = 1, forward Euler). NIR has no notion
+of a synapse's timestep: a pipelined graph is written without its delays, which leaves its function unchanged because
+all paths into a node are equally long (checked), and the delays are kept in the metadata for the way back. A host part
+is written in front of the chip's input, which becomes a Scale by `value_scale` (integer graphs round after it).
+
+The graph's metadata hold the conventions that NIR leaves open, as text, and under `neurodeploy` the structure of our
+graph; the arrays live in the NIR nodes alone. Reading rebuilds the graph, writes it again in memory and compares, so
+a file whose NIR values and structure disagree is refused.
+
+nir 1.0.8 derives both sides of a convolution's output from the kernel's height: files with kernels that are not square
+are valid, but its own reader takes them only with `type_check=False`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nir
+import numpy as np
+
+from neurodeploy.errors import NeurodeployError, UnsafeFile
+from neurodeploy.ir import archive, serialize
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.hdf5 import open_checked
+from neurodeploy.ir.nir_nodes import array_of, host_name, to_node
+from neurodeploy.ir.nodes import Array, Input
+
+_CONVENTIONS = {
+    "time": "dt = 1 timestep, forward Euler; the state is updated with the input of the same timestep, then compared",
+    "firing": "metadata `fire` of each neuron: `>` or `>=` against v_threshold",
+    "reset": "to v_reset in the timestep of the spike; all states start at v_reset; the current of a CubaLIF is kept",
+    "delays": "not represented; all paths are equally long, so outputs equal those of the pipelined graph up to a shift",
+    "samples": "a sample starts with all neurons at v_reset; run neurodeploy's n_timesteps timesteps",
+    "integers": "an integer graph is written as real numbers; the chip's rounding and saturation are not represented",
+}
+
+
+def _fail(where: str, what: str, remedy: str) -> NeurodeployError:
+    return NeurodeployError(what, where=where, code="not_nir", remedy=remedy)
+
+
+def _unbalanced(graph: Graph) -> str:
+    if graph.is_acyclic:
+        for edge in graph.edges:
+            if graph.latencies[edge.src] + edge.delay != graph.latencies[edge.dst]:
+                return f"{edge.src} -> {edge.dst}"
+    return graph.nodes[0].name
+
+
+def to_nir(graph: Graph) -> nir.NIRGraph:
+    """The graph in NIR. Raises NeurodeployError naming the node or edge without an equivalent there."""
+    if not graph.is_acyclic or not graph.is_balanced:
+        raise _fail(
+            _unbalanced(graph), "paths of different delay have no NIR equivalent",
+            "Lower the graph first: relays make all paths equally long",
+        )
+    nodes: dict[str, Any] = {}
+    edges: list[tuple[str, str]] = [(e.src, e.dst) for e in graph.edges]
+    if graph.host is not None:
+        for node in graph.host.nodes:
+            nodes[host_name(node.name)] = to_node(node, graph.host)
+        entry = graph.inputs[0]
+        edges = [(host_name(e.src), host_name(e.dst)) for e in graph.host.edges] + edges
+        edges.insert(0, (host_name(graph.host.output.name), entry.name))
+    for node in graph.nodes:
+        if "/" in node.name or node.name in nodes:
+            raise _fail(node.name, "a node cannot have this name in NIR", "Rename it")
+        if isinstance(node, Input) and graph.host is not None:
+            nodes[node.name] = nir.Scale(scale=np.full(node.shape, float(node.value_scale)))
+        else:
+            nodes[node.name] = to_node(node, graph)
+    end = "output" if "output" not in nodes else "neurodeploy.output"
+    nodes[end] = nir.Output(output_type=np.array(graph.shapes[graph.output.name]))
+    edges.append((graph.output.name, end))
+    document, _ = archive.unpack(serialize.to_bytes(graph), "graph")
+    metadata = {**_CONVENTIONS, "neurodeploy": json.dumps(document, sort_keys=True)}
+    square = all(n.weight.shape[2] == n.weight.shape[3] for n in nodes.values() if isinstance(n, nir.Conv2d))
+    return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata, type_check=square)
+
+
+def write_nir(graph: Graph, path: Path) -> None:
+    """Write a graph as `.nir`; equal graphs give equal bytes. Raises as `to_nir`, UsageError where it cannot be written."""
+    out = io.BytesIO()
+    nir.write(out, to_nir(graph))
+    archive.write(path, out.getvalue())
+
+
+def read_nir(path: Path) -> Graph:
+    """The graph (an IntGraph where one was written) of a `.nir` file written by `write_nir`.
+
+    Raises UsageError when there is no such file, UnsafeFile when it is unsafe, corrupt, changed, or not of our making.
+    """
+    with open_checked(path) as file:
+        if "node" not in file or not isinstance(file["node"], h5py.Group):
+            raise UnsafeFile("not a NIR file", where=str(path))
+    try:
+        found = nir.read(path, type_check=False)  # the comparison below checks more
+    except (AssertionError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as err:
+        raise UnsafeFile("not a valid NIR graph", where=str(path), limit=f"{type(err).__name__}: {err}") from err
+    text = found.metadata.get("neurodeploy") if isinstance(found, nir.NIRGraph) else None
+    if not isinstance(text, str):
+        raise UnsafeFile(
+            "this NIR file was not written by neurodeploy", where=str(path), limit="Reading others is not supported yet"
+        )
+    graph = _rebuild(text, found, str(path))
+    changed = _difference(to_nir(graph), found)
+    if changed is not None:
+        raise UnsafeFile("its values and its structure disagree", where=f"{path}: {changed}", remedy="Export it again")
+    return graph
+
+
+def _rebuild(text: str, found: nir.NIRGraph, where: str) -> Graph:
+    try:
+        document = json.loads(text)
+        arrays: dict[str, Array] = {}
+        for part, prefix in ((document["graph"], ""), (document["graph"]["host"], host_name(""))):
+            for entry in part["nodes"] if part is not None else ():
+                for field, value in entry.items():
+                    if isinstance(value, dict) and "array" in value:
+                        if value["dtype"] not in archive.DTYPES:
+                            raise UnsafeFile(f"array type {value['dtype']!r:.20}", where=where)
+                        array = array_of(found.nodes[prefix + entry["name"]], entry, field)
+                        arrays[value["array"]] = np.asarray(array, dtype=value["dtype"]).reshape(value["shape"])
+        return serialize.from_bytes(archive.pack(document, arrays), where)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as err:
+        raise UnsafeFile("the structure in its metadata is damaged", where=where, limit=f"{type(err).__name__}: {err}") from err
+
+
+def _difference(wanted: nir.NIRGraph, found: nir.NIRGraph) -> str | None:
+    if set(wanted.nodes) != set(found.nodes) or set(wanted.edges) != set(found.edges):
+        return "nodes or edges"
+    for name, node in wanted.nodes.items():
+        mine, theirs = node.to_dict(), found.nodes[name].to_dict()
+        if set(mine) != set(theirs):
+            return str(name)
+        for key, value in mine.items():
+            same = value == theirs[key] if isinstance(value, str) else _equal(value, theirs[key])
+            if not same:
+                return f"{name}.{key}"
+    return None
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return isinstance(b, dict) and set(a) == set(b) and all(_equal(a[k], b[k]) for k in a)
+    return np.array_equal(np.asarray(a), np.asarray(b))
