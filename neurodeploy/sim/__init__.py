@@ -1,0 +1,1 @@
+"""What an integer network does, timestep by timestep: reference.py (slow, obviously right) and clocked.py (equal, fast)."""

@@ -1,0 +1,127 @@
+"""What a simulator saw: spikes, which neurons the chip had to update, and the votes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.errors import NeurodeployError
+from neurodeploy.ir.graph import IntGraph
+from neurodeploy.ir.nodes import Array, Vote
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One run of `n_steps` chip timesteps. Rasters are in CHIP time, [T', B, *shape]; votes in MODEL time.
+
+    spikes: int32, by name of every input (its values) and neuron layer (0 or 1).
+    updated: bool, by neuron layer: in that step the neuron's v_mem or i_syn was not zero before the step, or an event
+    arrived (any spike through any of its synapses, whatever the weights), or its bias is not zero, or it fired.
+    votes: float64 [T' - latency, B, n_classes], row t belonging to model timestep t; zero classes without a Vote.
+    v_mem, i_syn: int64 by neuron layer at the END of each step, after the reset; None where not recorded.
+    """
+
+    graph: IntGraph
+    n_steps: int
+    spikes: dict[str, NDArray[np.int32]]
+    updated: dict[str, NDArray[np.bool_]]
+    votes: NDArray[np.float64]
+    v_mem: dict[str, NDArray[np.int64]] | None = None
+    i_syn: dict[str, NDArray[np.int64]] | None = None
+
+    @property
+    def batch(self) -> int:
+        """Samples B."""
+        return int(self.votes.shape[1])
+
+    @property
+    def logits(self) -> NDArray[np.float64]:
+        """[T, B, n_classes]: the sum of the votes of model timesteps 0..t."""
+        return np.cumsum(self.votes, axis=0)
+
+    @property
+    def n_spikes(self) -> dict[str, int]:
+        """Events of each input and neuron layer over all timesteps and samples."""
+        return {name: int(np.count_nonzero(raster)) for name, raster in self.spikes.items()}
+
+
+def vote_node(graph: IntGraph) -> Vote | None:
+    """The graph's read-out, or None; raises NeurodeployError when there are several."""
+    votes = [n for n in graph.nodes if isinstance(n, Vote)]
+    if len(votes) > 1:
+        raise NeurodeployError(f"{len(votes)} read-outs", where=", ".join(v.name for v in votes), code="bad_graph")
+    return votes[0] if votes else None
+
+
+def vote_latency(graph: IntGraph) -> int:
+    """Chip timesteps by which the votes trail the input; 0 for a recurrent graph, whose votes stay in chip time."""
+    vote = vote_node(graph)
+    return graph.latencies[vote.name] if vote is not None and graph.is_acyclic else 0
+
+
+@dataclass
+class Recorder:
+    """Collects one step after another and makes the Trace; both simulators use it, so that their traces have one form."""
+
+    graph: IntGraph
+    batch: int
+    n_steps: int
+    record_state: bool
+    _arrays: dict[str, dict[str, Array]] = field(default_factory=dict)
+    _votes: list[Array] = field(default_factory=list)
+
+    def add(self, t: int, kind: str, name: str, values: Array) -> None:
+        """Store values [B, *shape] of one node; kind is spikes, updated, v_mem or i_syn."""
+        table = self._arrays.setdefault(kind, {})
+        if name not in table:
+            dtype = {"spikes": np.int32, "updated": np.bool_}.get(kind, np.int64)
+            table[name] = np.zeros((self.n_steps, *values.shape), dtype=dtype)
+        table[name][t] = values
+
+    def vote(self, values: Array) -> None:
+        """Store one step's votes [B, n_classes], in chip time."""
+        self._votes.append(values)
+
+    def trace(self) -> Trace:
+        """The finished Trace."""
+        votes = self._votes[vote_latency(self.graph) :]
+        node = vote_node(self.graph)
+        n_classes = node.n_classes if node is not None else 0
+        empty = np.zeros((self.n_steps if node is None else 0, self.batch, n_classes))
+        state = (self._arrays.get("v_mem", {}), self._arrays.get("i_syn", {})) if self.record_state else (None, None)
+        return Trace(
+            self.graph, self.n_steps, self._arrays.get("spikes", {}), self._arrays.get("updated", {}),
+            np.stack(votes).astype(np.float64) if votes else empty, *state,
+        )
+
+
+def first_difference(a: Trace, b: Trace) -> str | None:
+    """Where two traces of one graph first differ ("spikes of conv2: ... at timestep 3, sample 0, neuron (1, 2)"), or None.
+
+    Layers in the order of the graph, so the layer named is where the divergence starts.
+    """
+    if a.n_steps != b.n_steps:
+        return f"{a.n_steps} timesteps != {b.n_steps}"
+    for node in a.graph.order:
+        for kind in ("i_syn", "v_mem", "spikes", "updated"):
+            mine, other = getattr(a, kind) or {}, getattr(b, kind) or {}
+            found = _differs(mine.get(node.name), other.get(node.name))
+            if found:
+                return f"{kind} of {node.name}: {found}"
+    found = _differs(a.votes, b.votes)
+    return found and f"votes: {found}"
+
+
+def _differs(a: Array | None, b: Array | None) -> str | None:
+    if a is None or b is None:
+        return None if a is b else "recorded in only one of the traces"
+    if a.shape != b.shape:
+        return f"shape {a.shape} != {b.shape}"
+    at = np.argwhere(a != b)
+    if not len(at):
+        return None
+    t, sample, *neuron = (int(i) for i in at[0])
+    first = (t, sample, *neuron)
+    return f"{a[first]} != {b[first]} at timestep {t}, sample {sample}, neuron {tuple(neuron)} ({len(at)} of {a.size} differ)"
