@@ -149,7 +149,7 @@ class Lif(Node):
     """Leaky (or not) integrate-and-fire in real arithmetic. State v_mem = v_reset before the first timestep.
 
     decay_input=True  (PLIF as released):  v += (x - (v - v_reset)) * inv_tau
-    decay_input=False:                     v = v + x - (v - v_reset) * inv_tau    (inv_tau = 0 is IF)
+    decay_input=False:                     v = v + (x - (v - v_reset) * inv_tau)  (inv_tau = 0 is IF)
     s = [v fire v_th];  hard: v = v_reset where s;  soft: v -= v_th where s.
     inv_tau, the fraction of the membrane lost per timestep, is a scalar; alpha_mem = 1 - inv_tau. Source: AutoSNN.
     v = v_reset before the dynamics of step t where reset_interval and (t+1) % interval == reset_offset % interval:
