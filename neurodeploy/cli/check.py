@@ -32,13 +32,14 @@ def check(
       neurodeploy check model.safetensors --target all --json
       neurodeploy check model.safetensors --target loihi2 --suggest
     """
-    from neurodeploy import pipeline
-
     frame: Frame = ctx.obj
     names = several_targets(frame, target)
     changes = overrides(settings)
     if dry_run:
         return resolved_profiles(names, changes)
+
+    from neurodeploy import pipeline
+
     result = pipeline.check(model, names, suggest=suggest, overrides=changes)
     data = result.to_dict()
     errors = () if result.fits else (DoesNotFit(tuple(result.violations), target=", ".join(names)),)

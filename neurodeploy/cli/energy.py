@@ -52,13 +52,14 @@ def energy(
       neurodeploy energy model.safetensors --target all --rate 0.1 --json
       neurodeploy energy model.safetensors --target loihi2 --set energy.synapse.value=20
     """
-    from neurodeploy import pipeline
-
     frame: Frame = ctx.obj
     names = several_targets(frame, target)
     changes = overrides(settings)
     if dry_run:
         return resolved_profiles(names, changes)
+
+    from neurodeploy import pipeline
+
     with frame.progress() as progress:
         report = pipeline.energy(
             model, names, data=data, rate=rate, schedule=schedule, overrides=changes, progress=progress

@@ -31,13 +31,14 @@ def export(
       neurodeploy export model.safetensors --target loihi2
       neurodeploy export model.safetensors --target loihi2 --data digits --out exports/mine
     """
-    from neurodeploy import pipeline
-
     frame: Frame = ctx.obj
     name = one_target(frame, target)
     changes = overrides(settings)
     if dry_run:
         return resolved_profiles([name], changes)
+
+    from neurodeploy import pipeline
+
     with frame.progress() as progress:
         result = pipeline.export(model, name, out=out, data=data, overrides=changes, progress=progress)
     written = result.to_dict()

@@ -117,7 +117,7 @@ class Frame:
 
     def _console(self) -> Console:
         terminal = self.stdout.isatty()
-        return Console(file=self.stdout, highlight=False, width=None if terminal else _WIDTH_OF_A_FILE)
+        return _DataConsole(file=self.stdout, highlight=False, width=None if terminal else _WIDTH_OF_A_FILE)
 
     def _show_errors(self, errors: tuple[NeurodeployError, ...]) -> None:
         for error in errors:
@@ -135,6 +135,12 @@ class Frame:
             "errors": [entry for error in errors for entry in _entries(error)],
         }
         self.stdout.write(json.dumps(plain(whole), indent=2, allow_nan=False) + "\n")
+
+
+class _DataConsole(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a reader that has gone to `cli.main.run`; rich would end the process with exit code 1."""
+        raise
 
 
 def _entries(error: NeurodeployError) -> list[dict[str, str]]:

@@ -47,11 +47,11 @@ def search(
       neurodeploy search --resume runs/first
       neurodeploy search --set search.budget=20 --dry-run
     """
-    from neurodeploy import pipeline
-
     frame: Frame = ctx.obj
     name = one_target(frame, target)
     changes = overrides(settings)
+    from neurodeploy import pipeline
+
     if dry_run:
         flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed}
         given = {k: v for k, v in flags.items() if v is not None}

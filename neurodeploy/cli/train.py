@@ -30,10 +30,10 @@ def train(
     Examples:
       neurodeploy train --recipe digits --arch GENOME --out runs/one
     """
-    from neurodeploy import pipeline
-
     frame: Frame = ctx.obj
     changes = overrides(settings)
+    from neurodeploy import pipeline
+
     if dry_run:
         resolved = pipeline.resolve_recipe(recipe, None, changes)
         return Outcome(resolved, lambda console: tables.show(console, resolved))

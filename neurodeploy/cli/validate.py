@@ -37,13 +37,14 @@ def validate(
       neurodeploy validate exports/mine
       neurodeploy validate exports/mine --trace --json
     """
-    from neurodeploy import pipeline
-
     frame: Frame = ctx.obj
     no_overrides(settings, "a bundle")
     if dry_run:
         asked = {"bundle": bundle, "data": data, "oracle": oracle, "trace": trace, "max_drop": max_drop, "out": out}
         return Outcome(asked, lambda console: tables.show(console, asked))
+
+    from neurodeploy import pipeline
+
     with frame.progress() as progress:
         verdict = pipeline.validate(
             bundle, data=data, oracle=oracle, trace=trace, max_drop=max_drop, out=out, progress=progress

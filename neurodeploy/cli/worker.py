@@ -27,13 +27,14 @@ def worker(
     Examples:
       neurodeploy worker --run runs/first
     """
-    from neurodeploy import pipeline
-
     frame: Frame = ctx.obj
     no_overrides(settings, "the run")
     if dry_run:
         asked = {"run": run}
         return Outcome(asked, lambda console: tables.show(console, asked))
+
+    from neurodeploy import pipeline
+
     with frame.progress() as progress:
         result = pipeline.worker(run, progress=progress)
     data = result.to_dict()
