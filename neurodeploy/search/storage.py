@@ -14,7 +14,8 @@ import os
 from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from neurodeploy.errors import UnsafeFile, UsageError
@@ -30,12 +31,7 @@ def open_storage(storage: str | Path) -> BaseStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if isinstance(storage, str) and "://" in storage:
-        try:
-            return RDBStorage(storage)
-        except (ImportError, ValueError) as error:
-            raise UsageError(
-                f"cannot open the database: {error}", where="search storage", remedy="Give a URL that SQLAlchemy opens"
-            ) from error
+        return _open_database(storage)
     path = Path(storage)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +45,21 @@ def open_storage(storage: str | Path) -> BaseStorage:
     except OSError as error:
         raise UsageError(
             f"cannot open the journal: {error}", where=str(path), remedy="Give a folder that can be written"
+        ) from error
+
+
+def _open_database(url: str) -> BaseStorage:
+    # Half a second that a journal need not pay.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        # With Optuna's cache of finished trials: without it every look at the storage reads all of them anew.
+        return get_storage(url)
+    except (ImportError, ValueError, SQLAlchemyError, StorageInternalError) as error:
+        raise UsageError(
+            f"cannot open the database: {error}",
+            where="search storage",
+            remedy="Give a URL of a database that runs, and install its driver",
         ) from error
 
 

@@ -1,0 +1,1 @@
+"""Makes the modules beside this file (`oracles`) importable from every test folder."""
