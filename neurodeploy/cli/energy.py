@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -35,7 +35,7 @@ def energy(
         typer.Option("--rate", min=0.0, max=1.0, help="Assume this many spikes a neuron and timestep; no data is run."),
     ] = None,
     schedule: Annotated[
-        str, typer.Option("--schedule", metavar="SCHEDULE", help="How inputs follow each other; `single` = one at a time.")
+        Literal["single", "pipelined"], typer.Option("--schedule", help="One input at a time, or inputs following each other.")
     ] = "single",
     settings: Settings = None,
     dry_run: DryRun = False,

@@ -58,15 +58,15 @@ def overrides(settings: list[str] | None) -> dict[str, Any]:
 
     Raises UsageError for a text without `=`, an empty key part, or a key given twice.
 
-    >>> overrides(["search.budget=20", "space.widths=[8, 16]", "name=first try"])
-    {'search.budget': 20, 'space.widths': [8, 16], 'name': 'first try'}
+    >>> overrides(["evolution.budget=20", "space.widths=[8, 16]", "name=first try"])
+    {'evolution.budget': 20, 'space.widths': [8, 16], 'name': 'first try'}
     """
     found: dict[str, Any] = {}
     for text in settings or []:
         key, equals, value = text.partition("=")
         key = key.strip()
         if not equals or not all(key.split(".")):
-            raise UsageError("expected KEY=VALUE", where=f"--set {text}", remedy="For example --set search.budget=20")
+            raise UsageError("expected KEY=VALUE", where=f"--set {text}", remedy="For example --set evolution.budget=20")
         if key in found:
             raise UsageError("the key is set twice", where=f"--set {text}", limit=f"It is {found[key]!r} already")
         found[key] = _toml(value.strip())

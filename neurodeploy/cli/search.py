@@ -45,7 +45,7 @@ def search(
       neurodeploy search --target loihi2
       neurodeploy search --target loihi2 --budget 20 --workers 2 --out runs/first
       neurodeploy search --resume runs/first
-      neurodeploy search --set search.budget=20 --dry-run
+      neurodeploy search --set evolution.budget=20 --dry-run
     """
     frame: Frame = ctx.obj
     name = one_target(frame, target)

@@ -63,13 +63,13 @@ def test_search(pipeline: Any, tmp_path: Path) -> None:
     entry = {"genome": "k3-k5", "accuracy": 0.9, "energy_j": 1.5e-6, "n_cores": 3, "fits": True}
     data = {"run_dir": tmp_path, "n_evaluated": 4, "best": entry, "pareto": [entry], "bundle": tmp_path / "bundle"}
     calls = pipeline("search", data)
-    options = ("--budget", "4", "--workers", "2", "--seed", "7", "--set", "search.rounds=2", "--out", str(tmp_path))
+    options = ("--budget", "4", "--workers", "2", "--seed", "7", "--set", "evolution.rounds=2", "--out", str(tmp_path))
     code, answer = run_json("search", "--target", "loihi", *options)
     assert code == 0
     assert answer["data"]["aliases"] == {"loihi": "loihi2"}
     assert answer["data"]["bundle"] == str(tmp_path / "bundle")
     given = {"method": None, "budget": 4, "out": tmp_path, "resume": None, "workers": 2, "seed": 7}
-    assert calls == [(("digits", "loihi2"), {**given, "overrides": {"search.rounds": 2}})]
+    assert calls == [(("digits", "loihi2"), {**given, "overrides": {"evolution.rounds": 2}})]
     code, shown = run("search")
     assert code == 0
     assert "90.00 %" in shown and "1.5 uJ" in shown and "k3-k5" in shown
@@ -100,11 +100,11 @@ def test_an_interrupted_search_says_how_to_resume(monkeypatch: pytest.MonkeyPatc
 
 
 def test_dry_run_of_a_search(pipeline: Any) -> None:
-    calls = pipeline("resolve_recipe", {"search": {"budget": 20}})
-    _, answer = run_json("search", "--dry-run", "--set", "search.budget=20", "--seed", "1")
-    assert answer["data"] == {"search": {"budget": 20}, "arguments": {"workers": 1, "seed": 1}}
-    assert calls == [(("digits", "loihi2", {"search.budget": 20}), {})]
-    assert "search.budget" in run("search", "--dry-run")[1]
+    calls = pipeline("resolve_recipe", {"evolution": {"budget": 20}})
+    _, answer = run_json("search", "--dry-run", "--set", "evolution.budget=20", "--seed", "1")
+    assert answer["data"] == {"evolution": {"budget": 20}, "arguments": {"workers": 1, "seed": 1}}
+    assert calls == [(("digits", "loihi2", {"evolution.budget": 20}), {})]
+    assert "evolution.budget" in run("search", "--dry-run")[1]
 
 
 def test_train(pipeline: Any) -> None:
