@@ -107,8 +107,8 @@ def keys(table: dict[str, Any], prefix: str = "") -> set[str]:
     """Dotted keys of a profile, down to its quantities; the free names of systems and compilers left out."""
     found = set()
     for key, value in table.items():
-        free = key in ("systems", "compilers")
-        found |= keys(value, f"{prefix}{key}.") if isinstance(value, dict) and "unit" not in value and not free else {prefix + key}
+        inner = isinstance(value, dict) and "unit" not in value and key not in ("systems", "compilers")
+        found |= keys(value, f"{prefix}{key}.") if inner else {prefix + key}
     return found
 
 
