@@ -100,7 +100,7 @@ class _Builder:
 def _array(name: str, tensor: Tensor | None) -> nodes.Array:
     if tensor is None:
         raise UsageError("running statistics are missing", where=name, remedy="Build batch normalisation with them")
-    array = np.array(tensor.detach().to("cpu", torch.float64))
+    array = tensor.detach().to("cpu", torch.float64).numpy().copy()
     if not np.isfinite(array).all():
         raise UsageError(f"{int((~np.isfinite(array)).sum())} weights are not finite", where=name, remedy="Train again")
     return array

@@ -23,8 +23,7 @@ Transform = Callable[[str, Tensor], Tensor]  # (synapse name, parameter) -> what
 class TorchGraph(nn.Module):
     """Forward x [T, B, *input shape] -> dict of every node's output [T, B, *shape]. Parameters: `<synapse>` weight, bias.
 
-    `inv_tau` and `v_th` may be overridden per neuron layer (quantized dynamics); `on_weight` and `on_bias` transform
-    parameters on their way into the forward pass (fake quantization).
+    `on_weight` and `on_bias` transform parameters on their way into the forward pass (fake quantization).
     """
 
     def __init__(self, graph: Graph, dtype: torch.dtype = torch.float32) -> None:
@@ -36,8 +35,6 @@ class TorchGraph(nn.Module):
         self.dtype = dtype
         self.weights = nn.ParameterDict()
         self.biases = nn.ParameterDict()
-        self.inv_tau: dict[str, float] = {}
-        self.v_th: dict[str, float] = {}
         self.on_weight: Transform = lambda name, weight: weight
         self.on_bias: Transform = lambda name, bias: bias
         for node in graph.nodes:
@@ -45,8 +42,17 @@ class TorchGraph(nn.Module):
                 self.weights[_key(node.name)] = nn.Parameter(torch.tensor(node.weight, dtype=dtype))
                 if node.bias is not None:
                     self.biases[_key(node.name)] = nn.Parameter(torch.tensor(node.bias, dtype=dtype))
-            elif isinstance(node, Lif):
-                self.inv_tau[node.name], self.v_th[node.name] = node.inv_tau, node.v_th
+
+    def parameters_of(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """(weight, bias) of a synapse as the forward pass uses them."""
+        key = _key(name)
+        bias = self.on_bias(name, self.biases[key]) if key in self.biases else None
+        return self.on_weight(name, self.weights[key]), bias
+
+    def freeze(self, names: set[str]) -> None:
+        """Exclude the weights of these synapses from training."""
+        for name in names:
+            self.weights[_key(name)].requires_grad_(False)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
@@ -63,17 +69,14 @@ class TorchGraph(nn.Module):
 
     def _output(self, node: Node, x: Tensor) -> Tensor:
         if isinstance(node, Conv2d | Linear):
-            key = _key(node.name)
-            weight = self.on_weight(node.name, self.weights[key])
-            bias = self.on_bias(node.name, self.biases[key]) if key in self.biases else None
+            weight, bias = self.parameters_of(node.name)
             if isinstance(node, Linear):
                 return functional.linear(x, weight, bias)
             flat = functional.conv2d(x.flatten(0, 1), weight, bias, node.stride, node.padding, node.dilation, node.groups)
             return flat.reshape(*x.shape[:2], *flat.shape[1:])
         if isinstance(node, Lif):
-            dynamics = Dynamics(decay_input=node.decay_input, v_th=self.v_th[node.name], v_reset=node.v_reset,
-                                fire=node.fire, reset=node.reset)
-            return scan(x, torch.tensor(self.inv_tau[node.name], dtype=x.dtype), dynamics)
+            dynamics = Dynamics(node.decay_input, node.v_th, node.v_reset, node.fire, node.reset)
+            return scan(x, torch.tensor(node.inv_tau, dtype=x.dtype), dynamics)
         if isinstance(node, Flatten):
             return x.flatten(2)
         if isinstance(node, Vote):
