@@ -130,7 +130,14 @@ class Neuron:
             return
         if keep == 0:
             x.zero_()
+            return
+        shift = DECAY_BITS
+        while keep % 2 == 0:
+            keep, shift = keep // 2, shift - 1
+        if self.narrow and keep * self._half < 2**31 - 2**shift:  # such as 1/2 or 3/4: the product fits 32 bits
+            x.mul_(keep)
+            x.add_((x >> 31).bitwise_and_((1 << shift) - 1)).bitwise_right_shift_(shift)
         elif self.narrow:  # 24 x 12 bits: exact in float64, and its trunc_ rounds toward zero
-            x.copy_(x.to(torch.float64).mul_(keep / (1 << DECAY_BITS)).trunc_())
+            x.copy_(x.to(torch.float64).mul_(keep / (1 << shift)).trunc_())
         else:
-            x.copy_(x.sign() * ((x.abs() * keep) >> DECAY_BITS))
+            x.copy_(x.sign() * ((x.abs() * keep) >> shift))

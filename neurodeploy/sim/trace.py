@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array, Vote
 
@@ -71,6 +71,10 @@ class Recorder:
     record_state: bool
     _arrays: dict[str, dict[str, Array]] = field(default_factory=dict)
     _votes: list[Array] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 1:
+            raise UsageError(f"n_steps is {self.n_steps}", limit="At least 1")
 
     def add(self, t: int, kind: str, name: str, values: Array) -> None:
         """Store values [B, *shape] of one node; kind is spikes, updated, v_mem or i_syn."""
