@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -101,21 +100,3 @@ def test_settings_that_are_none(texts: list[str]) -> None:
 
 def test_a_setting_cannot_smuggle_a_second_key() -> None:
     assert overrides(["a=1\nb=2"]) == {"a": "1\nb=2"}
-
-
-def keys(table: dict[str, Any], prefix: str = "") -> set[str]:
-    """Dotted keys of a profile, down to its quantities; the free names of systems and compilers left out."""
-    found = set()
-    for key, value in table.items():
-        inner = isinstance(value, dict) and "unit" not in value and key not in ("systems", "compilers")
-        found |= keys(value, f"{prefix}{key}.") if inner else {prefix + key}
-    return found
-
-
-def test_the_template_has_every_key_and_is_refused_until_it_is_filled() -> None:
-    template = folder("hw_profiles") / "_template.toml"
-    with LOIHI2.open("rb") as loihi2, template.open("rb") as empty:
-        assert keys(tomllib.load(empty)) == keys(tomllib.load(loihi2))
-    code, answer = run_json("targets", "check", str(template))
-    assert code == 2
-    assert "energy.synapse: a source is missing" in answer["errors"][0]["limit"] + answer["errors"][0]["what"]
