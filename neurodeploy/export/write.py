@@ -1,0 +1,73 @@
+"""From a placed integer network to a bundle."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from importlib import metadata as packages
+from pathlib import Path
+from typing import Any
+
+from neurodeploy.errors import UsageError
+from neurodeploy.export import golden
+from neurodeploy.export.bundle import Bundle, write_manifest, written_whole
+from neurodeploy.export.loihi2 import write_artifacts
+from neurodeploy.hw.profile import Profile
+from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.nir import write_nir
+from neurodeploy.ir.nodes import Array
+from neurodeploy.place import Placement
+
+NIR = "model.nir"
+
+# Which writer makes the artifacts, by the neuron that the profile names.
+_WRITERS: dict[str, Callable[[IntGraph, Path, str], dict[str, Any]]] = {"cuba_lif": write_artifacts}
+
+
+def export(
+    net: IntGraph, plan: Placement, profile: Profile, out: Path, *, golden_inputs: Array, metadata: dict[str, Any],
+    lowered: Graph | None = None,
+) -> Bundle:
+    """Write a bundle to the folder `out`, whole or not at all; an older bundle there is replaced.
+
+    golden_inputs: chip input [T, B, *input shape] of some samples. metadata: plain values for the manifest; `data`,
+    `seed`, `accuracy` and `early_exit` get places of their own. lowered: the real-valued network written as
+    `model.nir`; without it the integer network is. Raises UsageError when `out` cannot be written or network,
+    placement and profile are of different targets.
+    """
+    for what, found in (("network", net.target), ("placement", plan.target)):
+        if found != profile.name:
+            raise UsageError(f"the {what} was made for {found!r}", limit=f"Exporting to {profile.name}", remedy="Make it again")
+    vectors = golden.record(net, golden_inputs)
+    with written_whole(Path(out)) as folder:
+        artifacts = _WRITERS[profile.arithmetic.neuron](net, folder, profile.name)
+        write_nir(net if lowered is None else lowered, folder / NIR)
+        golden.save(vectors, folder / golden.GOLDEN)
+        write_manifest(folder, {**_describe(net, plan, profile, vectors, metadata), **artifacts})
+    return Bundle(Path(out))
+
+
+def _describe(
+    net: IntGraph, plan: Placement, profile: Profile, vectors: golden.Golden, metadata: dict[str, Any]
+) -> dict[str, Any]:
+    entry = net.inputs[0]
+    own = ("data", "seed", "accuracy", "early_exit")
+    return {
+        "target": profile.name,
+        "profile": {"digest": profile.digest, "content": profile.model_dump(mode="json")},
+        **{name: metadata.get(name) for name in own},
+        "metadata": {k: v for k, v in metadata.items() if k not in own},
+        "input": {
+            "name": entry.name, "kind": entry.kind, "shape": list(entry.shape), "max_value": entry.max_value,
+            "value_scale": entry.value_scale, "on_host": net.host is not None, "encoding": net.metadata.get("encoding"),
+        },
+        "n_timesteps": net.n_timesteps,
+        "n_chip_steps": net.n_chip_steps,
+        "quantization": net.quantization,
+        "placement": plan.to_dict(),
+        "golden": {"n_samples": int(vectors.x.shape[1]), "n_spikes": vectors.n_spikes},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: packages.version(name) for name in ("neurodeploy", "numpy", "torch", "h5py", "nir")},
+        },
+    }
