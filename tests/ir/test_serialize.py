@@ -15,7 +15,8 @@ from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
 from neurodeploy.ir.graph import Edge, Graph, IntGraph
 from neurodeploy.ir.nodes import Conv2d, CubaLif, Input, Linear, Vote
 from neurodeploy.ir.serialize import digest, from_bytes, load, load_int, same, save, to_bytes
-from tests.ir.random_graphs import float_graphs, int_graphs
+
+from random_graphs import float_graphs, int_graphs
 
 
 def small() -> IntGraph:

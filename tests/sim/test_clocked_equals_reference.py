@@ -11,7 +11,8 @@ from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.nodes import Conv2d, CubaLif, Input
 from neurodeploy.sim import clocked, reference
 from neurodeploy.sim.trace import first_difference
-from tests.ir.random_graphs import inputs_for, int_graphs
+
+from random_graphs import inputs_for, int_graphs
 
 SEEN: Counter[str] = Counter()
 

@@ -1,0 +1,5 @@
+"""Shows values where an assertion of the suite fails."""
+
+import pytest
+
+pytest.register_assert_rewrite("suite")

@@ -1,0 +1,5 @@
+from suite import Conformance
+
+
+class TestLoihi2(Conformance):
+    target = "loihi2"
