@@ -13,7 +13,7 @@ from neurodeploy.hw.profile import apply_override, describe
 from neurodeploy.resources import folder
 from neurodeploy.search.evolve import EvolutionSettings
 from neurodeploy.search.fitness import FitnessSettings
-from neurodeploy.train.config import TrainConfig
+from neurodeploy.train.config import Loss, TrainConfig
 
 
 class _Strict(BaseModel):
@@ -52,9 +52,11 @@ class SupernetSettings(TrainConfig):
 
 
 class QuantizeSettings(_Strict):
-    """Fine-tuning starts when quantization costs more than `max_drop` (0..1) of validation accuracy."""
+    """Fine-tuning starts when quantization costs more than `max_drop` of validation accuracy, or when fewer than
+    `min_agreement` of the answers stay the same (both 0..1)."""
 
     max_drop: float = Field(default=0.005, ge=0, lt=1)
+    min_agreement: float = Field(default=0.99, ge=0, le=1)
     qat_epochs: int = Field(default=15, ge=0)
     qat_lr: float = Field(default=1e-3, gt=0)
 
@@ -69,10 +71,21 @@ class ExitSettings(_Strict):
 
 
 class CostSettings(_Strict):
-    """What an inference is: one sample at a time ("single"), or samples following each other ("pipelined")."""
+    """What an inference is: samples that follow each other every T steps ("pipelined"), or one alone ("single")."""
 
-    schedule: Literal["single", "pipelined"] = "single"
+    schedule: Literal["single", "pipelined"] = "pipelined"
     n_chips: int | None = Field(default=None, ge=1)
+
+
+class DeploySettings(_Strict):
+    """What decides how a trained network comes onto a target; travels with the model file. `loss` serves fine-tuning."""
+
+    seed: int = Field(default=0, ge=0)
+    input: InputSettings = InputSettings()
+    quantize: QuantizeSettings = QuantizeSettings()
+    early_exit: ExitSettings = ExitSettings()
+    cost: CostSettings = CostSettings()
+    loss: Loss = "mse"
 
 
 class Recipe(_Strict):
@@ -100,6 +113,14 @@ class Recipe(_Strict):
             if config.encoding != wanted:
                 raise ValueError(f"{name}.encoding is {config.encoding!r}, but input.kind {self.input.kind!r} needs {wanted!r}")
         return self
+
+    @property
+    def deploy(self) -> DeploySettings:
+        """The part that decides how the trained network comes onto the target."""
+        return DeploySettings(
+            seed=self.seed, input=self.input, quantize=self.quantize, early_exit=self.early_exit, cost=self.cost,
+            loss=self.train.loss,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, all defaults filled in."""

@@ -1,0 +1,71 @@
+"""Early exit on the simulated chip: each sample runs until its running vote is confident, and then really stops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.early_exit.confidence import ConfidencePolicy
+from neurodeploy.errors import NeurodeployError
+from neurodeploy.ir.graph import IntGraph
+from neurodeploy.ir.nodes import Array
+from neurodeploy.ir.reference import check_input, input_at
+from neurodeploy.sim.clocked import Clocked
+from neurodeploy.sim.trace import Recorder, Trace, vote_latency, vote_node
+
+
+@dataclass(frozen=True, eq=False)
+class ExitTrace:
+    """`trace` holds what happened until each sample stopped, zeros after it.
+
+    exit_steps [B]: model timesteps that the decision took, 1-based; chip_steps [B]: chip timesteps until then, the
+    pipeline of synapse layers included; answers [B]: predicted classes.
+    """
+
+    trace: Trace
+    exit_steps: NDArray[np.int64]
+    chip_steps: NDArray[np.int64]
+    answers: NDArray[np.int64]
+
+
+def simulate_until(graph: IntGraph, x: Array, policy: ConfidencePolicy) -> ExitTrace:
+    """Run chip input x, integers [T, B, *input shape], sample by sample until the policy lets it go, at most T steps.
+
+    Raises NeurodeployError for a graph without a read-out, or a recurrent one (its answers have no latency).
+    """
+    x = check_input(graph, x)
+    if vote_node(graph) is None or not graph.is_acyclic:
+        raise NeurodeployError("early exit needs a feed-forward graph with a read-out", where=graph.nodes[-1].name,
+                               code="no_early_exit")
+    n_timesteps, batch = x.shape[:2]
+    latency = vote_latency(graph)
+    recorder = Recorder(graph, batch, n_timesteps + latency, record_state=False)
+    network = Clocked(graph, batch)
+    running = np.arange(batch)
+    z = np.zeros((batch, graph.shapes[graph.output.name][0]))
+    exit_steps, answers = np.zeros(batch, dtype=np.int64), np.zeros(batch, dtype=np.int64)
+    entry = graph.inputs[0]
+    for s in range(n_timesteps + latency):
+        spikes = network.step(input_at(entry, x, s)[running])
+        for kind, found in (("spikes", spikes), ("updated", network.updated)):
+            for name, values in found.items():
+                full = np.zeros((batch, *values.shape[1:]), dtype=values.dtype)
+                full[running] = values
+                recorder.add(s, kind, name, full)
+        full_votes = np.zeros(z.shape)
+        full_votes[running] = network.votes
+        recorder.vote(full_votes)
+        t = s - latency + 1
+        if t < 1:
+            continue
+        z[running] = np.round(z[running] + network.votes, 6)  # as ir.votes.running_votes
+        done = policy.confidence(z[running], t) > policy.threshold if t < n_timesteps else np.ones(len(running), dtype=bool)
+        exit_steps[running[done]] = t
+        answers[running[done]] = z[running[done]].argmax(axis=1)
+        network.keep(~done)
+        running = running[~done]
+        if not len(running):
+            break
+    return ExitTrace(recorder.trace(), exit_steps, exit_steps + latency, answers)

@@ -1,0 +1,101 @@
+"""What an architecture would be worth on the target, judged with the supernet's weights: the search's evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurodeploy.cost import cost, from_rates, until
+from neurodeploy.data.chip_input import chip_input
+from neurodeploy.data.datasets import Dataset
+from neurodeploy.early_exit.confidence import evaluate_policy
+from neurodeploy.errors import NeurodeployError
+from neurodeploy.hw.profile import Profile
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.votes import predictions
+from neurodeploy.lower import lower
+from neurodeploy.models.autosnn import AutoSnn, SuperNet
+from neurodeploy.models.convert import to_graph
+from neurodeploy.models.record import record, spikes_paper
+from neurodeploy.place import check
+from neurodeploy.search.fitness import Metrics
+from neurodeploy.search.recipe import Recipe
+from neurodeploy.stages.exits import choose_policy
+from neurodeploy.train.batchnorm import recalibrate_bn
+from neurodeploy.train.trainer import as_input
+
+Rates = dict[str, NDArray[np.float64]]
+
+
+class Evaluator:
+    """Calls give the metrics of an architecture, as plain JSON values; a pure function of its arguments.
+
+    Accuracy and activity are those of the validation split, after batch norms were estimated anew for the candidate.
+    """
+
+    def __init__(self, supernet: SuperNet, data: Dataset, recipe: Recipe, profile: Profile) -> None:
+        self.supernet, self.recipe, self.profile, self.data = supernet, recipe, profile, data
+        self._x_train = data.split("train")[0]
+        x, self._labels = data.split("validation")
+        self._images = x
+        self._input = as_input(torch.from_numpy(x), recipe.supernet.encoding, recipe.network.n_timesteps)
+
+    def __call__(self, arch: Sequence[str]) -> dict[str, Any]:
+        return self.metrics(self.network(arch)).to_dict()
+
+    def network(self, arch: Sequence[str]) -> AutoSnn:
+        """The candidate with the supernet's weights and batch-norm statistics of its own."""
+        child = self.supernet.child(arch).eval()
+        s = self.recipe.supernet
+        n_batches = min(s.recalibration_batches, len(self._x_train) // s.recalibration_batch_size)
+        recalibrate_bn(child, self._x_train, n_batches, s.recalibration_batch_size, encoding=s.encoding)
+        child.metadata = {"data": {"name": self.data.name, "n_levels": self.data.n_levels}}
+        return child
+
+    def metrics(self, network: AutoSnn) -> Metrics:
+        """Metrics of a network on the validation split."""
+        with torch.inference_mode(), record(network) as recorded:
+            votes = network(self._input).numpy()
+            paper = float(spikes_paper(recorded).mean())
+            rates: Rates = {name: s.mean(dim=1, dtype=torch.float64).numpy() for name, s in recorded.items()}
+        accuracy = float((predictions(votes)[-1] == self._labels).mean())
+        lowered = lower(to_graph(network), self.profile, self.recipe.input.kind, input_bits=self.recipe.input.input_bits)
+        return self._cost(lowered, rates, votes, accuracy, paper)
+
+    def _cost(self, lowered: Graph, rates: Rates, votes: NDArray[Any], accuracy: float, paper: float) -> Metrics:
+        fit = check(lowered, self.profile, self.recipe.cost.n_chips)
+        silent = tuple(name for name, rate in rates.items() if not rate.any())
+        entry = lowered.inputs[0]
+        rates[entry.name] = (chip_input(lowered, self._images) != 0).mean(axis=1)
+        spikes = sum(float(_rate(lowered, rates, n.name).sum()) for n in lowered.neurons)
+        if fit.placement is None:
+            return Metrics(
+                accuracy, paper, spikes, 0.0, None, None, None, None, fit.n_cores, False, silent, fit.violations
+            )
+        counts = from_rates(lowered, fit.placement, rates)
+        found = cost(counts, fit.placement, self.profile, self.recipe.cost.schedule)
+        at_exit = 0.0
+        chosen = choose_policy(self.recipe.early_exit, votes, self._labels)
+        histogram = evaluate_policy(votes, self._labels, chosen).histogram
+        latency = lowered.latencies[lowered.output.name]
+        for t, n in enumerate(histogram, start=1):
+            if n:
+                stopped = until(counts, np.array([t + latency]))
+                at_exit += n / sum(histogram) * cost(stopped, fit.placement, self.profile, "single").energy_j.nominal
+        return Metrics(
+            accuracy=accuracy, spikes_paper=paper, spikes=spikes, synops=found.counts["synops"],
+            energy_j=found.energy_j.nominal, energy_dynamic_j=found.energy_dynamic_j.nominal, energy_at_exit_j=at_exit,
+            latency_s=found.latency_s.nominal, n_cores=found.n_cores, fits=True, silent_layers=silent,
+        )
+
+
+def _rate(lowered: Graph, rates: Rates, name: str) -> NDArray[np.float64]:
+    """Rates of a lowered layer: its own, or those of the layer that it relays."""
+    origin = lowered.metadata.get("relays", {}).get(name, name)
+    if origin not in rates:
+        raise NeurodeployError("no activity was recorded", where=name, code="not_recorded")
+    return rates[origin]

@@ -1,0 +1,109 @@
+"""A trained network onto the target: lower, quantize (and fine-tune where that loses too much), place, fix the exit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurodeploy.data.chip_input import chip_input
+from neurodeploy.data.datasets import Dataset
+from neurodeploy.early_exit.confidence import ConfidencePolicy
+from neurodeploy.errors import DoesNotFit
+from neurodeploy.hw.profile import Profile
+from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.votes import predictions
+from neurodeploy.lower import lower
+from neurodeploy.models.from_graph import TorchGraph
+from neurodeploy.place import Placement, check
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.quantize import quantize
+from neurodeploy.quantize.qat import QatSettings, fine_tune
+from neurodeploy.search.recipe import DeploySettings
+from neurodeploy.sim.clocked import simulate
+from neurodeploy.stages.exits import choose_policy
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A network on its target. `lowered` is the real-valued network that `net` stands for (after fine-tuning, if any);
+    `policy` is None without data; `validation` says what quantization did to the validation split."""
+
+    lowered: Graph
+    net: IntGraph
+    plan: Placement
+    policy: ConfidencePolicy | None
+    validation: dict[str, Any] | None
+
+
+def deploy(
+    graph: Graph, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress = SILENT
+) -> Deployment:
+    """Bring a trained graph onto the target. Validation data choose scales and exit threshold, training data fine-tune.
+
+    Without data, scales come from the weights alone and there is no early exit. Raises DoesNotFit with every violation.
+    """
+    lowered = lower(graph, profile, settings.input.kind, input_bits=settings.input.input_bits)
+    fit = check(lowered, profile, settings.cost.n_chips)
+    if not fit.fits:
+        raise DoesNotFit(fit.violations, target=profile.name)
+    if data is None:
+        net = quantize(lowered, profile)
+        return Deployment(lowered, net, _placed(net, profile, settings), None, None)
+    x, y = data.split("validation")
+    progress.start("quantization", 1)
+    net = quantize(lowered, profile, x)
+    progress.advance("quantization")
+    progress.done("quantization")
+    report = _compare(lowered, net, x, y)
+    fine_tuned = report["drop"] > settings.quantize.max_drop or report["agreement"] < settings.quantize.min_agreement
+    epochs = settings.quantize.qat_epochs
+    if fine_tuned and epochs:
+        progress.start("fine-tuning", epochs)
+        before = report
+        lowered, net = fine_tune(
+            lowered, net, profile, data.split("train"), (x, y),
+            QatSettings(epochs=epochs, lr=settings.quantize.qat_lr, loss=settings.loss), seed=settings.seed,
+            progress=lambda epoch, accuracy: progress.advance("fine-tuning", accuracy=f"{100 * accuracy:.1f} %"),
+        )
+        progress.done("fine-tuning")
+        report = {**_compare(lowered, net, x, y), "before_fine_tuning": before}
+    net.quantization["fine_tuned"] = bool(fine_tuned and epochs)
+    votes = report.pop("votes")
+    report.get("before_fine_tuning", {}).pop("votes", None)
+    policy = choose_policy(settings.early_exit, votes, y)
+    return Deployment(lowered, net, _placed(net, profile, settings), policy, report)
+
+
+def _placed(net: IntGraph, profile: Profile, settings: DeploySettings) -> Placement:
+    fit = check(net, profile, settings.cost.n_chips)
+    if fit.placement is None:
+        raise DoesNotFit(fit.violations, target=profile.name)
+    return fit.placement
+
+
+def _compare(lowered: Graph, net: IntGraph, x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
+    """Accuracy of the real-valued and the integer network on the same images, and how often they answer alike."""
+    real = predictions(float_votes(lowered, x))[-1]
+    votes = simulate(net, chip_input(net, x)).votes
+    integer = predictions(votes)[-1]
+    accuracy_float, accuracy = float((real == y).mean()), float((integer == y).mean())
+    return {
+        "accuracy_float": accuracy_float, "accuracy_integer": accuracy, "drop": accuracy_float - accuracy,
+        "agreement": float((real == integer).mean()), "n": len(y), "votes": votes,
+    }
+
+
+def float_votes(lowered: Graph, images: NDArray[Any], batch_size: int = 512) -> NDArray[np.float64]:
+    """Votes [T, N, n_classes] of a lowered real-valued graph for images [N, C, H, W], in float64."""
+    module = TorchGraph(lowered, torch.float64)
+    output = lowered.output.name
+    with torch.inference_mode():
+        parts = [
+            module(torch.from_numpy(chip_input(lowered, images[i : i + batch_size])))[output]
+            for i in range(0, len(images), batch_size)
+        ]
+    return np.asarray(torch.cat(parts, dim=1).numpy())
