@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 Loss = Literal["mse", "ce", "tet", "prefix_mse", "prefix_ce"]
 
@@ -15,7 +15,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: PositiveInt
-    batch_size: PositiveInt = 96
+    batch_size: PositiveInt = 96  # at most; the batches of an epoch are of equal size, to within one
     lr: PositiveFloat = 1e-3
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: float = Field(default=0.9, ge=0, lt=1)  # of sgd
@@ -23,6 +23,8 @@ class TrainConfig(BaseModel):
     schedule: Literal["cosine", "none"] = "cosine"  # per batch, from lr to 0
     loss: Loss = "mse"
     tet_lambda: float = Field(default=1e-3, ge=0, le=1)
-    shift: NonNegativeInt = 0  # images move by up to so many pixels in both directions, zeros come in
+    shift: NonNegativeFloat = 0.0  # augmentation: pixels in y and in x,
+    rotate: float = Field(default=0.0, ge=0, le=180)  # degrees,
+    zoom: float = Field(default=0.0, ge=0, lt=1)  # and 1 - zoom .. 1 + zoom
     encoding: Literal["direct", "rate"] = "direct"
     n_threads: PositiveInt = 1

@@ -55,7 +55,7 @@ def train(
     finds its file goes on from there: on the CPU it then equals an undisturbed run bit for bit, at equal n_threads.
 
     Raises UsageError for empty or unequal data or a checkpoint of another run, UnsafeFile for a file that is none,
-    NeurodeployError where the loss is not finite.
+    NeurodeployError where the loss or a weight is not finite.
     """
     check(data, "training data")
     check(validation, "validation data")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from neurodeploy.data.encoders import encode
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.train import runtime
-from neurodeploy.train.augment import random_shift
+from neurodeploy.train.augment import random_affine
 from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.losses import loss as compute_loss
 
@@ -37,25 +37,31 @@ class Trainer:
     def epoch(self, x: Tensor, y: Tensor, forward: Callable[[Tensor], Tensor]) -> float:
         """One pass over x [N, C, H, W], y [N] in a new random order; returns the mean loss.
 
-        Raises NeurodeployError where the loss is not finite.
+        Raises NeurodeployError where the loss or a weight is not finite.
         """
         self.module.train()
         c = self.config
-        batches = torch.split(torch.randperm(len(x), generator=self.generator), c.batch_size)
+        order = torch.randperm(len(x), generator=self.generator)
+        # Equal parts: a small rest would spoil the running statistics of batch norm at the end of every epoch.
+        batches = torch.tensor_split(order, math.ceil(len(x) / c.batch_size))
         total = 0.0
         for i, index in enumerate(batches):
             self._set_rate((self.n_epochs + i / len(batches)) / c.epochs)
             index = index.to(self.device)
-            images = random_shift(x[index], c.shift, self.generator)
+            images = random_affine(x[index], c.shift, c.rotate, c.zoom, self.generator)
             value = compute_loss(c.loss, forward(as_input(images, c.encoding, self.n_timesteps)), y[index], c.tet_lambda)
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             total += value.item() * len(index)
         self.n_epochs += 1
-        if not math.isfinite(total):
-            raise NeurodeployError(f"the loss is {total} in epoch {self.n_epochs}", where="training", code="diverged",
-                                   remedy="Lower lr")
+        # A neuron that receives NaN stays silent, so the loss alone would not show it.
+        spoilt = [name for name, value in self.module.named_parameters() if not value.isfinite().all()]
+        if spoilt or not math.isfinite(total):
+            raise NeurodeployError(
+                f"training diverged in epoch {self.n_epochs}: loss {total / len(x):.3g}, {len(spoilt)} parameters not finite",
+                where=spoilt[0] if spoilt else "loss", code="diverged", remedy="Lower lr, and check that images are finite",
+            )
         return total / len(x)
 
     def _set_rate(self, progress: float) -> None:

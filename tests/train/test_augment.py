@@ -1,0 +1,61 @@
+"""Random affine changes move what they say, by as much as they say."""
+
+from __future__ import annotations
+
+import torch
+from neurodeploy.train.augment import random_affine
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ramps(n: int, height: int, width: int) -> torch.Tensor:
+    """Two channels that hold each pixel's y and x, as seen from the centre."""
+    y = torch.arange(height) - (height - 1) / 2
+    x = torch.arange(width) - (width - 1) / 2
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")).expand(n, 2, height, width)
+
+
+def inside(changed: torch.Tensor) -> torch.Tensor:
+    return changed[:, :, 4:-4, 4:-4]  # where no zeros have come in
+
+
+def test_nothing_asked_nothing_done() -> None:
+    x = torch.rand(3, 1, 8, 8)
+    assert random_affine(x, 0, 0, 0, generator()) is x
+
+
+def test_shift_moves_by_up_to_so_many_pixels() -> None:
+    x = ramps(500, 16, 24)
+    moved = inside(random_affine(x, 1.5, 0, 0, generator()) - x)
+    # Bilinear interpolation of a ramp is exact, so one image moves by one number, up to float32 rounding.
+    per_image = moved.mean(dim=(2, 3))
+    torch.testing.assert_close(moved, per_image[:, :, None, None].expand_as(moved), rtol=0, atol=1e-4)
+    for axis in (0, 1):
+        assert 1.4 < per_image[:, axis].max() < 1.5001 and -1.5001 < per_image[:, axis].min() < -1.4
+    assert not torch.equal(per_image[:, 0], per_image[:, 1])
+
+
+def test_rotation_keeps_distances_on_images_that_are_not_square() -> None:
+    x = ramps(200, 16, 24)
+    turned = inside(random_affine(x, 0, 10, 0, generator()))
+    # float32 rounding of coordinates up to 12.
+    torch.testing.assert_close(turned.square().sum(1), inside(x).square().sum(1), rtol=1e-4, atol=1e-3)
+    angle = torch.atan2(turned[:, 0], turned[:, 1]) - torch.atan2(inside(x)[:, 0], inside(x)[:, 1])
+    degrees = torch.rad2deg(torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi)[:, 1, 1]
+    assert 9 < degrees.max() < 10.01 and -10.01 < degrees.min() < -9
+
+
+def test_zoom_scales_about_the_centre() -> None:
+    x = ramps(200, 16, 24)
+    factor = inside(x) / inside(random_affine(x, 0, 0, 0.2, generator()))
+    assert 1.15 < factor.max() < 1.201 and 0.799 < factor.min() < 0.85
+
+
+def test_zeros_come_in_and_draws_repeat() -> None:
+    x = torch.ones(20, 1, 8, 8)
+    changed = random_affine(x, 2, 0, 0, generator(3))
+    assert changed.min() == 0 and changed.max() <= 1.0001  # weights of four neighbours sum to 1 in float32
+    assert torch.equal(changed, random_affine(x, 2, 0, 0, generator(3)))
+    assert not torch.equal(changed, random_affine(x, 2, 0, 0, generator(4)))

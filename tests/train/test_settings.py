@@ -1,0 +1,63 @@
+"""Settings, seeds, threads and devices."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from neurodeploy.errors import UsageError
+from neurodeploy.train import runtime
+from neurodeploy.train.config import TrainConfig
+from pydantic import ValidationError
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"lr": 0.0}, {"lr": float("inf")}, {"batch_size": -1}, {"loss": "hinge"}, {"optimizer": "lion"},
+     {"shift": -1.0}, {"zoom": 1.0}, {"weight_decay": -1e-3}, {"momentum": 1.0}, {"n_threads": 0}, {"dropout": 0.5}],
+)  # fmt: skip
+def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        TrainConfig(**{"epochs": 1, **wrong})
+
+
+def test_settings_cannot_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        TrainConfig(epochs=1).lr = 1.0  # type: ignore[misc]
+
+
+def draws() -> tuple[Any, ...]:
+    return random.random(), np.random.rand(), torch.rand(()).item(), np.random.randn()
+
+
+def test_global_generators_are_seeded_saved_and_restored() -> None:
+    runtime.seed_everything(5)
+    first = draws()
+    state = runtime.global_state()
+    second = draws()
+    assert first != second
+    runtime.restore_global_state(state)
+    assert draws() == second
+    runtime.seed_everything(5)
+    assert draws() == first
+    with pytest.raises(UsageError, match="2\\^32"):
+        runtime.seed_everything(-1)
+
+
+def test_threads_are_set_and_put_back() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), runtime.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    assert torch.get_num_threads() == before
+
+
+def test_devices() -> None:
+    assert runtime.resolve_device("cpu") == torch.device("cpu")
+    assert runtime.resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for absent in ("cuda:99", "tpu", "cuda:x", "cudax"):
+        with pytest.raises(UsageError, match="device"):
+            runtime.resolve_device(absent)
