@@ -127,7 +127,7 @@ class _Scan(Function):
 
 def scan(x: Tensor, k: Tensor, dynamics: Dynamics) -> Tensor:
     """Spikes [T, ...] (0 or 1, in x's dtype) of finite currents x [T, ...] and a scalar k: `scan_slow(...)[0]`, faster."""
-    spikes: Tensor = _Scan.apply(x, k, dynamics)  # type: ignore[no-untyped-call]
+    spikes: Tensor = _Scan.apply(x, k.to(x.device), dynamics)  # type: ignore[no-untyped-call]
     return spikes
 
 
