@@ -1,0 +1,191 @@
+"""How often each thing happens that costs energy or time: exactly on a trace, or in the mean from firing rates.
+
+A spike fired in step t costs its packets, hops and synops in step t, the last step included, whatever the delay of the
+synapse (as SANA-FE counts them). One packet goes to each target core per spike and group of synapses. An input has no
+core: its messages enter at the first tile. Every mapped neuron is updated in every step, actively or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.cost.estimate import chip_rates, update_probability
+from neurodeploy.cost.wiring import Link, Wiring, wire
+from neurodeploy.errors import NeurodeployError
+from neurodeploy.ir.graph import Graph
+from neurodeploy.place.placement import Placement
+from neurodeploy.sim.trace import Trace
+
+Array = NDArray[Any]  # int64 where counted, float64 where estimated
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """What the neurons of one layer do, [T', B, cores of the layer] each; an input has one column and no updates."""
+
+    n_updates_active: Array
+    n_updates_inactive: Array
+    n_spikes: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Traffic:
+    """What one group of synapses carries: received per target core [T', B, K], sent per source core [T', B, J]."""
+
+    source: str
+    synapse: str
+    target: str
+    n_synops: Array
+    n_packets_in: Array
+    n_packets_out: Array
+    n_hops_ew: Array
+    n_hops_ns: Array
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCounts:
+    """All counts of one layer, [T', B, n_cores]; of an input [T', B, 1], where only what it sends is not zero."""
+
+    name: str
+    is_input: bool
+    n_neurons: int
+    n_updates_active: Array
+    n_updates_inactive: Array
+    n_spikes: Array
+    n_synops: Array
+    n_packets_in: Array
+    n_packets_out: Array
+    n_hops_ew: Array
+    n_hops_ns: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Counts of a batch of B samples over `n_steps` chip timesteps; `exact` is False where they come from rates.
+
+    `n_host_writes`: bias values that the host writes per sample, by input. `latencies` is None for a recurrent network.
+    """
+
+    n_timesteps: int
+    n_steps: int
+    batch: int
+    exact: bool
+    latencies: dict[str, int] | None
+    n_neurons: dict[str, int]
+    activity: dict[str, Activity]
+    traffic: tuple[Traffic, ...]
+    n_host_writes: dict[str, int] = field(default_factory=dict)
+    has_host_graph: bool = False
+
+    @cached_property
+    def layers(self) -> dict[str, LayerCounts]:
+        """Per layer, in mapping order, inputs first."""
+        found = {}
+        for name, act in self.activity.items():
+            total = {k: np.zeros_like(act.n_spikes) for k in _RECEIVED + _SENT}
+            for traffic in self.traffic:
+                for kind, end in ((_RECEIVED, traffic.target), (_SENT, traffic.source)):
+                    for key in kind if end == name else ():
+                        total[key] = total[key] + getattr(traffic, key)
+            found[name] = LayerCounts(
+                name=name, is_input=name not in self.n_neurons, n_neurons=self.n_neurons.get(name, 0),
+                n_updates_active=act.n_updates_active, n_updates_inactive=act.n_updates_inactive, n_spikes=act.n_spikes,
+                **total,
+            )
+        return found
+
+
+_RECEIVED = ("n_synops", "n_packets_in")
+_SENT = ("n_packets_out", "n_hops_ew", "n_hops_ns")
+
+
+def count(trace: Trace, plan: Placement) -> Counts:
+    """Exact counts of a trace on a placement. Raises NeurodeployError where they do not belong together."""
+    wiring = wire(trace.graph, plan)
+    messages = {name: raster != 0 for name, raster in trace.spikes.items()}  # a graded message is one message
+    return _assemble(trace.graph, wiring, plan, messages, dict(trace.updated), exact=True)
+
+
+def from_rates(graph: Graph, plan: Placement, rates: dict[str, Array]) -> Counts:
+    """Mean counts per sample (B = 1) from mean rasters in MODEL time.
+
+    `rates`: for every neuron layer and every input that sends messages the probability of a spike (a non-zero message),
+    [T, *shape] in 0..1; relays take the rates of what they repeat, and an input written as biases may be given (the
+    fraction of samples in which an element is not zero; absent: never zero). Layers are silent outside their window.
+    All counts but updates are linear, hence exact in the mean; updates are estimated (`estimate.update_probability`).
+    Raises UsageError naming rates that are missing or malformed.
+    """
+    wiring = wire(graph, plan)
+    messages = chip_rates(wiring.network, rates)
+    updated = update_probability(wiring.network, rates, messages)
+    return _assemble(graph, wiring, plan, messages, updated, exact=False)
+
+
+def mean_rates(trace: Trace) -> dict[str, Array]:
+    """Mean rasters of a trace over its samples in MODEL time, [T, *shape]: what `from_rates` takes."""
+    graph = trace.graph
+    return {
+        name: (raster[graph.latencies[name] : graph.latencies[name] + graph.n_timesteps] != 0).mean(axis=1)
+        for name, raster in trace.spikes.items()
+    }
+
+
+def _assemble(
+    graph: Graph, wiring: Wiring, plan: Placement, messages: dict[str, Array], updated: dict[str, Array], *, exact: bool
+) -> Counts:
+    senders = {link.group.source for link in wiring.links}
+    activity = {
+        node.name: _input_activity(messages[node.name], exact) for node in graph.inputs if node.name in senders
+    }
+    for layer in wiring.network.layers:
+        name = layer.name
+        activity[name] = _neuron_activity(messages[name], updated[name], plan, name, exact)
+    n_steps, batch = next(iter(activity.values())).n_spikes.shape[:2]
+    return Counts(
+        n_timesteps=graph.n_timesteps, n_steps=n_steps, batch=batch, exact=exact,
+        latencies=dict(graph.latencies) if graph.is_acyclic and graph.is_balanced else None,
+        n_neurons={layer.name: layer.n_neurons for layer in wiring.network.layers},
+        activity=activity, traffic=tuple(_traffic(link, messages[link.group.source], exact) for link in wiring.links),
+        n_host_writes={
+            name: int(np.prod(graph.shapes[name])) for layer in wiring.network.layers for name in layer.host_inputs
+        },
+        has_host_graph=graph.host is not None,
+    )
+
+
+def _number(values: Array, exact: bool) -> Array:
+    return np.rint(values).astype(np.int64) if exact else np.asarray(values, dtype=np.float64)
+
+
+def _input_activity(messages: Array, exact: bool) -> Activity:
+    total = _number(messages.reshape(*messages.shape[:2], -1).sum(axis=-1, keepdims=True), exact)
+    return Activity(np.zeros_like(total), np.zeros_like(total), total)
+
+
+def _neuron_activity(spikes: Array, updated: Array, plan: Placement, name: str, exact: bool) -> Activity:
+    if spikes.shape[2:] != updated.shape[2:] or spikes.shape[2:] != dict(plan.shapes)[name]:
+        raise NeurodeployError(f"its raster has shape {spikes.shape[2:]}, the placement {dict(plan.shapes)[name]}", where=name)
+    cores = plan.cores_of(name)
+    maps = [a.reshape(*a.shape[:2], *(*a.shape[2:], 1, 1)[:3]) for a in (updated, spikes)]
+    active, fired = (
+        np.stack(
+            [m[:, :, slice(*c.channels), slice(*c.rows), slice(*c.cols)].sum(axis=(2, 3, 4)) for c in cores], axis=-1
+        )
+        for m in maps
+    )
+    mapped = np.array([c.n_neurons for c in cores])
+    active = _number(active, exact)
+    return Activity(active, _number(mapped - active, exact), _number(fired, exact))
+
+
+def _traffic(link: Link, messages: Array, exact: bool) -> Traffic:
+    synops, packets_in, packets_out, hops = (_number(a, exact) for a in link.deliver(messages))
+    return Traffic(
+        source=link.group.source, synapse=link.group.synapse.name, target=link.group.target, n_synops=synops,
+        n_packets_in=packets_in, n_packets_out=packets_out, n_hops_ew=hops[..., 0], n_hops_ns=hops[..., 1],
+    )

@@ -1,0 +1,156 @@
+"""From firing rates alone: rasters in chip time, and how likely each neuron is to be updated in each step.
+
+"Every neuron updates" overstates a quiet network, "only firing neurons do" understates it: a neuron is updated when an
+event arrives, when its state is not zero, when it has a bias, or when it fires (`sim.trace.Trace`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
+from neurodeploy.ir.nodes import CubaLif, Lif, Linear, Node
+from neurodeploy.place.layers import Layer, Network, SynapseGroup
+from neurodeploy.place.reach import channel_taps, conv_taps
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+_ALMOST_ONE = 1.0 - 1e-12  # log(1 - rate) of a neuron that always fires stays finite
+_ROUND_OFF = 1e-6  # means over a batch in float32 may leave 0..1 by this much
+
+
+def chip_rates(network: Network, rates: dict[str, Array]) -> dict[str, Array]:
+    """Rates [T, *shape] in model time, shifted to chip time by each layer's latency: [T', 1, *shape], zero elsewhere.
+
+    Raises UsageError naming rates that are missing or malformed, NeurodeployError for unbalanced or recurrent networks.
+    """
+    graph = network.graph
+    if not graph.is_acyclic or not graph.is_balanced:
+        raise NeurodeployError(
+            "rates have no place in time where paths differ in length", where=graph.nodes[0].name, code="unbalanced",
+            remedy="Lower the graph, or simulate it and count the trace",
+        )
+    relays = graph.metadata.get("relays", {})
+    senders = {g.source for g in network.groups} | {layer.name for layer in network.layers}
+    chip = {}
+    for node in graph.nodes:
+        if node.name not in senders:
+            continue
+        given = rates.get(node.name, rates.get(relays.get(node.name, "")))
+        wanted = (graph.n_timesteps, *graph.shapes[node.name])
+        first = graph.latencies[node.name]
+        chip[node.name] = np.zeros((graph.n_chip_steps, 1, *graph.shapes[node.name]))
+        chip[node.name][first : first + graph.n_timesteps, 0] = _checked(node.name, given, wanted)
+    return chip
+
+
+def _checked(name: str, given: Array | None, wanted: tuple[int, ...]) -> Floats:
+    if given is None:
+        raise UsageError("its firing rates are missing", where=name, remedy="Record every layer of the lowered network")
+    if given.shape != wanted:
+        raise UsageError(f"rates of shape {given.shape}", where=name, limit=f"Expected [T, *shape] = {wanted}")
+    rates = np.asarray(given, dtype=np.float64)
+    if not (rates.min(initial=0.0) >= -_ROUND_OFF and rates.max(initial=0.0) <= 1 + _ROUND_OFF):
+        raise UsageError(
+            f"rates from {rates.min()} to {rates.max()}", where=name, limit="A rate is the probability of a spike, 0 to 1"
+        )
+    return np.clip(rates, 0.0, 1.0)
+
+
+def update_probability(network: Network, rates: dict[str, Array], chip: dict[str, Array]) -> dict[str, Array]:
+    """P(neuron is updated) [T', 1, *shape] of every layer, taking sources and steps as independent.
+
+    event:    e[t] = 1 - prod over fan-in of (1 - rate)
+    current:  u[t] = e[t], or 1 - (1 - e[t])(1 - u[t-1]) where the current decays over several steps
+    touched:  m[t] = 1 - (1 - u[t])(1 - v[t-1]) with v[t] = m[t] - fired[t] (a hard reset leaves zero), 0 where v forgets
+    updated:  1 - (1 - e[t])(1 - before[t]), before[t] = P(u or v not zero after t-1) = m[t-1]; at least fired[t];
+              1 where there is a bias.
+    """
+    found = {}
+    for layer in network.layers:
+        fired = chip[layer.name][:, 0]
+        event = _event_probability(layer, chip)
+        updated = np.maximum(_with_memory(layer.node, event, fired), fired)
+        written = _host_bias(layer, rates)
+        always = np.maximum(_has_bias(layer), written)
+        found[layer.name] = (always + (1.0 - always) * updated)[:, None]
+    return found
+
+
+def _event_probability(layer: Layer, chip: dict[str, Array]) -> Floats:
+    """[T', *shape]: at least one spike arrives through any synapse, whatever its weight."""
+    silent = np.zeros(chip[layer.name][:, 0].shape)  # log of the probability that nothing arrives
+    for group in layer.groups:
+        source = chip[group.source][:, 0]
+        log_quiet = np.log1p(-np.minimum(source, _ALMOST_ONE)).reshape(len(source), *group.source_map)
+        late = np.zeros_like(silent)
+        arriving = _gather(group, log_quiet).reshape(silent.shape)
+        late[group.delay :] = arriving[: len(arriving) - group.delay]
+        silent += late
+    return -np.expm1(silent)
+
+
+def _gather(group: SynapseGroup, values: Floats) -> Floats:
+    """Sum of values [T', C, H, W] over the fan-in of each target neuron, [T', C_out, H_out, W_out]."""
+    if isinstance(group.synapse, Linear):
+        total = values.sum(axis=(1, 2, 3))[:, None, None, None]
+        return np.broadcast_to(total, (len(values), *group.target_map))
+    n_groups = group.synapse.groups
+    t, c, h, w = values.shape
+    per_group = values.reshape(t, n_groups, c // n_groups, h, w).sum(axis=2)
+    spread = conv_taps(group, 0).T.astype(np.float64) @ (per_group @ conv_taps(group, 1).astype(np.float64))
+    first = np.argmax(channel_taps(group)[:: c // n_groups], axis=0)  # group of each output channel
+    return np.asarray(spread[:, first], dtype=np.float64)
+
+
+def _with_memory(node: Node, event: Floats, fired: Floats) -> Floats:
+    keeps_v, keeps_u = _memory(node)
+    hard = not isinstance(node, Lif) or node.reset == "hard"
+    interval = getattr(node, "reset_interval", None)
+    updated = np.empty_like(event)
+    before = u = v = np.zeros(event.shape[1:])
+    for t in range(len(event)):
+        updated[t] = 1 - (1 - event[t]) * (1 - before)
+        if interval is not None and (t + 1) % interval == node.reset_offset % interval:  # type: ignore[attr-defined]
+            u = v = np.zeros(event.shape[1:])
+        u = 1 - (1 - event[t]) * (1 - u) if keeps_u else event[t]
+        touched = 1 - (1 - u) * (1 - v) if keeps_v else u
+        v = np.maximum(touched - fired[t], 0.0) if hard else touched
+        before = touched
+    return updated
+
+
+def _memory(node: Node) -> tuple[bool, bool]:
+    """Whether the membrane and the current keep anything for the next step."""
+    if isinstance(node, CubaLif):
+        one = 2**DECAY_BITS
+        return node.v_decay < one, node.i_decay < one
+    assert isinstance(node, Lif)
+    return node.inv_tau < 1.0, False  # a real-valued neuron has no current of its own
+
+
+def _has_bias(layer: Layer) -> Floats:
+    """[*shape]: 1 where the neuron has a bias of its own, or one that its synapses still carry."""
+    node, shape = layer.node, getattr(layer.node, "shape", ())
+    if isinstance(node, CubaLif):
+        found = shift_signed(np.asarray(node.bias_mant), node.bias_exp) != 0
+        return np.array(np.broadcast_to(found, shape), dtype=np.float64)
+    total = np.zeros(layer.map)
+    for synapse in {id(g.synapse): g.synapse for g in layer.groups}.values():
+        if synapse.bias is not None:
+            total += np.asarray(synapse.bias)[:, None, None]
+    return np.asarray((total != 0).reshape(shape), dtype=np.float64)
+
+
+def _host_bias(layer: Layer, rates: dict[str, Array]) -> Floats:
+    """[*shape]: probability that the host writes a bias that is not zero."""
+    shape = getattr(layer.node, "shape", ())
+    quiet = np.ones(shape)
+    for name in layer.host_inputs:
+        quiet *= 1.0 - (_checked(name, rates[name][:1], (1, *shape))[0] if name in rates else 1.0)
+    return 1.0 - quiet
