@@ -21,7 +21,9 @@ ORDER = (
 VENDOR = {"lava", "samna", "sinabs"}
 # Verbs of the API: `import neurodeploy.place.rules as r` would look `place` up in the package and find the function.
 VERBS = {"train", "search", "lower", "quantize", "place", "cost", "export", "validate"}
-FILES = sorted(PACKAGE.rglob("*.py"))
+# Copied into bundles and run there with the vendor's Python: no part of the package, though it travels in its folder.
+SCRIPTS = sorted((PACKAGE / "export").glob("run_on_*.py"))
+FILES = sorted(set(PACKAGE.rglob("*.py")) - set(SCRIPTS))
 
 
 def imported(tree: ast.AST, module: str) -> Iterator[tuple[int, str, bool]]:
@@ -94,6 +96,14 @@ def test_the_rule_catches(source: str, reason: str) -> None:
 def test_the_rule_lets_pass() -> None:
     source = "import numpy as np\nfrom neurodeploy.ir import graph\nfrom neurodeploy.sim import trace\nfrom . import trace"
     assert wrong_imports(source, "neurodeploy.sim.clocked") == []
+
+
+def test_scripts_of_bundles_stand_alone() -> None:
+    for script in SCRIPTS:
+        names = [name for _, name, _ in imported(ast.parse(script.read_text("utf-8")), module_of(script))]
+        assert not [n for n in names if n.startswith("neurodeploy")], f"{script.name} must run without neurodeploy"
+    everywhere = [n for f in FILES for _, n, _ in imported(ast.parse(f.read_text("utf-8")), module_of(f))]
+    assert not [n for n in everywhere if ".run_on_" in n], "a bundle's script is copied, never imported"
 
 
 def chip_names() -> set[str]:
