@@ -34,8 +34,8 @@ def equal_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 def test_a_run_learns_and_keeps_the_best_epoch() -> None:
     data, validation = cases.digits(320)
-    net, seen = cases.network(), []
-    config = cases.CONFIG.model_copy(update={"batch_size": 10, "shift": 0.0, "rotate": 0.0})
+    net, seen = cases.network(n_timesteps=4), []
+    config = cases.CONFIG.model_copy(update={"batch_size": 16, "shift": 0.0, "rotate": 0.0, "loss": "prefix_ce"})
     result = train(net, data, validation, config, seed=1, progress=seen.append)
     assert tuple(seen) == result.history and [e.epoch for e in seen] == [1, 2, 3, 4]
     assert seen[-1].train_loss < seen[0].train_loss

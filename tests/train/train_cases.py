@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from neurodeploy import data
 from neurodeploy.models.autosnn import AutoSnn, MacroConfig
@@ -15,9 +17,9 @@ CONFIG = TrainConfig(epochs=4, batch_size=40, lr=1e-2, loss="prefix_mse", shift=
 Labelled = tuple[np.ndarray, np.ndarray]
 
 
-def network(seed: int = 0) -> AutoSnn:
+def network(seed: int = 0, n_timesteps: int = 2) -> AutoSnn:
     seed_everything(seed)
-    return AutoSnn(MACRO, ARCH)
+    return AutoSnn(replace(MACRO, n_timesteps=n_timesteps), ARCH)
 
 
 def digits(n: int = 160) -> tuple[Labelled, Labelled]:
