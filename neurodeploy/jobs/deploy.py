@@ -24,7 +24,7 @@ from neurodeploy.quantize import quantize
 from neurodeploy.quantize.qat import QatSettings, fine_tune
 from neurodeploy.search.recipe import DeploySettings
 from neurodeploy.sim.clocked import simulate
-from neurodeploy.stages.exits import choose_policy
+from neurodeploy.jobs.exits import choose_policy
 
 
 @dataclass(frozen=True)

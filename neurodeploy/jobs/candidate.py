@@ -24,7 +24,7 @@ from neurodeploy.models.record import record, spikes_paper
 from neurodeploy.place import check
 from neurodeploy.search.fitness import Metrics
 from neurodeploy.search.recipe import Recipe
-from neurodeploy.stages.exits import choose_policy
+from neurodeploy.jobs.exits import choose_policy
 from neurodeploy.train.batchnorm import recalibrate_bn
 from neurodeploy.train.trainer import as_input
 

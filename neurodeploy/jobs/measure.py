@@ -1,0 +1,90 @@
+"""A deployed network on many images: votes, exactly counted events and early exits, batch by batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.cost import Counts, concatenate, cost, count, until
+from neurodeploy.cost.result import Cost
+from neurodeploy.cost.schedule import Schedule
+from neurodeploy.data.chip_input import chip_input
+from neurodeploy.early_exit.confidence import ConfidencePolicy, fixed_accuracy
+from neurodeploy.hw.profile import Profile
+from neurodeploy.ir.graph import IntGraph
+from neurodeploy.place import Placement
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.sim.clocked import simulate
+from neurodeploy.sim.exit import simulate_until
+
+# Rasters of one batch take about 5 bytes a neuron and chip step; this keeps them below half a gigabyte.
+_RASTER_BYTES = 5e8
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Votes [T, N, n_classes] and counts of all N samples."""
+
+    votes: NDArray[np.float64]
+    counts: Counts
+
+
+def batches(net: IntGraph, n: int) -> list[slice]:
+    """Slices of n samples that keep a batch's rasters small."""
+    n_elements = sum(int(np.prod(net.shapes[node.name])) for node in (*net.neurons, *net.inputs))
+    size = int(min(256, max(1, _RASTER_BYTES / (5 * n_elements * net.n_chip_steps))))
+    return [slice(i, i + size) for i in range(0, n, size)]
+
+
+def measure(net: IntGraph, plan: Placement, images: NDArray[Any], progress: Progress = SILENT) -> Measured:
+    """Run images [N, C, H, W] through the fast simulator and count every event."""
+    votes, counts = [], []
+    progress.start("simulation", len(images))
+    for part in batches(net, len(images)):
+        trace = simulate(net, chip_input(net, images[part]))
+        votes.append(trace.votes)
+        counts.append(count(trace, plan))
+        progress.advance("simulation", trace.batch)
+    progress.done("simulation")
+    return Measured(np.concatenate(votes, axis=1), concatenate(counts))
+
+
+def early_exit_report(
+    net: IntGraph, plan: Placement, profile: Profile, policy: ConfidencePolicy, images: NDArray[Any], labels: NDArray[Any],
+    full: Measured,
+) -> dict[str, Any]:
+    """What stopping early gives on these samples, beside running all T steps; energies of one sample at a time.
+
+    The simulation of each sample really ends at its exit: what was injected or in flight until then is counted.
+    """
+    steps, chip_steps, answers, counts = [], [], [], []
+    for part in batches(net, len(images)):
+        found = simulate_until(net, chip_input(net, images[part]), policy)
+        steps.append(found.exit_steps)
+        chip_steps.append(found.chip_steps)
+        answers.append(found.answers)
+        counts.append(until(count(found.trace, plan), found.chip_steps))
+    exit_steps, chips = np.concatenate(steps), np.concatenate(chip_steps)
+    right = np.concatenate(answers) == labels
+    whole = cost(full.counts, plan, profile, "single")
+    stopped = cost(concatenate(counts), plan, profile, "single")
+    fixed = fixed_accuracy(full.votes, labels)
+    mean = float(exit_steps.mean())
+    return {
+        "policy": policy.to_dict(), "threshold": policy.threshold, "accuracy": float(right.mean()), "n": len(labels),
+        "mean_timesteps": mean, "mean_chip_timesteps": float(chips.mean()), "pipeline_timesteps": net.n_chip_steps - net.n_timesteps,
+        "histogram": np.bincount(exit_steps, minlength=net.n_timesteps + 1)[1:].tolist(),
+        "accuracy_fixed": fixed, "accuracy_fixed_at_mean": float(np.interp(mean, np.arange(1, len(fixed) + 1), fixed)),
+        "energy_j": stopped.energy_j.to_dict(), "energy_dynamic_j": stopped.energy_dynamic_j.to_dict(),
+        "energy_full_j": whole.energy_j.to_dict(), "energy_dynamic_full_j": whole.energy_dynamic_j.to_dict(),
+        "latency_s": stopped.latency_s.nominal, "latency_full_s": whole.latency_s.nominal,
+        "energy_saved": 1 - stopped.energy_j.nominal / whole.energy_j.nominal,
+    }
+
+
+def costs_of(counts: Counts, plan: Placement, profile: Profile) -> dict[Schedule, Cost]:
+    """Cost of one inference under each schedule."""
+    return {"single": cost(counts, plan, profile, "single"), "pipelined": cost(counts, plan, profile, "pipelined")}
