@@ -1,0 +1,165 @@
+"""The verdict over a bundle: every check, from the files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.data.chip_input import chip_input
+from neurodeploy.errors import DoesNotFit, Mismatch, NeurodeployError
+from neurodeploy.export.loihi2 import NET
+from neurodeploy.export.write import NIR
+from neurodeploy.ir.net import differences, net_layers, read_net
+from neurodeploy.ir.netx import netx_reason
+from neurodeploy.ir.nir import read_nir
+from neurodeploy.place import place
+from neurodeploy.sim import clocked, reference
+from neurodeploy.validate.accuracy import Encode, accuracy, votes_of
+from neurodeploy.validate.bundle import OpenBundle, open_bundle
+from neurodeploy.validate.compare import Divergence, first_divergence, n_differences
+
+EarlyExit = Callable[[NDArray[np.float64], NDArray[Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `validate` found. `errors` is empty where the bundle holds; accuracies are shares 0..1, None where unknown.
+
+    accuracy: float and quantized as the manifest claims them, simulator as computed now. agreement: share of the golden
+    spike values that come out again. early_exit and oracle: as handed in by the caller, None where not asked for.
+    """
+
+    bundle: str
+    target: str
+    accuracy: dict[str, float | None]
+    agreement: float
+    n_compared: int
+    n_spikes: int
+    n_samples: int | None
+    first_divergence: Divergence | None
+    early_exit: dict[str, Any] | None
+    oracle: dict[str, Any] | None
+    errors: tuple[NeurodeployError, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing is wrong."""
+        return not self.errors
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "bundle": self.bundle, "target": self.target, "ok": self.ok, "accuracy": self.accuracy,
+            "agreement": self.agreement, "n_compared": self.n_compared, "n_spikes": self.n_spikes,
+            "n_samples": self.n_samples,
+            "first_divergence": None if self.first_divergence is None else self.first_divergence.to_dict(),
+            "early_exit": self.early_exit, "oracle": self.oracle, "errors": [e.to_dict() for e in self.errors],
+        }
+
+
+def validate(
+    bundle: Path | OpenBundle, images: NDArray[Any] | None = None, labels: NDArray[Any] | None = None, *,
+    encode: Encode = chip_input, max_drop: float = 0.5, early_exit: EarlyExit | None = None,
+    oracle: dict[str, Any] | None = None,
+) -> Verdict:
+    """Check a bundle and, where labelled images [N, C, H, W] are given, its accuracy.
+
+    Golden spikes are computed again by both simulators; the placement is derived again from the profile in the manifest;
+    `network.net` must hold what `graph.npz` does. max_drop: accepted loss of accuracy against the real-valued network,
+    in percentage points (give the images that the manifest names). early_exit: figures from votes [T, N, n_classes] and labels. oracle: what a vendor's tool said.
+    Raises UnsafeFile where a file was changed; what disagrees is in `errors` (Mismatch, DoesNotFit).
+    """
+    opened = bundle if isinstance(bundle, OpenBundle) else open_bundle(bundle)
+    errors: list[NeurodeployError] = []
+    divergence, n_differ, n_compared = _golden(opened, errors)
+    _placement(opened, errors)
+    _artifacts(opened, errors)
+    claimed = opened.manifest.get("accuracy") or {}
+    found: dict[str, float | None] = {
+        "float": claimed.get("float"), "quantized": claimed.get("quantized"), "simulator": None
+    }
+    exits = None
+    if images is not None and labels is not None:
+        votes = votes_of(opened.graph, images, encode)
+        found["simulator"] = accuracy(votes, labels)
+        exits = early_exit(votes, labels) if early_exit is not None else None
+        _drop(opened, found, max_drop, errors)
+    return Verdict(
+        bundle=str(opened.path), target=opened.graph.target, accuracy=found, agreement=1 - n_differ / n_compared,
+        n_compared=n_compared, n_spikes=sum(opened.golden.n_spikes.values()),
+        n_samples=None if images is None else len(images), first_divergence=divergence, early_exit=exits, oracle=oracle,
+        errors=tuple(errors),
+    )
+
+
+def _golden(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[Divergence | None, int, int]:
+    """(first divergence, values that differ, values compared) over both simulators; the fast one is asked first."""
+    graph, vectors = opened.graph, opened.golden
+    if not any(vectors.n_spikes.values()):
+        errors.append(Mismatch(
+            "the golden vectors hold no spike: any silent network equals them", where=str(opened.path),
+            remedy="Export with inputs that make the network fire",
+        ))
+    first: Divergence | None = None
+    n_differ = n_compared = 0
+    for name, simulate in (("fast", clocked.simulate), ("reference", reference.simulate)):
+        spikes = simulate(graph, vectors.x, graph.n_chip_steps).spikes
+        found = first_divergence(graph, vectors.spikes, spikes)
+        differ, compared = n_differences(vectors.spikes, spikes)
+        n_differ, n_compared = n_differ + differ, n_compared + compared
+        if found is not None:
+            first = first or found
+            errors.append(Mismatch(
+                f"golden spikes differ on the {name} simulator, first at {found}", where=str(opened.path),
+                limit=f"{differ} of {compared} values differ", code="golden_mismatch",
+                remedy="Export again; if it stays, the arithmetic of this version changed",
+            ))
+    return first, n_differ, n_compared
+
+
+def _placement(opened: OpenBundle, errors: list[NeurodeployError]) -> None:
+    try:
+        plan = place(opened.graph, opened.profile, opened.plan.n_chips)
+    except DoesNotFit as err:
+        errors.append(err)
+        return
+    if plan != opened.plan:
+        pairs = zip(plan.cores, opened.plan.cores, strict=False)
+        core = next((str(a.index) for a, b in pairs if a != b), f"{min(plan.n_cores, opened.plan.n_cores)}")
+        errors.append(Mismatch(
+            "the placement is not the one that the profile gives", where=f"core {core}",
+            limit=f"{opened.plan.n_cores} cores in the manifest, {plan.n_cores} derived", code="placement_mismatch",
+            remedy="Export again",
+        ))
+
+
+def _artifacts(opened: OpenBundle, errors: list[NeurodeployError]) -> None:
+    read_nir(opened.path / NIR)  # raises where it is damaged
+    reason = netx_reason(opened.graph)
+    if (reason is None) != (NET in opened.manifest["files"]):
+        errors.append(Mismatch(
+            f"{NET} is {'missing' if reason is None else 'there'}", where=str(opened.path), limit=reason or "netx can hold it",
+            remedy="Export again",
+        ))
+    elif reason is None:
+        found = differences(net_layers(opened.graph), read_net(opened.path / NET))
+        if found:
+            errors.append(Mismatch(
+                f"{NET} and graph.npz disagree at {', '.join(found[:4])}", where=str(opened.path), code="artifact_mismatch",
+                remedy="Export again",
+            ))
+
+
+def _drop(opened: OpenBundle, found: dict[str, float | None], max_drop: float, errors: list[NeurodeployError]) -> None:
+    before, now = found["float"], found["simulator"]
+    if before is not None and now is not None and 100 * (before - now) > max_drop:
+        errors.append(Mismatch(
+            f"accuracy fell from {100 * before:.2f} % to {100 * now:.2f} %", where=str(opened.path),
+            limit=f"At most {max_drop:g} points", code="accuracy_drop",
+            remedy="Quantize with more calibration images, or accept it with a larger max_drop",
+        ))
