@@ -71,7 +71,8 @@ def validate(
 
     Golden spikes are computed again by both simulators; the placement is derived again from the profile in the manifest;
     `network.net` must hold what `graph.npz` does. max_drop: accepted loss of accuracy against the real-valued network,
-    in percentage points (give the images that the manifest names). early_exit: figures from votes [T, N, n_classes] and labels. oracle: what a vendor's tool said.
+    in percentage points; give the images that the manifest names. early_exit: figures from votes [T, N, n_classes] and
+    labels. oracle: what a vendor's tool said.
     Raises UnsafeFile where a file was changed; what disagrees is in `errors` (Mismatch, DoesNotFit).
     """
     opened = bundle if isinstance(bundle, OpenBundle) else open_bundle(bundle)

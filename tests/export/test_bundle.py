@@ -8,23 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from neurodeploy.errors import UnsafeFile, UsageError
-from neurodeploy.export import Bundle, export, golden
+from neurodeploy.export import export, golden
 from neurodeploy.export.bundle import check_files, read_manifest
-from neurodeploy.hw.profile import target
-from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.net import differences, net_layers, read_net
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.serialize import load_int, same
 from neurodeploy.place import place
 from neurodeploy.sim.reference import simulate
+from tests.export.hand_bundles import METADATA, PROFILE, write
 from tests.ir.hand_graphs import chain, inputs, residual
-
-PROFILE = target("loihi2")
-METADATA = {"data": {"name": "digits", "split": "test"}, "seed": 3, "accuracy": {"float": 0.9}, "recipe": "digits"}
-
-
-def write(graph: IntGraph, out: Path, batch: int = 2) -> Bundle:
-    return export(graph, place(graph, PROFILE), PROFILE, out, golden_inputs=inputs(graph, batch), metadata=METADATA)
 
 
 def test_a_chain_has_every_file(tmp_path: Path) -> None:

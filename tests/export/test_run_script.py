@@ -15,12 +15,12 @@ import pytest
 from neurodeploy.export import run_on_loihi2 as script
 from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.reference import conv2d
-from tests.export.test_bundle import write
+from tests.export.hand_bundles import write
 from tests.ir.hand_graphs import chain, inputs, residual
 
 KNOWN = {
-    "__future__", "argparse", "hashlib", "importlib", "json", "numpy", "pathlib", "platform", "sys", "tempfile", "time", "types",
-    "typing", "lava",
+    "__future__", "argparse", "hashlib", "importlib", "json", "lava", "numpy", "pathlib", "platform", "sys", "tempfile",
+    "time", "types", "typing",
 }
 
 

@@ -17,7 +17,7 @@ from neurodeploy.ir.net import write_net
 from neurodeploy.ir.nodes import CubaLif, Input, Linear, Vote
 from neurodeploy.sim.reference import simulate
 from neurodeploy.validate import open_bundle, validate
-from tests.export.test_bundle import write
+from tests.export.hand_bundles import write
 from tests.ir.hand_graphs import chain, inputs, residual
 
 FILES = ["manifest.json", "graph.npz", "network.net", "model.nir", "golden.npz", "run_on_loihi2.py"]
