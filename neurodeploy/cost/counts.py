@@ -116,12 +116,13 @@ def from_rates(graph: Graph, plan: Placement, rates: dict[str, Array]) -> Counts
 
     `rates`: for every neuron layer and every input that sends messages the probability of a spike (a non-zero message),
     [T, *shape] in 0..1; relays take the rates of what they repeat, and an input written as biases may be given (the
-    fraction of samples in which an element is not zero; absent: never zero). Layers are silent outside their window.
-    All counts but updates are linear, hence exact in the mean; updates are estimated (`estimate.update_probability`).
+    fraction of samples in which an element is not zero; absent: never zero). Outside of its window a layer does what
+    its biases make it do (`idle`). All counts but updates are linear, hence exact in the mean; updates are estimated
+    (`estimate.update_probability`).
     Raises UsageError naming rates that are missing or malformed.
     """
     wiring = wire(graph, plan)
-    messages = chip_rates(wiring.network, rates)
+    messages = chip_rates(wiring.network, rates, idle=True)
     updated = update_probability(wiring.network, rates, messages)
     return _assemble(graph, wiring, plan, messages, updated, exact=False)
 

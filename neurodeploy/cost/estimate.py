@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neurodeploy.cost.idle import idle_spikes, repeats_its_input
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
 from neurodeploy.ir.nodes import CubaLif, Lif, Linear, Node
@@ -24,9 +25,10 @@ _ALMOST_ONE = 1.0 - 1e-12  # log(1 - rate) of a neuron that always fires stays f
 _ROUND_OFF = 1e-6  # means over a batch in float32 may leave 0..1 by this much
 
 
-def chip_rates(network: Network, rates: dict[str, Array]) -> dict[str, Array]:
-    """Rates [T, *shape] in model time, shifted to chip time by each layer's latency: [T', 1, *shape], zero elsewhere.
+def chip_rates(network: Network, rates: dict[str, Array], *, idle: bool) -> dict[str, Array]:
+    """Rates [T, *shape] in model time, shifted to chip time by each layer's latency: [T', 1, *shape].
 
+    Outside of its window a layer does what `idle` says: what it does without input (True), or nothing (False).
     Raises UsageError naming rates that are missing or malformed, NeurodeployError for unbalanced or recurrent networks.
     """
     graph = network.graph
@@ -37,15 +39,22 @@ def chip_rates(network: Network, rates: dict[str, Array]) -> dict[str, Array]:
         )
     relays = graph.metadata.get("relays", {})
     senders = {g.source for g in network.groups} | {layer.name for layer in network.layers}
+    quiet = idle_spikes(graph) if idle else {}
     chip = {}
     for node in graph.nodes:
         if node.name not in senders:
             continue
         given = rates.get(node.name, rates.get(relays.get(node.name, "")))
         wanted = (graph.n_timesteps, *graph.shapes[node.name])
-        first = graph.latencies[node.name]
+        first, last = graph.latencies[node.name], graph.latencies[node.name] + graph.n_timesteps
+        window = _checked(node.name, given, wanted)
         chip[node.name] = np.zeros((graph.n_chip_steps, 1, *graph.shapes[node.name]))
-        chip[node.name][first : first + graph.n_timesteps, 0] = _checked(node.name, given, wanted)
+        if node.name in quiet:
+            chip[node.name][:, 0] = quiet[node.name]
+        chip[node.name][first:last, 0] = window
+        if idle and node.is_neuron and repeats_its_input(graph):
+            after = np.arange(graph.n_chip_steps - last)
+            chip[node.name][last:, 0] = window[after % graph.n_timesteps]
     return chip
 
 

@@ -67,7 +67,7 @@ def proxies(graph: Graph, rates: dict[str, NDArray[Any]]) -> dict[str, Any]:
     network = read_network(graph)
     if network.problems:
         raise NeurodeployError(str(network.problems[0]), code="cannot_count")
-    messages = {name: raster.sum(axis=(0, 1)) for name, raster in chip_rates(network, rates).items()}
+    messages = {name: raster.sum(axis=(0, 1)) for name, raster in chip_rates(network, rates, idle=False).items()}
     macs = acs = dense = synapses = 0.0
     for group in network.groups:
         arriving = float((messages[group.source].reshape(group.source_map) * nonzero_fan_out(group)).sum())
