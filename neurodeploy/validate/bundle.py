@@ -26,7 +26,7 @@ class OpenBundle:
 
     path: Path
     manifest: dict[str, Any]
-    graph: IntGraph
+    net: IntGraph
     plan: Placement
     profile: Profile
     golden: Golden

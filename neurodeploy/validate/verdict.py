@@ -86,12 +86,12 @@ def validate(
     }
     exits = None
     if images is not None and labels is not None:
-        votes = votes_of(opened.graph, images, encode)
+        votes = votes_of(opened.net, images, encode)
         found["simulator"] = accuracy(votes, labels)
         exits = early_exit(votes, labels) if early_exit is not None else None
         _drop(opened, found, max_drop, errors)
     return Verdict(
-        bundle=str(opened.path), target=opened.graph.target, accuracy=found, agreement=1 - n_differ / n_compared,
+        bundle=str(opened.path), target=opened.net.target, accuracy=found, agreement=1 - n_differ / n_compared,
         n_compared=n_compared, n_spikes=sum(opened.golden.n_spikes.values()),
         n_samples=None if images is None else len(images), first_divergence=divergence, early_exit=exits, oracle=oracle,
         errors=tuple(errors),
@@ -100,7 +100,7 @@ def validate(
 
 def _golden(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[Divergence | None, int, int]:
     """(first divergence, values that differ, values compared) over both simulators; the fast one is asked first."""
-    graph, vectors = opened.graph, opened.golden
+    graph, vectors = opened.net, opened.golden
     if not any(vectors.n_spikes.values()):
         errors.append(Mismatch(
             "the golden vectors hold no spike: any silent network equals them", where=str(opened.path),
@@ -125,7 +125,7 @@ def _golden(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[Diverge
 
 def _placement(opened: OpenBundle, errors: list[NeurodeployError]) -> None:
     try:
-        plan = place(opened.graph, opened.profile, opened.plan.n_chips)
+        plan = place(opened.net, opened.profile, opened.plan.n_chips)
     except DoesNotFit as err:
         errors.append(err)
         return
@@ -141,14 +141,14 @@ def _placement(opened: OpenBundle, errors: list[NeurodeployError]) -> None:
 
 def _artifacts(opened: OpenBundle, errors: list[NeurodeployError]) -> None:
     read_nir(opened.path / NIR)  # raises where it is damaged
-    reason = netx_reason(opened.graph)
+    reason = netx_reason(opened.net)
     if (reason is None) != (NET in opened.manifest["files"]):
         errors.append(Mismatch(
             f"{NET} is {'missing' if reason is None else 'there'}", where=str(opened.path), limit=reason or "netx can hold it",
             remedy="Export again",
         ))
     elif reason is None:
-        found = differences(net_layers(opened.graph), read_net(opened.path / NET))
+        found = differences(net_layers(opened.net), read_net(opened.path / NET))
         if found:
             errors.append(Mismatch(
                 f"{NET} and graph.npz disagree at {', '.join(found[:4])}", where=str(opened.path), code="artifact_mismatch",

@@ -43,7 +43,7 @@ def test_a_good_bundle_holds(graph: IntGraph, tmp_path: Path) -> None:
 def test_opening_gives_back_what_was_exported(tmp_path: Path) -> None:
     graph = chain()
     opened = open_bundle(write(graph, tmp_path / "b").path)
-    assert serialize.same(opened.graph, graph) is None
+    assert serialize.same(opened.net, graph) is None
     assert opened.plan.n_cores == len(graph.neurons)
     np.testing.assert_array_equal(opened.golden.x, inputs(graph, 2))
 
