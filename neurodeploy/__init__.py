@@ -17,28 +17,23 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from neurodeploy.hw.profile import target as target
-    from neurodeploy.pipeline import check as check
+    from neurodeploy.jobs.search import search as search
+    from neurodeploy.jobs.validate import validate as validate
     from neurodeploy.pipeline import cost as cost
-    from neurodeploy.pipeline import energy as energy
     from neurodeploy.pipeline import export as export
     from neurodeploy.pipeline import load as load
     from neurodeploy.pipeline import lower as lower
     from neurodeploy.pipeline import place as place
     from neurodeploy.pipeline import quantize as quantize
     from neurodeploy.pipeline import save as save
-    from neurodeploy.pipeline import search as search
     from neurodeploy.pipeline import simulate as simulate
-    from neurodeploy.pipeline import train as train
-    from neurodeploy.pipeline import validate as validate
 
 _HOME = {
     "target": "neurodeploy.hw.profile",
+    "search": "neurodeploy.jobs.search",
+    "validate": "neurodeploy.jobs.validate",
     **dict.fromkeys(
-        (
-            "check", "cost", "energy", "export", "load", "lower", "place", "quantize", "save", "search", "simulate",
-            "train", "validate",
-        ),
-        "neurodeploy.pipeline",
+        ("cost", "export", "load", "lower", "place", "quantize", "save", "simulate"), "neurodeploy.pipeline"
     ),
 }
 

@@ -16,7 +16,7 @@ DECAY_BITS = 12  # decays are fractions of 4096 in all Loihi arithmetic (lava-nc
 def decay_toward_zero(x: IntArray, decay: IntArray | int) -> IntArray:
     """x * (4096 - decay) / 4096, truncated toward zero. `decay` in 0..4096: 0 keeps x, 4096 forgets it."""
     magnitude = (np.abs(x) * (2**DECAY_BITS - np.asarray(decay, dtype=np.int64))) >> DECAY_BITS
-    return np.sign(x) * magnitude
+    return np.asarray(np.sign(x) * magnitude)
 
 
 def wrap_once(x: IntArray, bits: int) -> IntArray:

@@ -9,15 +9,14 @@ alone; all of them are `nd.<name>` after `import neurodeploy as nd`.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from neurodeploy import cost as costs
-from neurodeploy import lower as lowering
-from neurodeploy import place as placing
-from neurodeploy import quantize as quantizing
+from neurodeploy.cost.counts import count
+from neurodeploy.cost.model import cost as cost_of
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
 from neurodeploy.data.chip_input import chip_input
@@ -30,17 +29,21 @@ from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir import serialize
 from neurodeploy.ir.graph import Graph, IntGraph
-from neurodeploy.ir.net import read_net
 from neurodeploy.ir.nir import read_nir
+from neurodeploy.lower import InputCoding
+from neurodeploy.lower import lower as lower_graph
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_module
 from neurodeploy.models.files import save as save_module
-from neurodeploy.place.placement import Placement
+from neurodeploy.place import Placement
+from neurodeploy.place import place as place_network
+from neurodeploy.quantize import quantize as quantize_graph
 from neurodeploy.sim.clocked import simulate as run
 from neurodeploy.sim.trace import Trace
+from neurodeploy.validate.bundle import open_bundle
 
-__all__ = ["cost", "export", "load", "lower", "place", "quantize", "save", "simulate", "validate"]
+__all__ = ["cost", "export", "load", "lower", "place", "quantize", "save", "simulate"]
 
 
 def save(module: AutoSnn, path: str | Path) -> None:
@@ -55,8 +58,6 @@ def load(path: str | Path) -> Graph:
     """
     path = Path(path)
     if path.is_dir():
-        from neurodeploy.validate.bundle import open_bundle
-
         return open_bundle(path).net
     if path.suffix == ".nir":
         return read_nir(path)
@@ -70,14 +71,14 @@ def load(path: str | Path) -> Graph:
     return to_graph(load_module(path))
 
 
-def lower(graph: Graph, target: Profile | str, *, input_kind: lowering.InputCoding = "graded") -> Graph:
+def lower(graph: Graph, target: Profile | str, *, input_kind: InputCoding = "graded") -> Graph:
     """A trained Graph in the target's primitives, in real arithmetic: folded, OR layers, delays, relays."""
-    return lowering.lower(graph, _profile(target), input_kind)
+    return lower_graph(graph, _profile(target), input_kind)
 
 
 def quantize(
     graph: Graph, target: Profile | str, calibration: NDArray[Any] | None = None, *,
-    input_kind: lowering.InputCoding = "graded",
+    input_kind: InputCoding = "graded",
 ) -> IntGraph:
     """The graph in the target's integers: lowers it where needed, then chooses scales on calibration images [B, C, H, W].
 
@@ -90,14 +91,17 @@ def quantize(
                              remedy="Quantize the trained network again")
         return graph
     if calibration is None:
-        NeurodeployWarning("uncalibrated", "scales come from the weights alone", remedy="Give calibration images").emit()
-    lowered = graph if graph.metadata.get("input") else lowering.lower(graph, profile, input_kind)
-    return quantizing.quantize(lowered, profile, calibration)
+        warnings.warn(
+            NeurodeployWarning("scales come from the weights alone", code="uncalibrated", remedy="Give calibration images"),
+            stacklevel=2,
+        )
+    lowered = graph if graph.metadata.get("input") else lower_graph(graph, profile, input_kind)
+    return quantize_graph(lowered, profile, calibration)
 
 
 def place(net: Graph, target: Profile | str, n_chips: int | None = None) -> Placement:
     """Cores for every neuron of a lowered or integer network; raises DoesNotFit with every violation."""
-    return placing.place(net, _profile(target), n_chips)
+    return place_network(net, _profile(target), n_chips)
 
 
 def simulate(net: IntGraph, x: NDArray[Any], plan: Placement | None = None) -> Trace:
@@ -112,7 +116,7 @@ def simulate(net: IntGraph, x: NDArray[Any], plan: Placement | None = None) -> T
 
 def cost(trace: Trace, plan: Placement, target: Profile | str, *, schedule: Schedule = "pipelined") -> Cost:
     """Energy and latency of one inference, from exactly counted events."""
-    return costs.cost(costs.count(trace, plan), plan, _profile(target), schedule)
+    return cost_of(count(trace, plan), plan, _profile(target), schedule)
 
 
 def export(
@@ -126,13 +130,6 @@ def export(
     fields = {"data": net.metadata.get("data"), **(metadata or {})}
     return write_bundle(net, plan, profile, Path(out), golden_inputs=chip_input(net, golden_images), metadata=fields,
                         lowered=lowered)
-
-
-def validate(bundle: Bundle | str | Path, data: Dataset | str | Path | None = None) -> Any:
-    """Recompute everything a bundle claims from its files alone; see `jobs.validate`."""
-    from neurodeploy.jobs.validate import validate as job
-
-    return job(bundle.path if isinstance(bundle, Bundle) else Path(bundle), data=data)
 
 
 def dataset_of(graph: Graph, data: str | Path | None = None) -> Dataset:

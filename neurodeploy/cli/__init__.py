@@ -1,1 +1,1 @@
-"""The command line: one file a verb; each parses, calls one function of `neurodeploy.pipeline` and prints its result."""
+"""The command line: one file a verb; each parses, calls one function of `neurodeploy.commands` and prints its result."""

@@ -38,9 +38,9 @@ def check(
     if dry_run:
         return resolved_profiles(names, changes)
 
-    from neurodeploy import pipeline
+    from neurodeploy import commands
 
-    result = pipeline.check(model, names, suggest=suggest, overrides=changes)
+    result = commands.check(model, names, suggest=suggest, overrides=changes)
     data = result.to_dict()
     errors = () if result.fits else (DoesNotFit(tuple(result.violations), target=", ".join(names)),)
     return Outcome(data, lambda console: _show(console, data), errors)

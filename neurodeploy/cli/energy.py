@@ -58,10 +58,10 @@ def energy(
     if dry_run:
         return resolved_profiles(names, changes)
 
-    from neurodeploy import pipeline
+    from neurodeploy import commands
 
     with frame.progress() as progress:
-        report = pipeline.energy(
+        report = commands.energy(
             model, names, data=data, rate=rate, schedule=schedule, overrides=changes, progress=progress
         )
     found = report.to_dict()

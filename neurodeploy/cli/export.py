@@ -37,9 +37,9 @@ def export(
     if dry_run:
         return resolved_profiles([name], changes)
 
-    from neurodeploy import pipeline
+    from neurodeploy import commands
 
     with frame.progress() as progress:
-        result = pipeline.export(model, name, out=out, data=data, overrides=changes, progress=progress)
+        result = commands.export(model, name, out=out, data=data, overrides=changes, progress=progress)
     written = result.to_dict()
     return Outcome(written, lambda console: tables.show(console, written))

@@ -50,16 +50,16 @@ def search(
     frame: Frame = ctx.obj
     name = one_target(frame, target)
     changes = overrides(settings)
-    from neurodeploy import pipeline
+    from neurodeploy import commands
 
     if dry_run:
         flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed}
         given = {k: v for k, v in flags.items() if v is not None}
-        resolved = {**pipeline.resolve_recipe(recipe, name, changes), "arguments": given}
+        resolved = {**commands.resolve_recipe(recipe, name, changes), "arguments": given}
         return Outcome(resolved, lambda console: tables.show(console, resolved))
     try:
         with frame.progress() as progress:
-            result = pipeline.search(
+            result = commands.search(
                 recipe, name, method=method, budget=budget, out=out, resume=resume, workers=workers, seed=seed,
                 overrides=changes, progress=progress,
             )

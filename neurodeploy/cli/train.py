@@ -32,12 +32,12 @@ def train(
     """
     frame: Frame = ctx.obj
     changes = overrides(settings)
-    from neurodeploy import pipeline
+    from neurodeploy import commands
 
     if dry_run:
-        resolved = pipeline.resolve_recipe(recipe, None, changes)
+        resolved = commands.resolve_recipe(recipe, None, changes)
         return Outcome(resolved, lambda console: tables.show(console, resolved))
     with frame.progress() as progress:
-        result = pipeline.train(recipe, arch, out=out, seed=seed, overrides=changes, progress=progress)
+        result = commands.train(recipe, arch, out=out, seed=seed, overrides=changes, progress=progress)
     data = result.to_dict()
     return Outcome(data, lambda console: tables.show(console, data))

@@ -19,7 +19,7 @@ def validate(
     oracle: Annotated[
         str | None, typer.Option("--oracle", metavar="TOOL", help="Also run it with a vendor's tool, in its side environment.")
     ] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Name the first layer, timestep and neuron that diverges.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="List the golden spikes of every layer and timestep, stored and simulated.")] = False,
     max_drop: Annotated[
         float, typer.Option("--max-drop", min=0.0, help="Largest accepted loss of accuracy, in percentage points.")
     ] = 0.5,
@@ -43,10 +43,10 @@ def validate(
         asked = {"bundle": bundle, "data": data, "oracle": oracle, "trace": trace, "max_drop": max_drop, "out": out}
         return Outcome(asked, lambda console: tables.show(console, asked))
 
-    from neurodeploy import pipeline
+    from neurodeploy import commands
 
     with frame.progress() as progress:
-        verdict = pipeline.validate(
+        verdict = commands.validate(
             bundle, data=data, oracle=oracle, trace=trace, max_drop=max_drop, out=out, progress=progress
         )
     found = verdict.to_dict()

@@ -33,9 +33,9 @@ def worker(
         asked = {"run": run}
         return Outcome(asked, lambda console: tables.show(console, asked))
 
-    from neurodeploy import pipeline
+    from neurodeploy import commands
 
     with frame.progress() as progress:
-        result = pipeline.worker(run, progress=progress)
+        result = commands.worker(run, progress=progress)
     data = result.to_dict()
     return Outcome(data, lambda console: tables.show(console, data))

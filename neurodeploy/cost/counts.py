@@ -81,6 +81,7 @@ class Counts:
     traffic: tuple[Traffic, ...]
     n_host_writes: dict[str, int] = field(default_factory=dict)
     has_host_graph: bool = False
+    n_steps_run: NDArray[np.int64] | None = None  # [B]: where samples stopped before the last step (`combine.until`)
 
     @cached_property
     def layers(self) -> dict[str, LayerCounts]:

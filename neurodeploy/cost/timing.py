@@ -54,6 +54,8 @@ def time_steps(counts: Counts, profile: Profile) -> Timing:
         send, receive = _load(counts, SEND, profile, i), _load(counts, RECEIVE, profile, i)
         floor = profile.time[FLOOR].si[i]
         steps = np.maximum(np.maximum(send.max(axis=-1), receive.max(axis=-1)), floor)
+        if counts.n_steps_run is not None:  # a sample that has stopped takes no time, not even the floor
+            steps = steps * (np.arange(counts.n_steps)[:, None] < counts.n_steps_run)
         totals.append(float(steps.sum(axis=0).mean()))
         if i == 1:
             nominal = (send, receive, steps, steps > floor)

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neurodeploy.cost import cost, from_rates, until
+from neurodeploy.cost.combine import until
+from neurodeploy.cost.counts import from_rates
+from neurodeploy.cost.model import cost
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.early_exit.confidence import evaluate_policy
@@ -17,6 +19,7 @@ from neurodeploy.errors import NeurodeployError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.votes import predictions
+from neurodeploy.jobs.exits import choose_policy
 from neurodeploy.lower import lower
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.models.convert import to_graph
@@ -24,7 +27,6 @@ from neurodeploy.models.record import record, spikes_paper
 from neurodeploy.place import check
 from neurodeploy.search.fitness import Metrics
 from neurodeploy.search.recipe import Recipe
-from neurodeploy.jobs.exits import choose_policy
 from neurodeploy.train.batchnorm import recalibrate_bn
 from neurodeploy.train.trainer import as_input
 

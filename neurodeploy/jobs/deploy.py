@@ -16,6 +16,7 @@ from neurodeploy.errors import DoesNotFit
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.votes import predictions
+from neurodeploy.jobs.exits import choose_policy
 from neurodeploy.lower import lower
 from neurodeploy.models.from_graph import TorchGraph
 from neurodeploy.place import Placement, check
@@ -24,7 +25,6 @@ from neurodeploy.quantize import quantize
 from neurodeploy.quantize.qat import QatSettings, fine_tune
 from neurodeploy.search.recipe import DeploySettings
 from neurodeploy.sim.clocked import simulate
-from neurodeploy.jobs.exits import choose_policy
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def deploy(
         raise DoesNotFit(fit.violations, target=profile.name)
     if data is None:
         net = quantize(lowered, profile)
-        return Deployment(lowered, net, _placed(net, profile, settings), None, None)
+        return Deployment(lowered, net, placed(net, profile, settings), None, None)
     x, y = data.split("validation")
     progress.start("quantization", 1)
     net = quantize(lowered, profile, x)
@@ -75,10 +75,11 @@ def deploy(
     votes = report.pop("votes")
     report.get("before_fine_tuning", {}).pop("votes", None)
     policy = choose_policy(settings.early_exit, votes, y)
-    return Deployment(lowered, net, _placed(net, profile, settings), policy, report)
+    return Deployment(lowered, net, placed(net, profile, settings), policy, report)
 
 
-def _placed(net: IntGraph, profile: Profile, settings: DeploySettings) -> Placement:
+def placed(net: IntGraph, profile: Profile, settings: DeploySettings) -> Placement:
+    """Cores for an integer network on the system that the settings ask for; raises DoesNotFit."""
     fit = check(net, profile, settings.cost.n_chips)
     if fit.placement is None:
         raise DoesNotFit(fit.violations, target=profile.name)

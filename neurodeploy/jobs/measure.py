@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.cost import Counts, concatenate, cost, count, until
+from neurodeploy.cost.combine import concatenate, until
+from neurodeploy.cost.counts import Counts, count
+from neurodeploy.cost.model import cost
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
 from neurodeploy.data.chip_input import chip_input
@@ -75,7 +77,8 @@ def early_exit_report(
     mean = float(exit_steps.mean())
     return {
         "policy": policy.to_dict(), "threshold": policy.threshold, "accuracy": float(right.mean()), "n": len(labels),
-        "mean_timesteps": mean, "mean_chip_timesteps": float(chips.mean()), "pipeline_timesteps": net.n_chip_steps - net.n_timesteps,
+        "mean_timesteps": mean, "mean_chip_timesteps": float(chips.mean()),
+        "pipeline_timesteps": net.n_chip_steps - net.n_timesteps,
         "histogram": np.bincount(exit_steps, minlength=net.n_timesteps + 1)[1:].tolist(),
         "accuracy_fixed": fixed, "accuracy_fixed_at_mean": float(np.interp(mean, np.arange(1, len(fixed) + 1), fixed)),
         "energy_j": stopped.energy_j.to_dict(), "energy_dynamic_j": stopped.energy_dynamic_j.to_dict(),

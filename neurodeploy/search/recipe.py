@@ -154,6 +154,17 @@ def read(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> R
     return parse(raw, overrides, where=path.name)
 
 
+def parse_deploy(raw: dict[str, Any], overrides: dict[str, Any] | None = None) -> DeploySettings:
+    """Deployment settings from plain fields with dotted overrides; raises UsageError as `read` does."""
+    try:
+        full = DeploySettings.model_validate(raw).model_dump(mode="json")
+        for key, value in (overrides or {}).items():
+            apply_override(full, key, value, where="deployment settings")
+        return DeploySettings.model_validate(full)
+    except ValidationError as err:
+        raise UsageError(describe(err), where="deployment settings") from err
+
+
 def parse(raw: dict[str, Any], overrides: dict[str, Any] | None = None, *, where: str = "recipe") -> Recipe:
     """A recipe from plain fields (a TOML table, or `Recipe.to_dict()`); raises UsageError as `read` does."""
     try:

@@ -23,7 +23,7 @@ from neurodeploy.validate.accuracy import Encode, accuracy, votes_of
 from neurodeploy.validate.bundle import OpenBundle, open_bundle
 from neurodeploy.validate.compare import Divergence, first_divergence, n_differences
 
-EarlyExit = Callable[[NDArray[np.float64], NDArray[Any]], dict[str, Any]]
+EarlyExit = Callable[[NDArray[np.float64], NDArray[Any]], dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Verdict:
     early_exit: dict[str, Any] | None
     oracle: dict[str, Any] | None
     errors: tuple[NeurodeployError, ...]
+    trace: dict[str, Any] | None = None
 
     @property
     def ok(self) -> bool:
@@ -59,13 +60,14 @@ class Verdict:
             "n_samples": self.n_samples,
             "first_divergence": None if self.first_divergence is None else self.first_divergence.to_dict(),
             "early_exit": self.early_exit, "oracle": self.oracle, "errors": [e.to_dict() for e in self.errors],
+            **({} if self.trace is None else {"trace": self.trace}),
         }
 
 
 def validate(
     bundle: Path | OpenBundle, images: NDArray[Any] | None = None, labels: NDArray[Any] | None = None, *,
-    encode: Encode = chip_input, max_drop: float = 0.5, early_exit: EarlyExit | None = None,
-    oracle: dict[str, Any] | None = None,
+    encode: Encode = chip_input, max_drop: float = 0.5, float_accuracy: float | None = None,
+    early_exit: EarlyExit | None = None, oracle: dict[str, Any] | None = None,
 ) -> Verdict:
     """Check a bundle and, where labelled images [N, C, H, W] are given, its accuracy.
 
@@ -82,7 +84,8 @@ def validate(
     _artifacts(opened, errors)
     claimed = opened.manifest.get("accuracy") or {}
     found: dict[str, float | None] = {
-        "float": claimed.get("float"), "quantized": claimed.get("quantized"), "simulator": None
+        "float": claimed.get("float") if float_accuracy is None else float_accuracy,
+        "quantized": claimed.get("quantized"), "simulator": None,
     }
     exits = None
     if images is not None and labels is not None:

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commands import bare, run, run_json
 from neurodeploy import errors
 from neurodeploy.errors import NeurodeployError, NeurodeployWarning
+
+from commands import bare, run, run_json
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tup
             data = action()
             return SimpleNamespace(to_dict=lambda: data)
 
-        monkeypatch.setitem(sys.modules, "neurodeploy.pipeline", SimpleNamespace(worker=fake))
-        monkeypatch.setattr("neurodeploy.pipeline", SimpleNamespace(worker=fake), raising=False)
+        monkeypatch.setitem(sys.modules, "neurodeploy.commands", SimpleNamespace(worker=fake))
+        monkeypatch.setattr("neurodeploy.commands", SimpleNamespace(worker=fake), raising=False)
         return ("worker", "--run", str(tmp_path))
 
     return install
@@ -141,7 +142,7 @@ def test_the_process_writes_only_the_object_on_stdout(tmp_path: Path) -> None:
         "    os.write(1, b'native')\n"
         "    subprocess.run([sys.executable, '-c', 'print(\"child\")'], check=True)\n"
         "    return types.SimpleNamespace(to_dict=lambda: {'n_evaluated': 0})\n"
-        "sys.modules['neurodeploy.pipeline'] = types.SimpleNamespace(worker=worker)\n"
+        "sys.modules['neurodeploy.commands'] = types.SimpleNamespace(worker=worker)\n"
         "from neurodeploy.cli.main import run; run()\n"
     )
     args = [sys.executable, "-c", script, "worker", "--run", str(tmp_path), "--json"]

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import bare, run, run_json
 from neurodeploy.cli.options import overrides
 from neurodeploy.errors import UsageError
 from neurodeploy.resources import folder
+
+from commands import bare, run, run_json
 
 LOIHI2 = folder("hw_profiles") / "loihi2.toml"
 

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commands import bare, run, run_json
 from neurodeploy.errors import Mismatch, Violation
+
+from commands import bare, run, run_json
 
 VERBS = ("search", "train", "check", "export", "validate", "energy", "worker", "targets")
 
@@ -28,8 +29,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[tuple[
             return data if verb == "resolve_recipe" else SimpleNamespace(to_dict=lambda: data, **fields)
 
         fake = SimpleNamespace(**{verb: record})
-        monkeypatch.setitem(sys.modules, "neurodeploy.pipeline", fake)
-        monkeypatch.setattr("neurodeploy.pipeline", fake, raising=False)
+        monkeypatch.setitem(sys.modules, "neurodeploy.commands", fake)
+        monkeypatch.setattr("neurodeploy.commands", fake, raising=False)
         return calls
 
     return install
@@ -92,8 +93,8 @@ def test_an_interrupted_search_says_how_to_resume(monkeypatch: pytest.MonkeyPatc
     def stopped(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules, "neurodeploy.pipeline", SimpleNamespace(search=stopped))
-    monkeypatch.setattr("neurodeploy.pipeline", SimpleNamespace(search=stopped), raising=False)
+    monkeypatch.setitem(sys.modules, "neurodeploy.commands", SimpleNamespace(search=stopped))
+    monkeypatch.setattr("neurodeploy.commands", SimpleNamespace(search=stopped), raising=False)
     code, answer = run_json("search", "--out", str(tmp_path))
     assert code == 130
     assert f"neurodeploy search --resume {tmp_path}" in answer["errors"][0]["remedy"]

@@ -1,0 +1,10 @@
+"""One function a verb of the command line; each can be called from Python with the same arguments."""
+
+from neurodeploy.jobs.check import check
+from neurodeploy.jobs.energy import energy
+from neurodeploy.jobs.export import export
+from neurodeploy.jobs.search import resolve_recipe, search, worker
+from neurodeploy.jobs.train import train
+from neurodeploy.jobs.validate import validate
+
+__all__ = ["check", "energy", "export", "resolve_recipe", "search", "train", "validate", "worker"]

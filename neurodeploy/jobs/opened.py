@@ -1,0 +1,87 @@
+"""A model as the commands take it: any file or bundle, ready to be placed on a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neurodeploy.data.datasets import Dataset
+from neurodeploy.data.datasets import load as load_data
+from neurodeploy.early_exit.confidence import ConfidencePolicy
+from neurodeploy.errors import UsageError
+from neurodeploy.hw.profile import Profile
+from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.jobs.deploy import Deployment, deploy, placed
+from neurodeploy.lower import lower
+from neurodeploy.models.autosnn import AutoSnn
+from neurodeploy.models.convert import to_graph
+from neurodeploy.models.files import load_module
+from neurodeploy.pipeline import load
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.search.recipe import DeploySettings, parse_deploy
+from neurodeploy.validate import open_bundle
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network from a file: `module` where the file holds a trained one, `policy` where it is a bundle with one."""
+
+    path: Path
+    graph: Graph
+    module: AutoSnn | None
+    policy: ConfidencePolicy | None
+    data_name: str | None
+
+    def settings(self, overrides: dict[str, Any] | None = None) -> DeploySettings:
+        """How the model wants to be deployed (the recipe it was trained by), with overrides."""
+        return parse_deploy(self.graph.metadata.get("deploy") or {}, overrides)
+
+    def dataset(self, data: str | None = None) -> Dataset | None:
+        """The dataset given, or the one that the model names; None without either."""
+        name = data or self.data_name
+        return None if name is None else load_data(name)
+
+    def lowered(self, profile: Profile, settings: DeploySettings) -> Graph:
+        """What the target would hold: the lowered graph, or the integer network itself."""
+        if isinstance(self.graph, IntGraph):
+            if self.graph.target != profile.name:
+                raise UsageError(
+                    f"holds an integer network for {self.graph.target}", where=str(self.path),
+                    limit=f"Asked for {profile.name}", remedy="Give the trained model; integer networks are never requantized",
+                )
+            return self.graph
+        if self.graph.metadata.get("input"):
+            return self.graph
+        return lower(self.graph, profile, settings.input.kind, input_bits=settings.input.input_bits)
+
+    def deployed(
+        self, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress = SILENT
+    ) -> Deployment:
+        """The network on the target; an integer network is placed as it is. Raises DoesNotFit with every violation."""
+        lowered = self.lowered(profile, settings)
+        if isinstance(lowered, IntGraph):
+            return Deployment(lowered, lowered, placed(lowered, profile, settings), self.policy, None)
+        return deploy(self.graph, profile, settings, data, progress)
+
+
+def open_model(path: Path) -> Opened:
+    """The network in a model file, `.nir`, `.npz` or bundle; errors as `pipeline.load`."""
+    path = Path(path)
+    if path.suffix in (".safetensors", ".pt") and not path.is_dir():
+        module = load_module(path)
+        graph = to_graph(module)
+        return Opened(path, graph, module, None, _data_name(graph))
+    graph = load(path)
+    policy = None
+    if path.is_dir():
+        manifest = open_bundle(path).manifest
+        stored = manifest.get("early_exit")
+        policy = None if stored is None else ConfidencePolicy(**stored)
+        return Opened(path, graph, None, policy, (manifest.get("data") or {}).get("name"))
+    return Opened(path, graph, None, policy, _data_name(graph))
+
+
+def _data_name(graph: Graph) -> str | None:
+    name = (graph.metadata.get("data") or {}).get("name")
+    return None if name is None else str(name)

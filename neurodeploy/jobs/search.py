@@ -1,0 +1,298 @@
+"""The main job: supernet, search with the chip's cost in the fitness, retraining, deployment, bundle, report."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from neurodeploy.data.datasets import Dataset
+from neurodeploy.data.datasets import load as load_data
+from neurodeploy.errors import Interrupted, NeurodeployError, UsageError
+from neurodeploy.hw.profile import target as profile_of
+from neurodeploy.jobs.bundles import write_bundle
+from neurodeploy.jobs.candidate import Evaluator
+from neurodeploy.jobs.deploy import deploy
+from neurodeploy.jobs.evaluate import evaluate
+from neurodeploy.jobs.run import Run, write_json
+from neurodeploy.jobs.training import MODEL, supernet_of, train_arch
+from neurodeploy.models.convert import to_graph
+from neurodeploy.models.macro import BLOCKS, N_POSITIONS
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.search.fitness import Metrics, References, fitness
+from neurodeploy.search.recipe import Recipe, read
+from neurodeploy.search.space import Space
+from neurodeploy.search.study import StudyResult
+from neurodeploy.search.study import run as run_study
+from neurodeploy.search.trials import Evaluation
+from neurodeploy.train.supernet import SuperNetResult
+
+JOURNAL, REFERENCES, RESULT, BUNDLE = "journal.log", "references.json", "result.json", "bundle"
+_N_REFERENCES = 16  # architectures of the supernet's log whose mean energy and latency the fitness divides by
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """`data` is the contract's object: run_dir, n_evaluated, best, pareto, bundle, and the final figures."""
+
+    data: dict[str, Any]
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.data["run_dir"])
+
+    @property
+    def bundle(self) -> Path:
+        return Path(self.data["bundle"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields, for JSON."""
+        return self.data
+
+
+def resolve_recipe(recipe: str, target: str | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    """What a run would use: the recipe with all defaults, and the target's profile; overrides of both (`--set`)."""
+    of_recipe, of_profile = split_overrides(overrides)
+    resolved: dict[str, Any] = {"recipe": read(recipe, of_recipe).to_dict()}
+    if target is not None:
+        resolved["profile"] = profile_of(target, of_profile).model_dump(mode="json")
+    return resolved
+
+
+def split_overrides(overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Overrides of the recipe, and those that begin with `profile.`, which go to the target's profile."""
+    prefix = "profile."
+    return (
+        {k: v for k, v in overrides.items() if not k.startswith(prefix)},
+        {k.removeprefix(prefix): v for k, v in overrides.items() if k.startswith(prefix)},
+    )
+
+
+def search(
+    recipe: str | Path = "digits", target: str = "loihi2", *, method: str | None = None, budget: int | None = None,
+    out: Path | str | None = None, resume: Path | str | None = None, workers: int = 1, seed: int | None = None,
+    overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
+) -> SearchResult:
+    """Run (or with `resume` continue) a search on `workers` processes, to a validated bundle of the best architecture.
+
+    method, budget and seed override the recipe. Raises UsageError for an invalid request, DoesNotFit where the best
+    network does not fit, NeurodeployError where no candidate is feasible, Interrupted with the command that resumes.
+    """
+    if resume is not None:
+        given = {"method": method, "budget": budget, "seed": seed, "--set": overrides or None, "out": out}
+        if any(v is not None for v in given.values()):
+            names = ", ".join(k for k, v in given.items() if v is not None)
+            raise UsageError(f"{names} cannot change on resume", where=str(resume), remedy="Start a new run with them")
+        run = Run.open(Path(resume), "search")
+    else:
+        of_recipe, of_profile = split_overrides(overrides or {})
+        short = {"evolution.method": method, "evolution.budget": budget, "seed": seed}
+        of_recipe |= {k: v for k, v in short.items() if v is not None}
+        settings = read(recipe, of_recipe)
+        load_data(settings.data.name)  # before a folder is made
+        run = Run.create("search", settings, profile_of(target, of_profile), None if out is None else Path(out))
+    progress.message(f"run folder {run.path}")
+    try:
+        return _search(run, workers, progress)
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted; what is finished is kept", remedy=f"Resume with `{resume_command(run)}`") from error
+
+
+def resume_command(run: Run) -> str:
+    """The command line that continues a run."""
+    return f"neurodeploy search --resume {run.path}"
+
+
+def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
+    started = time.monotonic()
+    seconds: dict[str, float] = {}
+    data = load_data(run.recipe.data.name)
+
+    def lap(name: str) -> None:
+        seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
+
+    evaluator, references = _prepare(run, data, progress)
+    lap("supernet")
+    with _helpers(run, workers - 1):
+        study = _study(run, evaluator, references, data, progress)
+    lap("search")
+    if study.best is None:
+        raise NeurodeployError(
+            f"none of the {len(study.evaluations)} candidates is feasible", where=str(run.path), code="no_candidate",
+            limit="; ".join(sorted({r for e in study.evaluations for r in _why(e, run, references, data)})[:4]),
+            remedy="Train the supernet longer, or widen the network or the limits",
+        )
+    network = train_arch(run, study.best.genome, data, progress)
+    lap("training")
+    deployment = deploy(to_graph(network), run.profile, run.recipe.deploy, data, progress)
+    lap("deployment")
+    final = evaluate(
+        deployment.lowered, deployment.net, deployment.plan, run.profile, deployment.policy, *data.split("test"), progress
+    )
+    predicted = _entry(study.best)
+    bundle = write_bundle(
+        deployment, run.profile, data, final, run.path / BUNDLE, seed=run.recipe.seed,
+        extra={"genome": list(study.best.genome), "recipe": run.recipe.name, "predicted": predicted},
+    )
+    lap("evaluation")
+    result = {
+        "run_dir": str(run.path), "target": run.profile.name, "n_evaluated": len(study.evaluations),
+        "n_feasible": sum(e.fitness is not None for e in study.evaluations), "stopped": study.stopped,
+        "best": predicted, "pareto": [_entry(e) for e in study.pareto], "references": vars(references),
+        "model": str(run.path / MODEL), "bundle": str(bundle.path), "validation": deployment.validation,
+        "fine_tuned": deployment.net.quantization["fine_tuned"], "test": final.to_dict(), "seconds": seconds,
+        "disclaimer": run.profile.disclaimer,
+    }
+    write_json(run.path / RESULT, result)
+    return SearchResult(result)
+
+
+def _prepare(run: Run, data: Dataset, progress: Progress) -> tuple[Evaluator, References]:
+    """The trained supernet's evaluator and what the fitness divides by, both from the run's files where they exist."""
+    torch.set_num_threads(run.recipe.supernet.n_threads)
+    supernet, log = supernet_of(run, data, progress)
+    # One thread from here on: a candidate's figures must not depend on how many workers share the cores.
+    torch.set_num_threads(1)
+    evaluator = Evaluator(supernet, data, run.recipe, run.profile)
+    return evaluator, References(**run.once(REFERENCES, lambda: _references(evaluator, log)))
+
+
+def _references(evaluator: Evaluator, log: SuperNetResult) -> dict[str, Any]:
+    """Means over the supernet's own log: spikes of all its batches, energy and latency of the last architectures."""
+    drawn = list(dict.fromkeys(sample.arch for sample in reversed(log.log)))[:_N_REFERENCES]
+    found = [evaluator.metrics(evaluator.network(arch)) for arch in drawn]
+    costed = [m for m in found if m.energy_j is not None and m.latency_s is not None]
+    if not costed:
+        raise NeurodeployError(
+            "none of the architectures in the supernet's log fits the target", where=evaluator.profile.name,
+            code="no_candidate", limit=str(found[0].violations[0]), remedy="Narrow the network, or use a larger system",
+        )
+    at_exit = evaluator.recipe.fitness.objective == "energy_at_exit"
+    energies = [m.energy_at_exit_j if at_exit else m.energy_j for m in costed]
+    return {
+        "spikes": float(np.mean([sample.spikes_paper for sample in log.log])),
+        "energy_j": float(np.mean([e for e in energies if e is not None])),
+        "latency_s": float(np.mean([m.latency_s for m in costed if m.latency_s is not None])),
+    }
+
+
+def _study(
+    run: Run, evaluator: Callable[[tuple[str, ...]], dict[str, Any]], references: References, data: Dataset,
+    progress: Progress,
+) -> StudyResult:
+    recipe = run.recipe
+    space = Space.uniform(BLOCKS, N_POSITIONS)
+
+    def score(metrics: dict[str, Any]) -> float | None:
+        return fitness(Metrics.from_dict(metrics), recipe.fitness, references, data.n_classes).value
+
+    task, best = "search", 0.0
+    progress.start(task, min(recipe.evolution.budget, space.size))
+
+    def show(evaluation: Evaluation) -> None:
+        nonlocal best
+        best = max(best, evaluation.fitness or 0.0)
+        progress.advance(task, best_fitness=f"{best:.4f}")
+
+    with _finish_trial_first() as asked:
+        result = run_study(
+            run.path / JOURNAL, recipe.evolution, space, recipe.seed, evaluator, score, show,
+            context=_context(recipe, run, references), should_stop=lambda: asked[0],
+        )
+    progress.done(task)
+    if result.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return result
+
+
+def _context(recipe: Recipe, run: Run, references: References) -> dict[str, Any]:
+    """What else must not change between the workers and resumptions of one search."""
+    return {
+        "recipe": recipe.to_dict(), "profile": run.profile.digest, "references": vars(references),
+    }
+
+
+@contextmanager
+def _finish_trial_first() -> Iterator[list[bool]]:
+    """The first Ctrl-C lets the running trial finish: yields a one-element list that turns true. The second stops at once."""
+    asked = [False]
+
+    def ask(*_: object) -> None:
+        if asked[0]:
+            raise KeyboardInterrupt
+        asked[0] = True
+
+    try:
+        before = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not the main thread, which alone may set handlers and alone receives Ctrl-C
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _helpers(run: Run, n: int) -> Iterator[None]:
+    """n more worker processes on the run's storage, ended with this block."""
+    nothing = subprocess.DEVNULL
+    command = [sys.executable, "-m", "neurodeploy", "worker", "--run", str(run.path), "--json"]
+    processes = [
+        subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
+        for _ in range(n)
+    ]
+    try:
+        yield
+    finally:
+        for process in processes:
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                process.wait()
+
+
+@dataclass(frozen=True)
+class WorkerResult:
+    """How many architectures this worker evaluated itself."""
+
+    run_dir: Path
+    n_evaluated: int
+    stopped: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields, for JSON."""
+        return {"run_dir": str(self.run_dir), "n_evaluated": self.n_evaluated, "stopped": self.stopped}
+
+
+def worker(run_dir: Path, *, progress: Progress = SILENT) -> WorkerResult:
+    """Join a running search whose supernet is trained; ends when the search's budget is spent."""
+    run = Run.open(run_dir, "search")
+    if not (run.path / REFERENCES).exists():
+        raise UsageError(
+            "its supernet is not trained yet", where=str(run_dir), code="not_ready",
+            remedy="Start the worker once the search itself evaluates architectures",
+        )
+    data = load_data(run.recipe.data.name)
+    evaluator, references = _prepare(run, data, progress)
+    study = _study(run, evaluator, references, data, progress)
+    return WorkerResult(run.path, study.n_evaluated_here, study.stopped)
+
+
+def _why(evaluation: Evaluation, run: Run, references: References, data: Dataset) -> tuple[str, ...]:
+    return fitness(Metrics.from_dict(evaluation.metrics), run.recipe.fitness, references, data.n_classes).reasons
+
+
+def _entry(evaluation: Evaluation) -> dict[str, Any]:
+    """A candidate as the contract lists it."""
+    return {"genome": list(evaluation.genome), **evaluation.metrics, "fitness": evaluation.fitness}

@@ -1,0 +1,75 @@
+"""`neurodeploy train`: one architecture of a recipe's space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neurodeploy.data.datasets import load as load_data
+from neurodeploy.errors import Interrupted, UsageError
+from neurodeploy.hw.profile import target as profile_of
+from neurodeploy.jobs.run import Run
+from neurodeploy.jobs.training import MODEL, train_arch
+from neurodeploy.models.macro import Arch, check_arch
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.search.recipe import read
+from neurodeploy.train.evaluate import evaluate
+
+_SHORT = {"skip": "skip_connect"}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """`model`: path of the file; `accuracy` of validation and test, 0..1; `accuracy_per_step` of test after 1..T steps."""
+
+    model: Path
+    accuracy: float
+    accuracy_validation: float
+    accuracy_per_step: list[float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields, for JSON."""
+        return {**vars(self), "model": str(self.model)}
+
+
+def parse_arch(text: str) -> Arch:
+    """Blocks separated by commas, as `search` prints a genome; `skip` stands for skip_connect. UsageError otherwise.
+
+    >>> parse_arch("skip,SCB_k3,skip,skip,SCB_k3")[:2]
+    ('skip_connect', 'SCB_k3')
+    """
+    return check_arch([_SHORT.get(block, block) for block in (b.strip() for b in text.split(",")) if block])
+
+
+def train(
+    recipe: str | Path, arch: str, *, out: Path | None = None, seed: int | None = None,
+    overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
+) -> TrainResult:
+    """Train one architecture by a recipe, from scratch; the model file lies in the run's folder.
+
+    A run that was interrupted is continued by the same command with the same `out`.
+    """
+    settings = read(recipe, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
+    blocks = parse_arch(arch)
+    data = load_data(settings.data.name)
+    run = _open(out, settings.to_dict()) or Run.create("train", settings, profile_of("loihi2"), out)
+    progress.message(f"run folder {run.path}")
+    try:
+        network = train_arch(run, blocks, data, progress)
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted", remedy=f"Continue with the same command and --out {run.path}") from error
+    if network.arch != blocks:
+        raise UsageError(f"holds a trained {','.join(network.arch)}", where=str(run.path), remedy="Name a new folder")
+    found = evaluate(network, *data.split("test"), encoding=settings.train.encoding)
+    return TrainResult(
+        run.path / MODEL, found.accuracy, float(network.metadata["accuracy_validation"]), found.accuracy_per_step.tolist()
+    )
+
+
+def _open(out: Path | None, recipe: dict[str, Any]) -> Run | None:
+    """The run in `out`, where it is one of this recipe."""
+    if out is None or not (out / "run.json").is_file():
+        return None
+    run = Run.open(out, "train")
+    return run if run.recipe.to_dict() == recipe else None

@@ -1,0 +1,113 @@
+"""`neurodeploy validate`: everything a bundle claims, recomputed from its files alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from neurodeploy.data.datasets import Dataset
+from neurodeploy.data.datasets import load as load_data
+from neurodeploy.early_exit.confidence import ConfidencePolicy
+from neurodeploy.errors import EnvironmentMissing, UnsafeFile, UsageError
+from neurodeploy.export.bundle import Bundle
+from neurodeploy.ir.graph import IntGraph
+from neurodeploy.ir.nir import read_nir
+from neurodeploy.ir.votes import predictions
+from neurodeploy.jobs.deploy import float_votes
+from neurodeploy.jobs.measure import early_exit_report, measure
+from neurodeploy.jobs.run import write_json
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.sim.clocked import simulate
+from neurodeploy.validate import OpenBundle, Verdict, open_bundle
+from neurodeploy.validate import validate as validate_bundle
+
+VERDICT = "verdict.json"  # one of export.bundle.BESIDE, which are not hashed
+
+
+def validate(
+    bundle: Bundle | Path | str, data: Dataset | str | Path | None = None, *, oracle: str | None = None, trace: bool = False,
+    max_drop: float = 0.5, out: Path | None = None, progress: Progress = SILENT,
+) -> Verdict:
+    """Hashes, golden spikes on both simulators, placement, artifacts, accuracy on the test split, early exit.
+
+    Writes `verdict.json` beside the bundle's folder content, or into `out`. Raises UnsafeFile where a file was changed;
+    what disagrees is in the verdict's `errors`.
+    """
+    if oracle is not None:
+        raise EnvironmentMissing(
+            f"no side environment for {oracle!r}", where="--oracle",
+            limit="This version does not create vendor environments yet",
+            remedy=f"Run `python run_on_<target>.py` of the bundle where {oracle} is installed: it compares the golden spikes",
+        )
+    path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
+    opened = open_bundle(path)
+    dataset = _dataset(opened, data)
+    if dataset is None:
+        verdict = validate_bundle(opened, max_drop=max_drop)
+    else:
+        images, labels = dataset.split("test")
+        real = _float_accuracy(opened, images, labels)
+        progress.start("validation", 1)
+        verdict = validate_bundle(
+            opened, images, labels, max_drop=max_drop, float_accuracy=real,
+            early_exit=lambda votes, y: _early_exit(opened, images, y),
+        )
+        progress.advance("validation")
+        progress.done("validation")
+    if trace:
+        verdict = replace(verdict, trace=_trace(opened))
+    _write(verdict, path if out is None else out)
+    return verdict
+
+
+def _trace(opened: OpenBundle) -> dict[str, Any]:
+    """Spikes of every layer in every chip timestep over the golden samples: as stored, and as simulated now."""
+    found = simulate(opened.net, opened.golden.x, opened.net.n_chip_steps).spikes
+
+    def per_step(raster: NDArray[Any]) -> list[int]:
+        return [int(n) for n in raster.reshape(len(raster), -1).sum(axis=1)]
+
+    return {
+        name: {"expected": per_step(raster), "got": per_step(found[name])} for name, raster in opened.golden.spikes.items()
+    }
+
+
+def _dataset(opened: OpenBundle, data: Dataset | str | Path | None) -> Dataset | None:
+    if isinstance(data, Dataset):
+        return data
+    name = data or (opened.manifest.get("data") or {}).get("name")
+    return None if name is None else load_data(name)
+
+
+def _float_accuracy(opened: OpenBundle, images: NDArray[Any], labels: NDArray[Any]) -> float | None:
+    """Accuracy of the real-valued network in `model.nir`; None where that holds the integer network itself."""
+    graph = read_nir(opened.path / "model.nir")
+    if isinstance(graph, IntGraph):
+        return None
+    return float((predictions(float_votes(graph, images))[-1] == labels).mean())
+
+
+def _early_exit(opened: OpenBundle, images: NDArray[Any], labels: NDArray[Any]) -> dict[str, Any] | None:
+    stored = opened.manifest.get("early_exit")
+    if stored is None:
+        return None
+    try:
+        policy = ConfidencePolicy(**stored)
+    except TypeError as error:
+        raise UnsafeFile("early_exit is no policy", where=str(opened.path), limit=str(error)) from error
+    full = measure(opened.net, opened.plan, images)
+    return early_exit_report(opened.net, opened.plan, opened.profile, policy, images, labels, full)
+
+
+def _write(verdict: Verdict, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / VERDICT, verdict.to_dict())
+    except OSError as error:
+        raise UsageError(
+            "cannot write the verdict", where=str(folder), limit=error.strerror or str(error), code="path",
+            remedy="Name a folder with --out",
+        ) from error
