@@ -19,7 +19,8 @@ def validate(
     oracle: Annotated[
         str | None, typer.Option("--oracle", metavar="TOOL", help="Also run it with a vendor's tool, in its side environment.")
     ] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="List the golden spikes of every layer and timestep, stored and simulated.")] = False,
+    trace: Annotated[bool, typer.Option("--trace",
+        help="List the golden spikes of every layer and timestep, stored and simulated.")] = False,
     max_drop: Annotated[
         float, typer.Option("--max-drop", min=0.0, help="Largest accepted loss of accuracy, in percentage points.")
     ] = 0.5,
