@@ -6,6 +6,7 @@ None, "not available", and is named under `excluded`; it is never zero.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,7 +69,12 @@ def cost(counts: Counts, plan: Placement, profile: Profile, schedule: Schedule =
         interval_s=timing.total_s, edp_js=energy_j.times(latency_s),
         latency_steps_s=tuple(float(s) for s in timing.steps_s), counts=_totals(scheduled), layers=layers,
         cores=_core_costs(scheduled, plan, profile, timing), limiting=_limiting(plan, timing),
-        status=_status(used, profile, counts.exact), excluded=_excluded(breakdown, counts, plan, profile),
+        status=_status(used.values(), profile, counts.exact),
+        breakdown_status={
+            name: None if band is None else _status(_behind(name, used), profile, counts.exact)
+            for name, band in breakdown.items()
+        },
+        excluded=_excluded(breakdown, counts, plan, profile),
         provenance={name: quantity.model_dump() for name, quantity in used.items()}, exact_counts=counts.exact,
     )
 
@@ -185,9 +191,16 @@ def _used(profile: Profile) -> dict[str, Quantity]:
     }
 
 
-def _status(used: dict[str, Quantity], profile: Profile, exact: bool) -> Status:
-    """The weakest status behind the energy: constants, the partition, and counts estimated from rates."""
-    statuses: list[Status] = [quantity.status for quantity in used.values()]
+def _behind(term: str, used: dict[str, Quantity]) -> list[Quantity]:
+    """The entries that a term rests on: energies per event, or a power and the times that it runs for."""
+    if term in POWER_TERMS:
+        return [q for name, q in used.items() if name == f"power.{POWER_TERMS[term]}" or name.startswith("time.")]
+    return [used[f"energy.{entry}"] for t in TERMS if t.name == term for entry in t.entries.values()]
+
+
+def _status(used: Iterable[Quantity], profile: Profile, exact: bool) -> Status:
+    """The weakest status behind an energy: constants, the partition, and counts estimated from rates."""
+    statuses: list[Status] = [quantity.status for quantity in used]
     return weakest([*statuses, profile.partition.status, *([] if exact else ["estimated"])])  # type: ignore[list-item]
 
 

@@ -82,6 +82,7 @@ class Cost:
 
     `breakdown_j` maps each term to its band, or to None where it is not available; `energy_j` is the sum of those that
     are, `energy_dynamic_j` of those without static and management. `edp_js` is energy_j x latency_s.
+    `breakdown_status` is the weakest status behind a term.
     """
 
     target: str
@@ -100,6 +101,7 @@ class Cost:
     cores: tuple[CoreCost, ...]
     limiting: Limiting
     status: Status
+    breakdown_status: dict[str, Status | None]
     excluded: tuple[str, ...]
     provenance: dict[str, dict[str, Any]]
     exact_counts: bool
@@ -125,6 +127,7 @@ class Cost:
             "cores": [core.to_dict() for core in self.cores],
             "limiting": self.limiting.to_dict(),
             "status": self.status,
+            "breakdown_status": dict(self.breakdown_status),
             "excluded": list(self.excluded),
             "provenance": {name: dict(entry) for name, entry in self.provenance.items()},
             "exact_counts": self.exact_counts,

@@ -73,7 +73,7 @@ def energy(
                 found[name], apart = _measured(opened, profile, settings, dataset, schedule, progress)
         except DoesNotFit as error:
             errors.append(error)
-            found[name] = {"fits": False, "violations": [v.to_dict() for v in error.violations]}
+            found[name] = _unfit(error, check(opened.lowered(profile, settings), profile, settings.cost.n_chips).n_cores)
     return EnergyReport(found, apart, tuple(errors))
 
 
@@ -111,6 +111,20 @@ def _assumed(
     found = cost(from_rates(lowered, fit.placement, rates), fit.placement, profile, schedule)
     entry = {"fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, **_entry(found, profile)}
     return {**entry, "status": "assumed"}, proxies(lowered, rates)
+
+
+_UNKNOWN = (
+    "energy_j", "energy_dynamic_j", "breakdown_j", "latency_s", "interval_s", "edp_js", "counts", "layers", "cores",
+    "early_exit", "status", "excluded", "provenance",
+)
+
+
+def _unfit(error: DoesNotFit, n_cores: int) -> dict[str, Any]:
+    """The contract's fields of a target that the network does not fit: no figure, every violation."""
+    return {
+        "fits": False, "n_cores": n_cores, "violations": [v.to_dict() for v in error.violations],
+        **dict.fromkeys(_UNKNOWN),
+    }
 
 
 def _uniform(graph: Graph, rate: float) -> dict[str, np.ndarray[Any, Any]]:

@@ -150,6 +150,7 @@ def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
         "best": predicted, "pareto": [_entry(e) for e in study.pareto], "references": vars(references),
         "model": str(run.path / MODEL), "bundle": str(bundle.path), "validation": deployment.validation,
         "fine_tuned": deployment.net.quantization["fine_tuned"], "test": final.to_dict(), "seconds": seconds,
+        "data": {"name": data.name, "split": "test"}, "schedule": run.recipe.cost.schedule, "recipe": run.recipe.name,
         "disclaimer": run.profile.disclaimer,
     }
     write_json(run.path / RESULT, result)

@@ -27,6 +27,15 @@ EarlyExit = Callable[[NDArray[np.float64], NDArray[Any]], dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
+class Check:
+    """One thing that was compared: its name, whether it holds, and with what."""
+
+    name: str
+    ok: bool
+    what: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What `validate` found. `errors` is empty where the bundle holds; accuracies are shares 0..1, None where unknown.
 
@@ -45,6 +54,7 @@ class Verdict:
     early_exit: dict[str, Any] | None
     oracle: dict[str, Any] | None
     errors: tuple[NeurodeployError, ...]
+    checks: tuple[Check, ...]
     trace: dict[str, Any] | None = None
 
     @property
@@ -59,7 +69,8 @@ class Verdict:
             "agreement": self.agreement, "n_compared": self.n_compared, "n_spikes": self.n_spikes,
             "n_samples": self.n_samples,
             "first_divergence": None if self.first_divergence is None else self.first_divergence.to_dict(),
-            "early_exit": self.early_exit, "oracle": self.oracle, "errors": [e.to_dict() for e in self.errors],
+            "early_exit": self.early_exit, "oracle": self.oracle, "checks": [vars(c) for c in self.checks],
+            "errors": [e.to_dict() for e in self.errors],
             **({} if self.trace is None else {"trace": self.trace}),
         }
 
@@ -79,9 +90,11 @@ def validate(
     """
     opened = bundle if isinstance(bundle, OpenBundle) else open_bundle(bundle)
     errors: list[NeurodeployError] = []
-    divergence, n_differ, n_compared = _golden(opened, errors)
-    _placement(opened, errors)
-    _artifacts(opened, errors)
+    files = opened.manifest["files"]
+    checks = [Check("files", True, f"sha256 of {len(files)} files: {', '.join(sorted(files))}")]
+    divergence, n_differ, n_compared = _golden(opened, errors, checks)
+    checks.append(Check("placement", _placement(opened, errors), f"{opened.plan.n_cores} cores derived again from the profile"))
+    checks.append(Check("artifacts", *_artifacts(opened, errors)))
     claimed = opened.manifest.get("accuracy") or {}
     found: dict[str, float | None] = {
         "float": claimed.get("float") if float_accuracy is None else float_accuracy,
@@ -92,16 +105,19 @@ def validate(
         votes = votes_of(opened.net, images, encode)
         found["simulator"] = accuracy(votes, labels)
         exits = early_exit(votes, labels) if early_exit is not None else None
-        _drop(opened, found, max_drop, errors)
+        if found["float"] is not None:
+            checks.append(Check("accuracy", *_drop(opened, found, max_drop, errors)))
     return Verdict(
         bundle=str(opened.path), target=opened.net.target, accuracy=found, agreement=1 - n_differ / n_compared,
         n_compared=n_compared, n_spikes=sum(opened.golden.n_spikes.values()),
         n_samples=None if images is None else len(images), first_divergence=divergence, early_exit=exits, oracle=oracle,
-        errors=tuple(errors),
+        errors=tuple(errors), checks=tuple(checks),
     )
 
 
-def _golden(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[Divergence | None, int, int]:
+def _golden(
+    opened: OpenBundle, errors: list[NeurodeployError], checks: list[Check]
+) -> tuple[Divergence | None, int, int]:
     """(first divergence, values that differ, values compared) over both simulators; the fast one is asked first."""
     graph, vectors = opened.net, opened.golden
     if not any(vectors.n_spikes.values()):
@@ -116,6 +132,11 @@ def _golden(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[Diverge
         found = first_divergence(graph, vectors.spikes, spikes)
         differ, compared = n_differences(vectors.spikes, spikes)
         n_differ, n_compared = n_differ + differ, n_compared + compared
+        n_spikes, n_samples = sum(vectors.n_spikes.values()), vectors.x.shape[1]
+        checks.append(Check(
+            f"golden spikes, {name} simulator", found is None and n_spikes > 0,
+            f"{compared - differ:,} of {compared:,} values equal: {n_samples} samples, {n_spikes:,} spikes",
+        ))
         if found is not None:
             first = first or found
             errors.append(Mismatch(
@@ -126,12 +147,12 @@ def _golden(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[Diverge
     return first, n_differ, n_compared
 
 
-def _placement(opened: OpenBundle, errors: list[NeurodeployError]) -> None:
+def _placement(opened: OpenBundle, errors: list[NeurodeployError]) -> bool:
     try:
         plan = place(opened.net, opened.profile, opened.plan.n_chips)
     except DoesNotFit as err:
         errors.append(err)
-        return
+        return False
     if plan != opened.plan:
         pairs = zip(plan.cores, opened.plan.cores, strict=False)
         core = next((str(a.index) for a, b in pairs if a != b), f"{min(plan.n_cores, opened.plan.n_cores)}")
@@ -140,9 +161,12 @@ def _placement(opened: OpenBundle, errors: list[NeurodeployError]) -> None:
             limit=f"{opened.plan.n_cores} cores in the manifest, {plan.n_cores} derived", code="placement_mismatch",
             remedy="Export again",
         ))
+    return plan == opened.plan
 
 
-def _artifacts(opened: OpenBundle, errors: list[NeurodeployError]) -> None:
+def _artifacts(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[bool, str]:
+    """Whether the files beside graph.npz agree with it, and what was compared."""
+    n_before = len(errors)
     read_nir(opened.path / NIR)  # raises where it is damaged
     reason = netx_reason(opened.net)
     if (reason is None) != (NET in opened.manifest["files"]):
@@ -157,13 +181,22 @@ def _artifacts(opened: OpenBundle, errors: list[NeurodeployError]) -> None:
                 f"{NET} and graph.npz disagree at {', '.join(found[:4])}", where=str(opened.path), code="artifact_mismatch",
                 remedy="Export again",
             ))
+    what = f"{NET} holds the layers of graph.npz" if reason is None else f"no {NET}: {reason}"
+    return len(errors) == n_before, what
 
 
-def _drop(opened: OpenBundle, found: dict[str, float | None], max_drop: float, errors: list[NeurodeployError]) -> None:
+def _drop(
+    opened: OpenBundle, found: dict[str, float | None], max_drop: float, errors: list[NeurodeployError]
+) -> tuple[bool, str]:
+    """Whether the accuracy holds, and what was compared."""
     before, now = found["float"], found["simulator"]
-    if before is not None and now is not None and 100 * (before - now) > max_drop:
+    assert before is not None and now is not None  # the caller has both
+    holds = 100 * (before - now) <= max_drop
+    if not holds:
         errors.append(Mismatch(
             f"accuracy fell from {100 * before:.2f} % to {100 * now:.2f} %", where=str(opened.path),
             limit=f"At most {max_drop:g} points", code="accuracy_drop",
             remedy="Quantize with more calibration images, or accept it with a larger max_drop",
         ))
+    change = f"{100 * (now - before):+.2f} points, at least {-max_drop:g} wanted"
+    return holds, f"simulator {100 * now:.2f} %, float {100 * before:.2f} %: {change}"
