@@ -13,7 +13,7 @@ from neurodeploy.models.files import load_module, save
 from neurodeploy.models.macro import BLOCKS, N_POSITIONS
 from neurodeploy.progress import Progress
 from neurodeploy.search.recipe import Recipe
-from neurodeploy.train.config import TrainConfig
+from neurodeploy.train.config import SupernetConfig
 from neurodeploy.train.loop import Epoch, train
 from neurodeploy.train.supernet import SuperNetResult, train_supernet
 
@@ -35,7 +35,7 @@ def supernet_of(run: Run, data: Dataset, progress: Progress) -> tuple[SuperNet, 
     recipe = run.recipe
     torch.manual_seed(recipe.seed)
     supernet = SuperNet(macro_of(recipe, data))
-    settings = TrainConfig.model_validate(recipe.supernet.model_dump(include=set(TrainConfig.model_fields)))
+    settings = SupernetConfig.model_validate(recipe.supernet.model_dump(include=set(SupernetConfig.model_fields)))
     task = "supernet training"
     seen = 0
 

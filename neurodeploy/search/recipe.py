@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,7 +13,7 @@ from neurodeploy.hw.profile import apply_override, describe
 from neurodeploy.resources import folder
 from neurodeploy.search.evolve import EvolutionSettings
 from neurodeploy.search.fitness import FitnessSettings
-from neurodeploy.train.config import Loss, TrainConfig
+from neurodeploy.train.config import Loss, SupernetConfig, TrainConfig
 
 
 class _Strict(BaseModel):
@@ -44,7 +44,7 @@ class InputSettings(_Strict):
     input_bits: int | None = Field(default=None, ge=1, le=24)
 
 
-class SupernetSettings(TrainConfig):
+class SupernetSettings(SupernetConfig):
     """Training of the supernet, and how each candidate's batch norms are estimated anew."""
 
     recalibration_batches: int = Field(default=4, ge=1)
@@ -65,7 +65,7 @@ class ExitSettings(_Strict):
     """SEENN-I: the threshold is the cheapest whose validation accuracy falls by at most `max_drop` (0..1)."""
 
     max_drop: float = Field(default=0.0, ge=0, lt=1)
-    temperature: float | Literal["calibrate"] = 1.0
+    temperature: Annotated[float, Field(gt=0)] | Literal["calibrate"] = 1.0
     logits: Literal["sum", "mean"] = "sum"
     metric: Literal["confidence", "entropy"] = "confidence"
 

@@ -29,3 +29,14 @@ def random_affine(x: Tensor, shift: float, rotate: float, zoom: float, generator
     ).reshape(n, 2, 3)
     grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
     return functional.grid_sample(x, grid, align_corners=False)
+
+
+def random_noise(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of standard deviation `noise` on every pixel above 0 of x [B, C, H, W], clipped to 0..1.
+
+    Empty pixels stay empty, as they are in a sparse input. The draws come from `generator` (of the CPU) alone.
+    """
+    if noise == 0:
+        return x
+    drawn = torch.randn(x.shape, generator=generator).to(x.device)
+    return torch.where(x > 0, (x + noise * drawn).clamp(0, 1), x)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
+from neurodeploy.ir.votes import predictions
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.train.trainer import as_input
 
@@ -20,17 +21,6 @@ class Evaluation:
     accuracy: float
     accuracy_per_step: NDArray[np.float64]
     votes: NDArray[np.float32]
-
-
-def predictions(votes: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Answer after each timestep, [T, N]: argmax of the votes [T, N, K] summed so far, the lowest class on a tie.
-
-    Sums are rounded to six decimals: equal spike counts reached in another order differ in the last bit of a float,
-    and ties would be broken by it.
-    """
-    z = np.round(votes.astype(np.float64).cumsum(axis=0), 6)
-    answers: NDArray[np.int64] = z.argmax(axis=2)
-    return answers
 
 
 def evaluate(

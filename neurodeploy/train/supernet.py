@@ -1,4 +1,4 @@
-"""Weight-sharing training: every batch takes one architecture, drawn uniformly (single-path one-shot)."""
+"""Weight-sharing training: every batch takes one architecture (single-path one-shot)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.models.autosnn import Arch, SuperNet, check_arch
 from neurodeploy.models.record import record, spikes_paper
 from neurodeploy.train import checkpoint, runtime
-from neurodeploy.train.config import TrainConfig
+from neurodeploy.train.config import SupernetConfig
 from neurodeploy.train.loop import Labelled, check
 from neurodeploy.train.trainer import Trainer
 
@@ -38,20 +38,23 @@ class SuperNetResult:
 
 
 def train_supernet(
-    supernet: SuperNet, data: Labelled, config: TrainConfig, choices: Sequence[Sequence[str]], *, seed: int,
+    supernet: SuperNet, data: Labelled, config: SupernetConfig, choices: Sequence[Sequence[str]], *, seed: int,
     device: str = "auto", checkpoint_file: Path | None = None, checkpoint_interval_s: float = 10.0,
     progress: Callable[[int, float], None] | None = None,
 ) -> SuperNetResult:
     """Trains `supernet` in place on images and labels; it ends in evaluation mode with the last epoch's weights.
 
-    `choices` holds the blocks allowed at each position; each batch draws one per position, uniformly, from a generator
-    of its own. `progress` receives (epoch, mean loss). Checkpoints and errors as in `loop.train`. The running
-    statistics of batch norm mix all architectures: use `recalibrate_bn` on `supernet.child(arch)`.
+    `choices` holds the blocks allowed at each position; each batch draws one per position, uniformly (see
+    `SupernetConfig` for the start), from a generator of its own. `progress` receives (epoch, mean loss). Checkpoints
+    and errors as in `loop.train`. The running statistics of batch norm mix all architectures: use `recalibrate_bn` on
+    `supernet.child(arch)`.
     """
     check(data, "training data")
     if any(len(options) == 0 for options in choices):
         raise UsageError("a position has no block to choose from", where="choices")
     check_arch([options[0] for options in choices])
+    if config.anchor is not None:
+        check_arch(config.anchor)
     run = checkpoint.fingerprint(
         kind="supernet", seed=seed, train=config.model_dump(), macro=supernet.config.to_dict(),
         choices=[list(options) for options in choices], x=data[0], y=data[1],
@@ -65,7 +68,7 @@ def train_supernet(
         log: list[Sample] = []
 
         def forward(images: Tensor) -> Tensor:
-            arch = tuple(options[int(torch.randint(len(options), (), generator=paths))] for options in choices)
+            arch = _draw(choices, config.anchor, config.anchor_probability(trainer.n_epochs), paths)
             votes: Tensor = supernet(images, arch)
             with torch.no_grad():
                 log.append(Sample(trainer.n_epochs + 1, arch, spikes_paper(recorded).mean().item()))
@@ -92,3 +95,12 @@ def train_supernet(
                 progress(trainer.n_epochs, losses[-1])
     supernet.eval()
     return SuperNetResult(tuple(losses), tuple(log), time.monotonic() - started)
+
+
+def _draw(choices: Sequence[Sequence[str]], anchor: Arch | None, probability: float, paths: torch.Generator) -> Arch:
+    arch = []
+    for i, options in enumerate(choices):
+        uniform = options[int(torch.randint(len(options), (), generator=paths))]
+        anchored = anchor is not None and float(torch.rand((), generator=paths)) < probability
+        arch.append(anchor[i] if anchor is not None and anchored else uniform)
+    return tuple(arch)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from neurodeploy.data.encoders import encode
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.train import runtime
-from neurodeploy.train.augment import random_affine
+from neurodeploy.train.augment import random_affine, random_noise
 from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.losses import loss as compute_loss
 
@@ -49,6 +49,7 @@ class Trainer:
             self._set_rate((self.n_epochs + i / len(batches)) / c.epochs)
             index = index.to(self.device)
             images = random_affine(x[index], c.shift, c.rotate, c.zoom, self.generator)
+            images = random_noise(images, c.noise, self.generator)
             value = compute_loss(c.loss, forward(as_input(images, c.encoding, self.n_timesteps)), y[index], c.tet_lambda)
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]

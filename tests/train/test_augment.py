@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from neurodeploy.train.augment import random_affine
+from neurodeploy.train.augment import random_affine, random_noise
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -59,3 +59,15 @@ def test_zeros_come_in_and_draws_repeat() -> None:
     assert changed.min() == 0 and changed.max() <= 1.0001  # weights of four neighbours sum to 1 in float32
     assert torch.equal(changed, random_affine(x, 2, 0, 0, generator(3)))
     assert not torch.equal(changed, random_affine(x, 2, 0, 0, generator(4)))
+
+
+def test_noise_leaves_empty_pixels_empty_and_stays_in_range() -> None:
+    x = torch.zeros(50, 1, 8, 8)
+    x[:, :, 2:6] = 0.5
+    noisy = random_noise(x, 0.1, generator())
+    assert torch.equal(noisy[x == 0], x[x == 0])
+    # 1600 pixels: the standard deviation is known to 1.8 %.
+    assert abs((noisy - x)[x > 0].std() - 0.1) < 0.01
+    loud = random_noise(x, 2.0, generator())
+    assert loud.min() == 0 and loud.max() == 1
+    assert random_noise(x, 0, generator()) is x and torch.equal(noisy, random_noise(x, 0.1, generator()))

@@ -11,7 +11,7 @@ import train_cases as cases
 from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
 from neurodeploy.models.record import record
 from neurodeploy.train import checkpoint
-from neurodeploy.train.evaluate import evaluate, predictions
+from neurodeploy.train.evaluate import evaluate
 from neurodeploy.train.loop import Epoch, train
 
 
@@ -126,9 +126,3 @@ def test_evaluation_does_not_depend_on_batches_and_keeps_the_mode() -> None:
     assert net.training and whole.votes.shape == (2, 80, 10)
     assert whole.accuracy == whole.accuracy_per_step[-1] and whole.accuracy_per_step.shape == (2,)
     assert np.array_equal(whole.accuracy_per_step, parts.accuracy_per_step)
-
-
-def test_ties_go_to_the_lowest_class() -> None:
-    # 0.1 + 0.3 and 0.2 + 0.2 differ in the last bit: the same number of spikes must still be a tie.
-    votes = np.array([[[0.2, 0.1, 0.3]], [[0.2, 0.3, 0.1]]], dtype=np.float32)
-    assert predictions(votes).tolist() == [[2], [0]]

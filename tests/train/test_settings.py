@@ -10,7 +10,7 @@ import pytest
 import torch
 from neurodeploy.errors import UsageError
 from neurodeploy.train import runtime
-from neurodeploy.train.config import TrainConfig
+from neurodeploy.train.config import SupernetConfig, TrainConfig
 from pydantic import ValidationError
 
 
@@ -22,6 +22,14 @@ from pydantic import ValidationError
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         TrainConfig(**{"epochs": 1, **wrong})
+
+
+def test_an_anchor_leaves_room_for_uniform_draws() -> None:
+    settings: dict[str, Any] = {"epochs": 10, "anchor": ["skip_connect"] * 5, "anchor_fade": 0.0, "anchor_hold": 0.2}
+    assert [SupernetConfig(**settings).anchor_probability(e) for e in (1, 2)] == [1, 0]
+    assert SupernetConfig(epochs=10).anchor_probability(0) == 0
+    with pytest.raises(ValidationError, match="draw uniformly"):
+        SupernetConfig(**{**settings, "anchor_fade": 0.9})
 
 
 def test_settings_cannot_change() -> None:

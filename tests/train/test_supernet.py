@@ -58,6 +58,24 @@ def test_the_log_counts_spikes_of_the_sampled_path() -> None:
     assert sample.spikes_paper == pytest.approx(spikes_paper(recorded).mean().item(), rel=1e-2) and sample.spikes_paper > 1
 
 
+def test_an_anchor_is_held_then_fades_to_uniform_draws() -> None:
+    data, _ = cases.digits(40)
+    config = cases.CONFIG.model_copy(
+        update={"epochs": 10, "batch_size": 4, "anchor": cases.ARCH, "anchor_hold": 0.2, "anchor_fade": 0.5}
+    )
+    assert [config.anchor_probability(e) for e in range(10)] == pytest.approx([1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0, 0])
+    result = train_supernet(supernet(), data, config, CHOICES, seed=0)
+    kept = {
+        e: np.mean([a == b for s in result.log if s.epoch == e for a, b in zip(s.arch, cases.ARCH, strict=True)])
+        for e in range(1, 11)
+    }
+    assert kept[1] == kept[2] == kept[3] == 1
+    # 150 draws of probability 1/5: standard deviation 0.033.
+    assert 0.1 < np.mean([kept[e] for e in (8, 9, 10)]) < 0.3 < kept[5] < 1
+    with pytest.raises(UsageError, match="unknown block"):
+        train_supernet(supernet(), data, config.model_copy(update={"anchor": ("conv",) * 5}), CHOICES, seed=0)
+
+
 def test_choices_are_kept_and_checked() -> None:
     data, _ = cases.digits(40)
     choices = (("SCB_k3", "SRB_k3"), ("skip_connect",), BLOCKS, BLOCKS, ("SCB_k5",))

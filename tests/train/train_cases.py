@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 from neurodeploy import data
 from neurodeploy.models.autosnn import AutoSnn, MacroConfig
-from neurodeploy.train.config import TrainConfig
+from neurodeploy.train.config import SupernetConfig
 from neurodeploy.train.runtime import seed_everything
 
 MACRO = MacroConfig(in_channels=1, image_size=(8, 8), n_classes=10, width=4, n_timesteps=2, group=2, decay_input=False)
 ARCH = ("SCB_k3", "skip_connect", "SRB_k3", "skip_connect", "SCB_k3")
-CONFIG = TrainConfig(epochs=4, batch_size=40, lr=1e-2, loss="prefix_mse", shift=0.5, rotate=5)
+CONFIG = SupernetConfig(epochs=4, batch_size=40, lr=1e-2, loss="prefix_mse", shift=0.5, rotate=5)
 
 Labelled = tuple[np.ndarray, np.ndarray]
 
