@@ -20,7 +20,7 @@ def concatenate(parts: Sequence[Counts]) -> Counts:
         return first
     return replace(
         _map(lambda *arrays: np.concatenate(arrays, axis=1), *parts), batch=sum(p.batch for p in parts),
-        n_steps_run=None if first.n_steps_run is None else np.concatenate([_steps_run(p) for p in parts]),
+        n_steps_run=None if all(p.n_steps_run is None for p in parts) else np.concatenate([_steps_run(p) for p in parts]),
     )
 
 
@@ -36,7 +36,9 @@ def until(counts: Counts, n_steps: NDArray[np.int64]) -> Counts:
             limit=f"Expected [{counts.batch}] within 1 to {counts.n_steps}",
         )
     running = np.arange(counts.n_steps)[:, None] < n_steps
-    return replace(_map(lambda a: a * running[..., None].astype(a.dtype), counts), n_steps_run=n_steps)
+    return replace(
+        _map(lambda a: a * running[..., None].astype(a.dtype), counts), n_steps_run=np.minimum(n_steps, _steps_run(counts))
+    )
 
 
 def _steps_run(counts: Counts) -> NDArray[np.int64]:

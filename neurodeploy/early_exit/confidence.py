@@ -52,7 +52,7 @@ class ConfidencePolicy:
         if self.metric == "confidence":
             return np.asarray(p.max(axis=1))
         entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)  # p log p -> 0 where p underflows
-        return np.asarray(1 - entropy / np.log(z.shape[1]))
+        return np.asarray(np.clip(1 - entropy / np.log(z.shape[1]), 0, 1))  # rounding of a uniform p may fall below 0
 
     def confidences(self, votes: FloatArray) -> FloatArray:
         """Confidence [T, B] at every timestep of votes [T, B, C]."""
@@ -137,9 +137,12 @@ def choose_threshold(
     return ConfidencePolicy(best.threshold, policy.temperature, policy.metric, policy.logits)
 
 
-def calibrate_temperature(votes: FloatArray, labels: IntArray) -> float:
-    """The temperature of a fixed grid that minimises the negative log likelihood of the full vote on validation data."""
-    z = votes.sum(axis=0)
+def calibrate_temperature(votes: FloatArray, labels: IntArray, logits: Literal["sum", "mean"] = "sum") -> float:
+    """The temperature of a fixed grid that minimises the negative log likelihood of the full vote on validation data.
+
+    `logits` as in the policy that will use it.
+    """
+    z = votes.sum(axis=0) if logits == "sum" else votes.mean(axis=0)
     grid = np.geomspace(0.05, 20.0, 121)
 
     def loss(temperature: float) -> float:

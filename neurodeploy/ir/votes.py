@@ -8,13 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def running_votes(votes: NDArray[Any]) -> NDArray[np.float64]:
-    """z_t = votes_1 + ... + votes_t, float64 [T, B, C], of votes [T, B, C].
+def settled(sums: NDArray[Any], dtype: np.dtype[Any] | type = np.float64) -> NDArray[np.float64]:
+    """Sums of votes of type `dtype`, rounded to what that type resolves: 9 decimals, for float32 6.
 
-    Rounded to six decimals: equal spike counts reached in another order differ in the last bit of a float, and ties
-    would be broken by it.
+    Equal spike counts reached in another order differ in the last bits of a float; ties would be broken by them.
     """
-    return np.asarray(np.round(np.asarray(votes, dtype=np.float64).cumsum(axis=0), 6))
+    coarse = np.dtype(dtype).kind == "f" and np.dtype(dtype).itemsize < 8
+    return np.asarray(np.round(np.asarray(sums, dtype=np.float64), 6 if coarse else 9))
+
+
+def running_votes(votes: NDArray[Any]) -> NDArray[np.float64]:
+    """z_t = votes_1 + ... + votes_t, float64 [T, B, C], of votes [T, B, C]; see `settled` for their last digits."""
+    votes = np.asarray(votes)
+    return settled(votes.astype(np.float64).cumsum(axis=0), votes.dtype)
 
 
 def predictions(votes: NDArray[Any]) -> NDArray[np.int64]:

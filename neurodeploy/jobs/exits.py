@@ -12,6 +12,8 @@ from neurodeploy.search.recipe import ExitSettings
 
 def choose_policy(settings: ExitSettings, votes: NDArray[Any], labels: NDArray[Any]) -> ConfidencePolicy:
     """The cheapest policy that the recipe allows, on validation votes [T, N, C] and labels [N]; never on test data."""
-    temperature = calibrate_temperature(votes, labels) if settings.temperature == "calibrate" else settings.temperature
+    temperature = settings.temperature
+    if temperature == "calibrate":
+        temperature = calibrate_temperature(votes, labels, settings.logits)
     start = ConfidencePolicy(1.0, temperature, settings.metric, settings.logits)
     return choose_threshold(votes, labels, start, max_drop=settings.max_drop)

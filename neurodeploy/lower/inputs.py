@@ -58,6 +58,12 @@ def _bias(graph: Graph, source: Input) -> Graph:
             "input as biases needs exactly one synapse behind the input", where=source.name, code="cannot_lower",
             remedy="Use input = 'graded'",
         )
+    fed = graph.outgoing(first.name)
+    if len(fed) != 1 or not graph[fed[0].dst].is_neuron:
+        raise NeurodeployError(
+            f"input as biases needs this synapse to feed one neuron layer, not {[e.dst for e in fed]}", where=first.name,
+            code="cannot_lower", remedy="Use input = 'graded'",
+        )
     host = Graph(nodes=(source, first), edges=(Edge(source.name, first.name),), n_timesteps=1)
     shape = graph.shapes[first.name]
     entry = replace(source, shape=shape, kind="bias", value_scale=1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Lif
@@ -27,10 +28,17 @@ def lower(
     own latency. Spikes are those of `graph`, each layer later by its latency.
 
     n_levels: grey levels of the data (default: the graph's metadata, else what the message holds); input_bits: bits of
-    a graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered.
+    a graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered, UsageError for
+    an input coding that is unknown or not what the network was trained on.
     """
     data = graph.metadata.get("data") or {}
     levels = n_levels or data.get("n_levels") or 2**profile.arithmetic.message_bits
+    trained = graph.metadata.get("encoding")
+    if trained is not None and (trained == "rate") != (input_kind == "rate"):
+        raise UsageError(
+            f"input = {input_kind!r}, but the network was trained on {trained!r} encoded images", where="lower",
+            remedy="Use input = 'rate' for a network trained with encoding 'rate', and only for that",
+        )
     lowered = fold_batch_norm(graph)
     lowered = pools_to_or(lowered)
     lowered = code_input(lowered, profile, input_kind, n_levels=levels, input_bits=input_bits)

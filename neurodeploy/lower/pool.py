@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, Lif, MaxPool2d, Node, Shape
+from neurodeploy.ir.nodes import Conv2d, Lif, Linear, MaxPool2d, Node, Shape
 
 
 def memoryless(name: str, shape: Shape) -> Lif:
@@ -19,6 +20,20 @@ def memoryless(name: str, shape: Shape) -> Lif:
 def depthwise_ones(name: str, channels: int, kernel: tuple[int, int]) -> Conv2d:
     """One unit-weight kernel per channel, stride = kernel."""
     return Conv2d(name=name, weight=np.ones((channels, 1, *kernel)), stride=kernel, groups=channels)
+
+
+def one_to_one(name: str, shape: Shape) -> Conv2d | Linear:
+    """A unit weight from each neuron to its counterpart, for maps and vectors."""
+    return depthwise_ones(name, shape[0], (1, 1)) if len(shape) == 3 else Linear(name=name, weight=np.eye(shape[0]))
+
+
+def is_or(neuron: Lif, synapses: Iterable[Conv2d | Linear]) -> bool:
+    """True for the OR and relay layers of this module: memoryless, and any one spike through a weight of 1 fires."""
+    weights = [s.weight for s in synapses]
+    return (
+        neuron.inv_tau == 1.0 and not neuron.decay_input and 0 < neuron.v_th < 1.0
+        and all(((w == 0) | (w == 1)).all() and w.any() for w in weights)
+    )
 
 
 def pools_to_or(graph: Graph) -> Graph:

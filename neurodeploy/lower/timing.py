@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Flatten, Node
-from neurodeploy.lower.pool import depthwise_ones, memoryless
+from neurodeploy.ir.nodes import Flatten, Input, Node
+from neurodeploy.lower.pool import memoryless, one_to_one
 
 
 def identities_to_synapses(graph: Graph) -> Graph:
-    """A neuron that feeds a neuron directly (identity shortcut) does so through a depthwise 1x1 kernel of ones."""
+    """A neuron that feeds a neuron directly (identity shortcut) does so through unit weights, one to one.
+
+    So does an input of spikes; one written as biases needs no synapse.
+    """
     nodes: list[Node] = list(graph.nodes)
     edges: list[Edge] = []
+    taken: set[str] = set()
     for edge in graph.edges:
-        if graph[edge.src].is_neuron and graph[edge.dst].is_neuron:
-            synapse = depthwise_ones(f"{edge.dst}.identity", graph.shapes[edge.src][0], (1, 1))
+        source = graph[edge.src]
+        spikes = source.is_neuron or (isinstance(source, Input) and source.kind == "spikes")
+        if spikes and graph[edge.dst].is_neuron:
+            name = f"{edge.dst}.identity"
+            synapse = one_to_one(name if name not in taken else f"{name}.{edge.src}", graph.shapes[edge.src])
+            taken.add(synapse.name)
             nodes.append(synapse)
             edges += [Edge(edge.src, synapse.name, edge.delay), Edge(synapse.name, edge.dst)]
         else:
@@ -33,7 +42,8 @@ def balance_delays(graph: Graph) -> Graph:
     """Insert relay neurons (fire one step after their source fires) in front of shortcuts that would arrive early.
 
     Relays of one source are shared by all its shortcuts. A relay layer costs as many neurons as its source has.
-    `metadata["relays"]` maps each relay to the layer whose spikes it repeats.
+    `metadata["relays"]` maps each relay to the layer whose spikes it repeats. Raises NeurodeployError where a relay
+    cannot help: for values that are no spikes, or behind a synapse that other neurons read at other times.
     """
     while True:
         late = _first_unbalanced(graph)
@@ -53,9 +63,20 @@ def _first_unbalanced(graph: Graph) -> tuple[Edge, int] | None:
         for arrival, edge in arrivals:
             if arrival < last:
                 while graph[edge.src].is_synapse or isinstance(graph[edge.src], Flatten):
+                    if len(graph.outgoing(edge.src)) > 1:
+                        raise _no_relay(edge.src, "is read by several nodes, one of which needs its values later",
+                                        "Give each of them a synapse of its own")
                     edge = graph.incoming(edge.src)[0]
+                source = graph[edge.src]
+                if isinstance(source, Input) and source.kind != "spikes":
+                    raise _no_relay(source.name, f"its {source.kind} values would have to wait {last - arrival} timesteps",
+                                    "Let the network's first neurons feed the shortcut, or use input = 'rate'")
                 return edge, last - arrival
     return None
+
+
+def _no_relay(where: str, what: str, remedy: str) -> NeurodeployError:
+    return NeurodeployError(what, where=where, limit="Relays repeat spikes", remedy=remedy, code="cannot_lower")
 
 
 def _delay_by_relays(graph: Graph, edge: Edge, steps: int) -> Graph:
@@ -68,7 +89,7 @@ def _delay_by_relays(graph: Graph, edge: Edge, steps: int) -> Graph:
     for i in range(1, steps // latency + 1):
         relay = f"{edge.src}.relay{i}"
         if relay not in graph.by_name:
-            synapse = depthwise_ones(f"{relay}.synapse", shape[0], (1, 1))
+            synapse = one_to_one(f"{relay}.synapse", shape)
             nodes += [synapse, memoryless(relay, shape)]
             edges += [Edge(previous, synapse.name, latency), Edge(synapse.name, relay)]
             relays[relay] = origin

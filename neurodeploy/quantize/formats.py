@@ -6,6 +6,7 @@ their input (v' = alpha_mem * v' + x then fires at v_th / inv_tau), 1 otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from neurodeploy.errors import NeurodeployError
 from neurodeploy.fixedpoint import round_to_step
 from neurodeploy.hw.profile import Arithmetic
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Input, Lif, Linear
+from neurodeploy.ir.nodes import Conv2d, CubaLif, Flatten, Input, Lif, Linear
 
 FloatArray = NDArray[np.float64]
 
@@ -51,6 +52,8 @@ def layer_of(graph: Graph, neuron: Lif) -> Layer:
             f"resets {neuron.reset} to {neuron.v_reset}", where=neuron.name, code="cannot_quantize",
             limit="The target resets hard to zero", remedy="Train with reset = 'hard' and v_reset = 0",
         )
+    if neuron.v_th <= 0:
+        raise NeurodeployError(f"v_th is {neuron.v_th}", where=neuron.name, code="cannot_quantize", limit="Above 0")
     if neuron.decay_input and neuron.inv_tau <= 0:
         raise NeurodeployError("a neuron that decays its input needs inv_tau > 0", where=neuron.name, code="cannot_quantize")
     sources = [n for n, _ in graph.sources(neuron.name)]
@@ -59,11 +62,43 @@ def layer_of(graph: Graph, neuron: Lif) -> Layer:
     if len(synapses) + len(inputs) != len(sources) or len(inputs) > 1:
         odd = [n.name for n in sources if not isinstance(n, Conv2d | Linear | Input)]
         raise NeurodeployError(f"is fed by {odd} without a synapse", where=neuron.name, code="cannot_quantize")
+    for synapse in synapses:
+        for name in origins(graph, synapse.name):
+            if not (graph[name].is_neuron or isinstance(graph[name], Input)):
+                raise NeurodeployError(
+                    f"reads {name}, a {type(graph[name]).__name__}", where=synapse.name, code="cannot_quantize",
+                    limit="A synapse of the target reads spikes or input messages", remedy="Lower the graph first",
+                )
     bias = np.zeros(neuron.shape[0])
     for synapse in synapses:
         if synapse.bias is not None:
             bias = bias + synapse.bias
     return Layer(neuron, synapses, bias, inputs[0] if inputs else None)
+
+
+def origins(graph: Graph, synapse: str) -> list[str]:
+    """The nodes whose outputs a synapse reads, behind a flatten."""
+    found = []
+    for source, _ in graph.sources(synapse):
+        found += origins(graph, source.name) if isinstance(source, Flatten) else [source.name]
+    return found
+
+
+def sums(synapses: Iterable[Conv2d | Linear]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(negative, positive) parts of the weights that reach one neuron, summed over its synapses, [C] or [N]."""
+    flat = [s.weight.reshape(s.weight.shape[0], -1) for s in synapses]
+    return sum(np.minimum(w, 0).sum(1) for w in flat), sum(np.maximum(w, 0).sum(1) for w in flat)
+
+
+def wrap_scale(layer: Layer, arithmetic: Arithmetic) -> float:
+    """The largest scale at which no current of a layer that spikes drive can wrap; infinite without weights."""
+    low, high = sums(layer.synapses)
+    most = float(max(np.max(high, initial=0.0), np.max(-low, initial=0.0)))
+    # Rounding moves each weight by half a step at most.
+    room = ((2 ** (arithmetic.state_bits - 1) - 1) >> arithmetic.state_shift) - sum(
+        s.fan_in for s in layer.synapses
+    ) * arithmetic.weight_step / 2
+    return room / most if most > 0 and room > 0 else np.inf
 
 
 def largest_scale(layer: Layer, arithmetic: Arithmetic) -> float:

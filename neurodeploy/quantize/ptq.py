@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from neurodeploy.data.chip_input import chip_input
-from neurodeploy.errors import DoesNotFit, NeurodeployError
+from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
 from neurodeploy.fixedpoint import IntArray
 from neurodeploy.hw.profile import Arithmetic, Profile
 from neurodeploy.ir.graph import Graph, IntGraph
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Flatten, Input, Lif, Linear, Node
+from neurodeploy.ir.nodes import Conv2d, CubaLif, Input, Lif, Linear, Node
 from neurodeploy.ir.reference import initial_state, step
 from neurodeploy.models.from_graph import TorchGraph
 from neurodeploy.quantize.formats import (
@@ -29,7 +29,9 @@ from neurodeploy.quantize.formats import (
     is_grid_exact,
     largest_scale,
     layer_of,
+    origins,
     snap,
+    wrap_scale,
 )
 from neurodeploy.quantize.ranges import analyse
 
@@ -81,11 +83,15 @@ def quantize(
             candidates = [largest_scale(layer, arithmetic) * f for f in _FRACTIONS]
         else:  # the host's values saturate; there are no weights to weigh against
             candidates = [largest_scale(layer, arithmetic)]
+        most = _most(lowered, layer, arithmetic)
+        candidates = [snap(layer, min(c, most)) for c in candidates]
         if scales is not None:
+            if neuron.name not in scales:
+                raise UsageError("no scale is given", where=neuron.name, remedy="Give one for every neuron layer, or none")
             candidates = [scales[neuron.name]]
         elif calibration is None:
             candidates = candidates[:1]
-        candidates = [snap(layer, c) for c in candidates] if scales is None else candidates
+        candidates = list(dict.fromkeys(candidates))
         if integer is None and calibration is not None:
             integer = _integer_source(lowered, layer, candidates[0], arithmetic, calibration)
         best = _choose(lowered, layer, candidates, arithmetic, real, integer)
@@ -100,6 +106,17 @@ def quantize(
         raise DoesNotFit(violations, target=profile.name)
     graph.quantization["ranges"] = [r.to_dict() for r in ranges]
     return graph
+
+
+def _most(graph: Graph, layer: Layer, arithmetic: Arithmetic) -> float:
+    """The scale that no candidate may exceed: the threshold must fit, and currents driven by spikes must not wrap.
+
+    Currents driven by graded messages may: there the remedy is fewer input levels, not coarser weights.
+    """
+    most = arithmetic.v_th_max / layer.threshold
+    sources = [graph[name] for s in layer.synapses for name in origins(graph, s.name)]
+    driven = any(isinstance(n, Input) and n.kind != "spikes" for n in sources) or layer.host_input is not None
+    return most if driven else min(most, wrap_scale(layer, arithmetic))
 
 
 @dataclass(frozen=True)
@@ -153,21 +170,17 @@ def _run_layer(
     out, n_ties = [], 0
     for a in total:
         fired, state = step(started, a, state)
-        n_ties += int((state["v_mem"] == neuron.v_th << neuron.state_shift).sum())
+        n_ties += int(((state["v_mem"] == neuron.v_th << neuron.state_shift) & (fired == 0)).sum())
         out.append(fired)
     return np.stack(out), n_ties
 
 
 def _weighted(graph: Graph, synapse: Conv2d | Linear, spikes: Mapping[str, IntArray]) -> IntArray:
     """Integer synaptic sums [T, B, *shape]: float64 matrix arithmetic, exact below 2^53."""
-    source = graph.incoming(synapse.name)[0].src
-    flatten = isinstance(graph[source], Flatten)
-    if flatten:
-        source = graph.incoming(source)[0].src
-    x = torch.from_numpy(spikes[source]).to(torch.float64)
+    x = torch.from_numpy(sum(spikes[name] for name in origins(graph, synapse.name))).to(torch.float64)
     weight = torch.from_numpy(synapse.weight).to(torch.float64)
     if isinstance(synapse, Linear):
-        y = (x.flatten(2) if flatten else x) @ weight.T
+        y = x.flatten(2) @ weight.T
     else:
         y = torch.nn.functional.conv2d(
             x.flatten(0, 1), weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups

@@ -22,6 +22,7 @@ from neurodeploy.hw.profile import Arithmetic, Profile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import Conv2d, CubaLif, Lif, Linear, Node
 from neurodeploy.ir.votes import predictions
+from neurodeploy.lower.pool import is_or
 from neurodeploy.models.from_graph import TorchGraph
 from neurodeploy.quantize.formats import is_grid_exact, layer_of
 from neurodeploy.quantize.ptq import quantize
@@ -79,7 +80,7 @@ def fine_tune(
             progress(epoch, accuracy)
     module.load_state_dict(kept)
     tuned = _to_graph(module)
-    return tuned, quantize(tuned, profile, scales=scales)
+    return tuned, quantize(tuned, profile, validation[0], scales=scales)
 
 
 def merge_biases(graph: Graph) -> Graph:
@@ -106,16 +107,24 @@ def _on_grid(graph: Graph, net: IntGraph, scales: Mapping[str, float], arithmeti
             inv_tau = integer.v_decay / arithmetic.decay_one
             gain = inv_tau if node.decay_input else 1.0
             node = replace(node, inv_tau=inv_tau, v_th=integer.v_th / scales[node.name] * gain, fire=arithmetic.fire)
+        elif isinstance(node, Lif) and not is_or(node, layer_of(graph, node).synapses):
+            # Membranes are whole numbers / scale: half a step above the chip's threshold float rounding cannot reach it.
+            integer = net[node.name]
+            assert isinstance(integer, CubaLif)
+            node = replace(node, v_th=(integer.v_th + 0.5) / scales[node.name], fire=arithmetic.fire)
         nodes.append(node)
     for neuron in graph.neurons:
         assert isinstance(neuron, Lif)
-        for synapse in layer_of(graph, neuron).synapses:
+        layer = layer_of(graph, neuron)
+        for synapse in layer.synapses:
             scale_of[synapse.name] = scales[neuron.name]
-            if is_grid_exact(neuron):  # OR layers and relays: their unit weights are their meaning
-                frozen.add(synapse.name)
+        if is_or(neuron, layer.synapses):  # OR layers and relays: their unit weights are their meaning
+            frozen |= {s.name for s in layer.synapses}
     module = TorchGraph(replace(graph, nodes=tuple(nodes)))
 
     def weight(name: str, value: Tensor) -> Tensor:
+        if name in frozen:
+            return value
         step = arithmetic.weight_step / scale_of[name]
         low, high = arithmetic.weight_min / scale_of[name], arithmetic.weight_max / scale_of[name]
         return _straight_through(value, torch.round(value / step) * step, low, high)

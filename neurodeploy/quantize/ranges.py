@@ -11,16 +11,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurodeploy.errors import Violation
-from neurodeploy.fixedpoint import DECAY_BITS
+from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Flatten, Input, Linear, Node
+from neurodeploy.ir.nodes import Conv2d, CubaLif, Input, Linear, Node
+from neurodeploy.ir.reference import input_range
+from neurodeploy.quantize.formats import sums
 
 
 @dataclass(frozen=True)
 class LayerRange:
-    """Bounds of one neuron layer over every possible input; currents in units of the synaptic sum, v_mem in state units."""
+    """Bounds of one neuron layer over every possible input; currents in units of the synaptic sum, v_mem in state units.
+
+    A bound of -1 is none: the value grows for as long as it is driven.
+    """
 
     layer: str
     a_min: int
@@ -36,27 +42,42 @@ class LayerRange:
         return asdict(self)
 
 
-def largest_message(graph: IntGraph, name: str) -> int:
-    """Largest absolute value that a node hands to a synapse: 1 for spikes, the input's maximum for messages."""
+def _values(graph: IntGraph, name: str) -> tuple[int, int]:
+    """(lowest, highest) value of any element that a node puts out, for every input and state."""
     node = graph[name]
-    while isinstance(node, Flatten):
-        node = graph[graph.incoming(node.name)[0].src]
-    return node.max_value if isinstance(node, Input) else 1
+    if isinstance(node, Input):
+        low, high = input_range(node)
+        return int(low), int(high)
+    if node.is_neuron:
+        return 0, 1
+    low, high = _arriving(graph, name)
+    if isinstance(node, Conv2d | Linear):
+        lows, highs = _sums(node, low, high)
+        return int(lows.min()), int(highs.max())
+    return int(low), int(high)
 
 
-def _sums(weight: np.ndarray[Any, Any], message: int) -> tuple[int, int]:
-    """(most negative, most positive) weighted sum of one synapse over its output neurons, for messages 0..message."""
-    flat = weight.reshape(weight.shape[0], -1)
-    return int(np.minimum(flat, 0).sum(1).min()) * message, int(np.maximum(flat, 0).sum(1).max()) * message
+def _arriving(graph: IntGraph, name: str) -> tuple[int, int]:
+    """(lowest, highest) sum that the edges into a node can hand to one of its elements."""
+    parts = [_values(graph, edge.src) for edge in graph.incoming(name)]
+    return sum(p[0] for p in parts), sum(p[1] for p in parts)
+
+
+def _sums(synapse: Conv2d | Linear, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(lowest, highest) weighted sum per output channel, for inputs low..high; borders count as if none were padded."""
+    negative, positive = sums([synapse])
+    return positive * low + negative * high, positive * high + negative * low
 
 
 def _accumulated(first: int, decay: int, steps: int | None) -> int:
     """Largest magnitude of x[t] = decay(x[t-1]) + first within `steps` steps (None: forever, -1 where unbounded)."""
     one = 2**DECAY_BITS
-    if decay >= one:
+    if decay >= one or first == 0:
         return first
+    if first < 0:
+        return -1
     if steps is None:
-        return -1 if decay == 0 and first else -(-first * one // max(decay, 1))
+        return -1 if decay == 0 else -(-first * one // decay)
     x = 0
     for _ in range(steps):
         x = ((x * (one - decay)) >> DECAY_BITS) + first
@@ -68,39 +89,54 @@ def analyse(graph: IntGraph) -> tuple[tuple[LayerRange, ...], tuple[Violation, .
     ranges, violations = [], []
     for node in graph.neurons:
         assert isinstance(node, CubaLif)  # IntGraph.check admits no other neuron
-        a_min = a_max = 0
         half = 2 ** (node.state_bits - 1)
+        lowest: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+        highest = lowest
         for source, _ in graph.sources(node.name):
             if isinstance(source, Conv2d | Linear):
-                low, high = _sums(source.weight, largest_message(graph, graph.incoming(source.name)[0].src))
-                if isinstance(source, Conv2d) and (high >= half or low < -half):
-                    violations.append(_violation(graph, source, "accumulator", max(high, -low), half - 1))
+                low, high = _sums(source, *_arriving(graph, source.name))
+                if isinstance(source, Conv2d) and (high.max() >= half or low.min() < -half):
+                    violations.append(_violation(graph, source, "accumulator", int(max(high.max(), -low.min())), half - 1))
             else:  # host-written values, or a direct connection
-                high = largest_message(graph, source.name)
-                low = -high if isinstance(source, Input) and source.kind == "bias" else 0
-            a_min, a_max = a_min + low, a_max + high
-        drive = max(a_max, -a_min) << node.state_shift
-        i_syn = _accumulated(drive, node.i_decay, node.reset_interval)
+                low, high = (np.array([v]) for v in _values(graph, source.name))
+            lowest, highest = lowest + low, highest + high
+        a_min, a_max = int(lowest.min()), int(highest.max())
+        falls, rises = (
+            _accumulated(max(a, 0) << node.state_shift, node.i_decay, node.reset_interval) for a in (-a_min, a_max)
+        )
+        i_syn = -1 if min(falls, rises) < 0 else max(falls, rises)
         # wrap_once keeps +2^(bits-1) and turns -2^(bits-1) around: the symmetric bound is one less.
         if i_syn < 0 or i_syn > half - 1:
             violations.append(_violation(graph, node, "current", i_syn, half - 1))
-        v_mem, clips = _membrane(node, i_syn, half - 1)
-        ranges.append(LayerRange(node.name, a_min, a_max, i_syn, half - 1, v_mem, half - 1, clips))
+        v_mem = _membrane(node, falls, rises)
+        ranges.append(
+            LayerRange(node.name, a_min, a_max, i_syn, half - 1, v_mem, half - 1, v_mem < 0 or v_mem > half - 1)
+        )
     return tuple(ranges), tuple(violations)
 
 
-def _membrane(node: CubaLif, i_syn: int, limit: int) -> tuple[int, bool]:
-    bias = int(np.abs(node.bias_mant).max(initial=0))
-    bias = bias << node.bias_exp if node.bias_exp >= 0 else bias >> -node.bias_exp
-    bound = -1 if i_syn < 0 else _accumulated(i_syn + bias, node.v_decay, node.reset_interval)
-    return bound, bound < 0 or bound > limit
+def _membrane(node: CubaLif, falls: int, rises: int) -> int:
+    """Largest magnitude of the membrane before it is clipped and reset, for currents -falls..rises; -1 where unbounded."""
+    if min(falls, rises) < 0:
+        return -1
+    bias = shift_signed(node.bias_mant, node.bias_exp)
+    up, down = rises + int(bias.max(initial=0)), falls - int(bias.min(initial=0))
+    # A membrane above the threshold does not last: it is reset in the step in which it gets there.
+    kept = ((node.v_th << node.state_shift) * (2**DECAY_BITS - node.v_decay)) >> DECAY_BITS
+    above = _accumulated(up, node.v_decay, node.reset_interval)
+    above = kept + up if above < 0 else min(above, kept + up)
+    below = _accumulated(down, node.v_decay, node.reset_interval)
+    return -1 if below < 0 else max(above, below)
 
 
 def _violation(graph: IntGraph, node: Node, what: str, value: int, limit: int) -> Violation:
     graded = [n for n in graph.inputs if n.kind == "graded" and n.max_value > 1]
     remedy = "Use smaller weights, a smaller fan-in, or a decay that forgets faster"
     if graded and largest_message_reaches(graph, graded[0], node):
-        remedy = f"Use fewer input levels first (input_bits below {graded[0].max_value.bit_length()})"
+        top = graded[0].max_value
+        fitting = [bits for bits in range(1, top.bit_length()) if 0 <= value * (2**bits - 1) <= limit * top]
+        most = f"{fitting[-1]} would fit" if fitting else f"below {top.bit_length()}, and a smaller fan-in"
+        remedy = f"Use fewer input levels first: input_bits = {most}"
     size = "grow without bound" if value < 0 else f"reach {value}"
     return Violation("range", node.name, f"its {what} can {size} for some input", f"It wraps beyond {limit}", remedy)
 

@@ -12,6 +12,7 @@ from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.ir.reference import check_input, input_at
+from neurodeploy.ir.votes import settled
 from neurodeploy.sim.clocked import Clocked
 from neurodeploy.sim.trace import Recorder, Trace, vote_latency, vote_node
 
@@ -44,7 +45,8 @@ def simulate_until(graph: IntGraph, x: Array, policy: ConfidencePolicy) -> ExitT
     recorder = Recorder(graph, batch, n_timesteps + latency, record_state=False)
     network = Clocked(graph, batch)
     running = np.arange(batch)
-    z = np.zeros((batch, graph.shapes[graph.output.name][0]))
+    sums = np.zeros((batch, graph.shapes[graph.output.name][0]))
+    none: NDArray[np.float64] = np.zeros(sums.shape)
     exit_steps, answers = np.zeros(batch, dtype=np.int64), np.zeros(batch, dtype=np.int64)
     entry = graph.inputs[0]
     for s in range(n_timesteps + latency):
@@ -54,18 +56,21 @@ def simulate_until(graph: IntGraph, x: Array, policy: ConfidencePolicy) -> ExitT
                 full = np.zeros((batch, *values.shape[1:]), dtype=values.dtype)
                 full[running] = values
                 recorder.add(s, kind, name, full)
-        full_votes = np.zeros(z.shape)
-        full_votes[running] = network.votes
-        recorder.vote(full_votes)
+        votes = none.copy()
+        votes[running] = network.votes
+        recorder.vote(votes)
         t = s - latency + 1
         if t < 1:
             continue
-        z[running] = np.round(z[running] + network.votes, 6)  # as ir.votes.running_votes
-        done = policy.confidence(z[running], t) > policy.threshold if t < n_timesteps else np.ones(len(running), dtype=bool)
+        sums[running] += network.votes
+        z = settled(sums[running])
+        done = policy.confidence(z, t) > policy.threshold if t < n_timesteps else np.ones(len(running), dtype=bool)
         exit_steps[running[done]] = t
-        answers[running[done]] = z[running[done]].argmax(axis=1)
+        answers[running[done]] = z[done].argmax(axis=1)
         network.keep(~done)
         running = running[~done]
         if not len(running):
+            for _ in range(s + 1, n_timesteps + latency):
+                recorder.vote(none)
             break
     return ExitTrace(recorder.trace(), exit_steps, exit_steps + latency, answers)
