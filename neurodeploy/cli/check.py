@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
-from neurodeploy.cli.options import Debug, DryRun, Json, Model, Settings, Targets, overrides, resolved_profiles, several_targets
+from neurodeploy.cli.options import Debug, DryRun, Json, Model, Settings, Targets, overrides, resolved, several_targets
+from neurodeploy.cli.render_deploy import show_check
 from neurodeploy.errors import DoesNotFit
 
 
@@ -36,15 +35,11 @@ def check(
     names = several_targets(frame, target)
     changes = overrides(settings)
     if dry_run:
-        return resolved_profiles(names, changes)
+        return resolved(model, names, changes)
 
     from neurodeploy import commands
 
     result = commands.check(model, names, suggest=suggest, overrides=changes)
     data = result.to_dict()
     errors = () if result.fits else (DoesNotFit(tuple(result.violations), target=", ".join(names)),)
-    return Outcome(data, lambda console: _show(console, data), errors)
-
-
-def _show(console: Console, data: dict[str, Any]) -> None:
-    tables.show(console, {k: v for k, v in data.items() if k != "violations"})  # they follow as errors, in full
+    return Outcome(data, lambda console: show_check(console, data), errors, shown=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
-from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import (
     Data,
@@ -18,11 +16,10 @@ from neurodeploy.cli.options import (
     Settings,
     Targets,
     overrides,
-    resolved_profiles,
+    resolved,
     several_targets,
 )
-
-COLUMNS = ("target", "fits", "n_cores", "energy_j", "latency_s", "edp_js", "status")
+from neurodeploy.cli.render_energy import show_energy
 
 
 def energy(
@@ -35,8 +32,8 @@ def energy(
         typer.Option("--rate", min=0.0, max=1.0, help="Assume this many spikes a neuron and timestep; no data is run."),
     ] = None,
     schedule: Annotated[
-        Literal["single", "pipelined"], typer.Option("--schedule", help="One input at a time, or inputs following each other.")
-    ] = "single",
+        Literal["single", "pipelined"], typer.Option("--schedule", help="One sample alone, or a new one every T timesteps.")
+    ] = "pipelined",
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -50,13 +47,13 @@ def energy(
     Examples:
       neurodeploy energy model.safetensors --target loihi2
       neurodeploy energy model.safetensors --target all --rate 0.1 --json
-      neurodeploy energy model.safetensors --target loihi2 --set energy.synapse.value=20
+      neurodeploy energy model.safetensors --target loihi2 --set profile.energy.synapse.value=20
     """
     frame: Frame = ctx.obj
     names = several_targets(frame, target)
     changes = overrides(settings)
     if dry_run:
-        return resolved_profiles(names, changes)
+        return resolved(model, names, changes)
 
     from neurodeploy import commands
 
@@ -65,13 +62,4 @@ def energy(
             model, names, data=data, rate=rate, schedule=schedule, overrides=changes, progress=progress
         )
     found = report.to_dict()
-    return Outcome(found, lambda console: _show(console, found))
-
-
-def _show(console: Console, data: dict[str, Any]) -> None:
-    targets: dict[str, dict[str, Any]] = data["targets"]
-    tables.table(console, "Energy of one inference", [{"target": k, **v} for k, v in targets.items()], COLUMNS)
-    for name, entry in targets.items():
-        tables.show(console, {f"{name}: {key}": entry[key] for key in ("breakdown_j", "counts", "excluded") if key in entry})
-    if data.get("proxies"):
-        tables.show(console, {"proxies": data["proxies"]})
+    return Outcome(found, lambda console: show_energy(console, found), report.errors)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
-from neurodeploy.cli.options import Data, Debug, DryRun, Json, Model, Settings, Target, one_target, overrides, resolved_profiles
+from neurodeploy.cli.options import Data, Debug, DryRun, Json, Model, Settings, Target, one_target, overrides, resolved
+from neurodeploy.cli.render_deploy import show_export
 
 
 def export(
@@ -30,16 +30,17 @@ def export(
     Examples:
       neurodeploy export model.safetensors --target loihi2
       neurodeploy export model.safetensors --target loihi2 --data digits --out exports/mine
+      neurodeploy export model.safetensors --target loihi2 --set quantize.qat_epochs=0
     """
     frame: Frame = ctx.obj
     name = one_target(frame, target)
     changes = overrides(settings)
     if dry_run:
-        return resolved_profiles([name], changes)
+        return resolved(model, [name], changes)
 
     from neurodeploy import commands
 
     with frame.progress() as progress:
         result = commands.export(model, name, out=out, data=data, overrides=changes, progress=progress)
     written = result.to_dict()
-    return Outcome(written, lambda console: tables.show(console, written))
+    return Outcome(written, lambda console: show_export(console, written))

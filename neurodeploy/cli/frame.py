@@ -26,11 +26,13 @@ _WIDTH_OF_A_FILE = 200  # columns of a table that goes to a file or a pipe, wher
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command hands back: its data, how to show them to a person, and what is wrong with them."""
+    """What a command hands back: its data, how to show them to a person, and what is wrong with them; `shown` where
+    `show` prints every broken limit itself."""
 
     data: dict[str, Any]
     show: Callable[[Console], None]
     errors: tuple[NeurodeployError, ...] = ()
+    shown: bool = False
 
 
 @dataclass
@@ -92,7 +94,7 @@ class Frame:
             self._emit(data, outcome.errors)
         else:
             outcome.show(self._console())
-            self._show_errors(outcome.errors)
+            self._show_errors(outcome.errors, shown=outcome.shown)
         return outcome.errors[0].exit_code if outcome.errors else 0
 
     def fail(self, error: BaseException) -> int:
@@ -119,9 +121,13 @@ class Frame:
         terminal = self.stdout.isatty()
         return _DataConsole(file=self.stdout, highlight=False, width=None if terminal else _WIDTH_OF_A_FILE)
 
-    def _show_errors(self, errors: tuple[NeurodeployError, ...]) -> None:
+    def _show_errors(self, errors: tuple[NeurodeployError, ...], *, shown: bool = False) -> None:
         for error in errors:
-            lines = [str(v) for v in error.violations] if isinstance(error, DoesNotFit) else [str(error)]
+            lines = [str(error)]
+            if isinstance(error, DoesNotFit):
+                n = len(error.violations)
+                summary = f"the network does not fit {error.where}: {n} limit{'s' if n != 1 else ''} broken"
+                lines = [summary] if shown else [str(v) for v in error.violations]
             for line in lines:
                 self.log.print(Text(f"Error: {line}", style="red"), soft_wrap=True)
 

@@ -22,7 +22,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what the settings resolve to, and stop.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one value, e.g. a.b=1 (TOML types). Repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one value: a recipe's (train.epochs=20), "
+                 "a profile's (profile.energy.synapse.value=20). Repeatable."),
 ]
 NoSettings = Annotated[list[str] | None, typer.Option("--set", hidden=True)]
 
@@ -114,14 +115,15 @@ def several_targets(frame: Frame, given: list[str]) -> list[str]:
     return names
 
 
-def resolved_profiles(names: list[str], changes: dict[str, Any]) -> Outcome:
-    """What `--dry-run` prints where no recipe is involved: the profiles with the overrides applied."""
-    from neurodeploy.hw import profile
+def resolved(model: Path, names: list[str], changes: dict[str, Any]) -> Outcome:
+    """What `--dry-run` prints for a model: how it would be deployed, and the profiles, with the overrides applied."""
+    from neurodeploy import commands
 
-    found = {name: profile.target(name, changes).model_dump(mode="json") for name in names}
+    found = commands.resolve_deploy(model, names, changes)
 
     def show(console: Console) -> None:
-        for values in found.values():
-            tables.show(console, values)
+        tables.settings(console, found["settings"])
+        for profile in found["profiles"].values():
+            tables.settings(console, {"profile": profile})
 
-    return Outcome({"profiles": found}, show)
+    return Outcome(found, show)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import Debug, DryRun, Json, Seed, Settings, Target, one_target, overrides
+from neurodeploy.cli.render_search import show_search
 from neurodeploy.errors import Interrupted
-
-COLUMNS = ("genome", "accuracy", "spikes", "synops", "energy_j", "latency_s", "n_cores", "fits", "fitness")
 
 
 def search(
@@ -45,7 +43,8 @@ def search(
       neurodeploy search --target loihi2
       neurodeploy search --target loihi2 --budget 20 --workers 2 --out runs/first
       neurodeploy search --resume runs/first
-      neurodeploy search --set evolution.budget=20 --dry-run
+      neurodeploy search --set evolution.budget=20 --set fitness.mu_energy=-0.1 --dry-run
+      neurodeploy search --set profile.energy.synapse.value=20
     """
     frame: Frame = ctx.obj
     name = one_target(frame, target)
@@ -56,7 +55,7 @@ def search(
         flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed}
         given = {k: v for k, v in flags.items() if v is not None}
         resolved = {**commands.resolve_recipe(recipe, name, changes), "arguments": given}
-        return Outcome(resolved, lambda console: tables.show(console, resolved))
+        return Outcome(resolved, lambda console: tables.settings(console, tables.by_key(resolved)))
     try:
         with frame.progress() as progress:
             result = commands.search(
@@ -64,14 +63,8 @@ def search(
                 overrides=changes, progress=progress,
             )
     except KeyboardInterrupt as error:
-        folder = resume or out
-        remedy = f"Resume with `neurodeploy search --resume {folder or 'RUN'}`"
-        raise Interrupted("interrupted", remedy=remedy if folder else f"{remedy}, RUN being its folder under runs/") from error
+        # A run that has begun says itself how it resumes (commands.search raises Interrupted).
+        remedy = f"Resume with `neurodeploy search --resume {resume}`" if resume else "No run had begun: give the command again"
+        raise Interrupted("interrupted", remedy=remedy) from error
     data = result.to_dict()
-    return Outcome(data, lambda console: _show(console, data))
-
-
-def _show(console: Console, data: dict[str, Any]) -> None:
-    if data.get("pareto"):
-        tables.table(console, "Pareto front", data["pareto"], COLUMNS)
-    tables.show(console, {k: v for k, v in data.items() if k != "pareto"})
+    return Outcome(data, lambda console: show_search(console, data))

@@ -50,10 +50,12 @@ def show(
 
     Examples:
       neurodeploy targets show loihi2
-      neurodeploy targets show loihi2 --set energy.synapse.value=20
+      neurodeploy targets show loihi2 --set profile.energy.synapse.value=20
     """
     frame: Frame = ctx.obj
-    profile = load_target(one_target(frame, name), overrides(settings))
+    # Here everything is the profile's: the key that the other commands take, and the one that this table shows.
+    changes = {key.removeprefix("profile."): value for key, value in overrides(settings).items()}
+    profile = load_target(one_target(frame, name), changes)
     data = {"profile": profile.model_dump(mode="json"), "digest": profile.digest}
     return Outcome(data, lambda console: _show(console, profile))
 

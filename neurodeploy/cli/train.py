@@ -10,6 +10,7 @@ import typer
 from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import Debug, DryRun, Json, Seed, Settings, overrides
+from neurodeploy.cli.render_deploy import show_training
 
 
 def train(
@@ -28,7 +29,8 @@ def train(
     """Train one architecture on the recipe's dataset and write the model file.
 
     Examples:
-      neurodeploy train --recipe digits --arch GENOME --out runs/one
+      neurodeploy train --recipe digits --arch skip,SCB_k3,skip,skip,SCB_k3 --out runs/one
+      neurodeploy train --recipe digits --arch skip,SCB_k3,skip,skip,SCB_k3 --set train.epochs=20
     """
     frame: Frame = ctx.obj
     changes = overrides(settings)
@@ -36,8 +38,8 @@ def train(
 
     if dry_run:
         resolved = commands.resolve_recipe(recipe, None, changes)
-        return Outcome(resolved, lambda console: tables.show(console, resolved))
+        return Outcome(resolved, lambda console: tables.settings(console, tables.by_key(resolved)))
     with frame.progress() as progress:
         result = commands.train(recipe, arch, out=out, seed=seed, overrides=changes, progress=progress)
     data = result.to_dict()
-    return Outcome(data, lambda console: tables.show(console, data))
+    return Outcome(data, lambda console: show_training(console, data))

@@ -10,6 +10,7 @@ import typer
 from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import Data, Debug, DryRun, Json, NoSettings, no_overrides
+from neurodeploy.cli.render_deploy import show_verdict
 
 
 def validate(
@@ -51,4 +52,4 @@ def validate(
             bundle, data=data, oracle=oracle, trace=trace, max_drop=max_drop, out=out, progress=progress
         )
     found = verdict.to_dict()
-    return Outcome(found, lambda console: tables.show(console, found), tuple(verdict.errors))
+    return Outcome(found, lambda console: show_verdict(console, found), tuple(verdict.errors))

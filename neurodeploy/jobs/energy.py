@@ -110,7 +110,8 @@ def _assumed(
     rates = _uniform(lowered, rate)
     found = cost(from_rates(lowered, fit.placement, rates), fit.placement, profile, schedule)
     entry = {"fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, **_entry(found, profile)}
-    return {**entry, "status": "assumed"}, proxies(lowered, rates)
+    terms = {term: None if status is None else "assumed" for term, status in found.breakdown_status.items()}
+    return {**entry, "status": "assumed", "breakdown_status": terms}, proxies(lowered, rates)
 
 
 _UNKNOWN = (

@@ -84,7 +84,7 @@ def early_exit_report(
         "energy_j": stopped.energy_j.to_dict(), "energy_dynamic_j": stopped.energy_dynamic_j.to_dict(),
         "energy_full_j": whole.energy_j.to_dict(), "energy_dynamic_full_j": whole.energy_dynamic_j.to_dict(),
         "latency_s": stopped.latency_s.nominal, "latency_full_s": whole.latency_s.nominal,
-        "energy_saved": 1 - stopped.energy_j.nominal / whole.energy_j.nominal,
+        "status": whole.status, "energy_saved": 1 - stopped.energy_j.nominal / whole.energy_j.nominal,
     }
 
 

@@ -16,7 +16,7 @@ def percent(share: float | None) -> str:
     >>> percent(0.9725), percent(None)
     ('97.25 %', '-')
     """
-    return MISSING if share is None else f"{100 * share:.2f} %"
+    return MISSING if share is None else f"{_no_minus_zero(f'{100 * share:.2f}')} %"
 
 
 def points(difference: float) -> str:
@@ -25,8 +25,7 @@ def points(difference: float) -> str:
     >>> points(-0.0037), points(0.0)
     ('-0.37', '0.00')
     """
-    text = f"{100 * difference:+.2f}"
-    return "0.00" if float(text) == 0 else text
+    return _no_minus_zero(f"{100 * difference:+.2f}")
 
 
 def share_of(n: int, total: int, interval: Sequence[float] | None) -> str:
@@ -83,7 +82,7 @@ def relative(found: float | None, predicted: float | None) -> str:
     >>> relative(1.1, 1.0), relative(1.0, 0.0)
     ('+10.0 %', '-')
     """
-    return MISSING if found is None or not predicted else f"{100 * (found / predicted - 1):+.1f} %"
+    return MISSING if found is None or not predicted else f"{_no_minus_zero(f'{100 * (found / predicted - 1):+.1f}')} %"
 
 
 def arch(genome: Sequence[str]) -> str:
@@ -97,6 +96,10 @@ def arch(genome: Sequence[str]) -> str:
 
 def _three_digits(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+
+
+def _no_minus_zero(text: str) -> str:
+    return text if float(text) else text.lstrip("+-")
 
 
 def _power(value: float) -> int:

@@ -1,0 +1,179 @@
+"""Fit, placement, quantization and verdicts for a person."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from neurodeploy.cli import tables
+from neurodeploy.cli.figures import count, percent, share_of
+from neurodeploy.cli.render_exit import show_early_exit
+
+_CORES_SHOWN = 6  # core numbers of a layer that are listed one by one
+
+
+def show_check(console: Console, data: Mapping[str, Any]) -> None:
+    """Print whether the network fits, per target: cores of each layer, or every broken limit with its remedy."""
+    targets = data["targets"] if "targets" in data else {data["target"]: data}
+    for name, entry in targets.items():
+        if entry["fits"]:
+            tables.facts(console, "", [(name, f"fits, {entry['n_cores']} cores of {_chips(entry['placement'])}")])
+            show_placement(console, entry["placement"])
+            continue
+        n = len(entry["violations"])
+        tables.facts(console, "", [(name, f"does not fit: {n} limit{'s' if n != 1 else ''} broken")])
+        _show_violations(console, entry["violations"])
+        if "suggestion" in entry and entry["suggestion"] is not None:
+            _show_suggestion(console, name, entry["suggestion"])
+
+
+def _chips(placement: Mapping[str, Any]) -> str:
+    n = placement["n_chips"]
+    return f"{n} chip{'s' if n != 1 else ''}"
+
+
+def _show_violations(console: Console, violations: list[dict[str, str]]) -> None:
+    rows = [[v["where"], v["rule"], v["what"], v["limit"], v["remedy"]] for v in violations]
+    tables.grid(console, "Broken limits", ["where", "rule", "needs", "limit", "remedy"], rows, left=5)
+
+
+def _show_suggestion(console: Console, target: str, found: Mapping[str, Any]) -> None:
+    system, width = found["system"], found["width"]
+    rows = [
+        ("as it is", "fits no system of this target" if system is None else
+         f"fits {system['name']} ({system['n_chips']} chips)"),
+        ("narrower", "no width fits" if width is None else f"width {width} fits: --set network.width={width} in the recipe"),
+    ]  # fmt: skip
+    tables.facts(console, f"Smallest changes that fit {target}", rows)
+
+
+def show_placement(console: Console, placement: Mapping[str, Any]) -> None:
+    """One row a layer: how many neurons on which cores."""
+    rows = []
+    for name, shape in placement["shapes"]:
+        cores = [core for core in placement["cores"] if core["node"] == name]
+        n = sum(core["n_neurons"] for core in cores)
+        rows.append([
+            name, " x ".join(str(s) for s in shape), count(n), _ranges([core["index"] for core in cores]),
+            count(max(core["n_words"] for core in cores)), count(max(core["n_axons_in"] for core in cores)),
+            count(max(core["n_axons_out"] for core in cores)),
+        ])  # fmt: skip
+    columns = ["layer", "shape", "neurons", "cores", "words", "axons in", "axons out"]
+    note = "words (of synaptic memory) and axons: of the layer's fullest core."
+    tables.grid(console, "Placement", columns, rows, note=note)
+
+
+def _ranges(indices: list[int]) -> str:
+    """Core numbers: runs as first-last.
+
+    >>> _ranges([3]), _ranges([4, 5, 6, 9])
+    ('3', '4-6, 9')
+    """
+    runs: list[list[int]] = []
+    for index in sorted(indices):
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], index]
+        else:
+            runs.append([index, index])
+    shown = [f"{a}-{b}" if a != b else str(a) for a, b in runs]
+    return ", ".join(shown) if len(shown) <= _CORES_SHOWN else f"{', '.join(shown[:_CORES_SHOWN])}, ..."
+
+
+def show_export(console: Console, data: Mapping[str, Any]) -> None:
+    """Print what was written, how each layer became integers and where it went."""
+    accuracy = data["accuracy"]
+    folder = Path(data["bundle"])
+    files = ", ".join(sorted(path.name for path in folder.iterdir()))
+    rows = [("bundle", str(folder)), ("artifact", Path(data["artifact"]).name), ("files", files)]
+    if accuracy is None:
+        rows.append(("accuracy", "unknown: no data was given"))
+    else:
+        based = share_of(accuracy["n_right"], accuracy["n"], accuracy["interval"])
+        rows.append(("accuracy", f"{percent(accuracy['simulator'])} ({based}), simulated"))
+        if accuracy["float"] is not None:
+            rows.append(("before quantization", f"{percent(accuracy['float'])}, computed in float64"))
+        if accuracy["agreement"] is not None:
+            same = accuracy["agreement"]
+            rows.append(("same answer as before", f"{percent(same['share'])} ({same['n_same']} of {same['n']}), simulated"))
+    console.print()
+    tables.facts(console, "Exported", rows)
+    show_quantization(console, data["quantization"])
+    show_placement(console, data["placement"])
+    tables.lines(console, "Next", [f"neurodeploy validate {shlex.quote(str(data['bundle']))}"])
+
+
+def show_quantization(console: Console, found: Mapping[str, Any]) -> None:
+    """One row a layer: its integers, and what rounding did to its spikes on the calibration data."""
+    ranges = {entry["layer"]: entry for entry in found["ranges"]}
+    rows = [
+        [
+            e["layer"], f"{e['scale']:.6g}", str(e["weight_max"]), str(e["v_th"]), str(e["v_decay"]), count(e["n_saturated"]),
+            count(e["n_spikes"]), count(e["n_mismatches"]), count(e["n_ties"]),
+            "yes" if ranges[e["layer"]]["clip_reachable"] else "no",
+        ]
+        for e in found["layers"]
+    ]
+    columns = ["layer", "scale", "|w| max", "v_th", "decay", "saturated", "spikes", "differ", "ties", "clips"]
+    fine_tuned = found.get("fine_tuned", False)
+    if found["calibrated"]:
+        note = (
+            "On the calibration images: spikes, those that differ from the real-valued network, membranes exactly at the "
+            "threshold (ties). "
+        )
+    else:
+        note = "" if fine_tuned else "No calibration: scales come from the weights alone. "
+    note += "Fine-tuned in integers after rounding. " if fine_tuned else ""
+    note += "clips: some input could reach the membrane's limit. No current or accumulator can wrap."
+    tables.grid(console, "Quantization", columns, rows, note=note)
+
+
+def show_verdict(console: Console, data: Mapping[str, Any]) -> None:
+    """Print each check, the accuracies, the early exit, and the verdict in one line at the end."""
+    console.print()
+    rows = [[c["name"], "ok" if c["ok"] else "FAILED", c["what"]] for c in data["checks"]]
+    tables.grid(console, f"{data['bundle']} for {data['target']}", ["check", "", "what was compared"], rows, left=3)
+    accuracy = data["accuracy"]
+    shown = [
+        ("before quantization", f"{percent(accuracy['float'])}, computed in float64" if accuracy["float"] is not None else "unknown"),
+        ("as the manifest claims", percent(accuracy["quantized"])),
+        ("simulated now", f"{percent(accuracy['simulator'])} of {data['n_samples']} samples, integer network"
+         if accuracy["simulator"] is not None else "not run: no data"),
+    ]  # fmt: skip
+    tables.facts(console, "Accuracy", shown)
+    if data["early_exit"] is not None:
+        show_early_exit(console, data["early_exit"])
+    if data["first_divergence"] is not None:
+        tables.facts(console, "First divergence", [(k, str(v)) for k, v in data["first_divergence"].items()])
+    if "trace" in data:
+        _show_trace(console, data["trace"])
+    failed = ", ".join(c["name"] for c in data["checks"] if not c["ok"])
+    verdict = "VALID: the bundle is what it claims" if data["ok"] else f"FAILED: {failed}"
+    console.print(verdict, style="bold green" if data["ok"] else "bold red", markup=False)
+
+
+def _show_trace(console: Console, trace: Mapping[str, Mapping[str, list[int]]]) -> None:
+    rows = [
+        [
+            name, str(sum(e["expected"])), str(sum(e["got"])),
+            " ".join(str(b) if a == b else f"{b}({a})" for a, b in zip(e["expected"], e["got"], strict=True)),
+        ]
+        for name, e in trace.items()
+    ]
+    columns = ["layer", "stored", "now", "spikes in each chip timestep"]
+    tables.grid(console, "Golden spikes", columns, rows, note="In brackets: stored, where it differs.", left_also=(3,))
+
+
+def show_training(console: Console, data: Mapping[str, Any]) -> None:
+    """Print the trained model and its accuracies."""
+    steps = ", ".join(f"{t}: {percent(share)}" for t, share in enumerate(data["accuracy_per_step"], start=1))
+    console.print()
+    tables.facts(console, "Trained", [
+        ("model", str(data["model"])), ("accuracy, test split", f"{percent(data['accuracy'])}, computed in float32"),
+        ("accuracy, validation", f"{percent(data['accuracy_validation'])}, the best epoch, which is the one kept"),
+        ("test, after timestep", steps),
+    ])  # fmt: skip
+    tables.lines(console, "Next", [f"neurodeploy export {shlex.quote(str(data['model']))} --target TARGET"])

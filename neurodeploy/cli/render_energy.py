@@ -1,0 +1,68 @@
+"""An energy report for a person: the targets side by side, then each in detail, then the proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from neurodeploy.cli import tables
+from neurodeploy.cli.figures import MISSING, band, count, percent, share_of, si
+from neurodeploy.cli.render_cost import show_cores, show_layers, show_proxies, show_terms, show_totals, show_trust
+from neurodeploy.cli.render_exit import show_early_exit
+
+
+def show_energy(console: Console, data: Mapping[str, Any]) -> None:
+    """Print an energy report, the contract's object."""
+    console.print()
+    targets: dict[str, dict[str, Any]] = data["targets"]
+    if len(targets) > 1:
+        _show_side_by_side(console, targets)
+    for name, entry in targets.items():
+        if entry["fits"]:
+            _show_target(console, name, entry)
+        else:
+            n = len(entry["violations"])
+            tables.say(console, f"{name}: does not fit, {n} limit{'s' if n != 1 else ''} broken; no figure can be given.")
+            console.print()
+    if data["proxies"] is not None:
+        show_proxies(console, data["proxies"])
+
+
+def _show_side_by_side(console: Console, targets: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = [
+        [
+            name, "yes" if e["fits"] else "no", count(e["n_cores"]), band(e["energy_j"], "J"), band(e["energy_dynamic_j"], "J"),
+            si(e["latency_s"], "s"), e["status"] or MISSING,
+        ]
+        for name, e in targets.items()
+    ]
+    columns = ["target", "fits", "cores", "energy", "of it dynamic", "latency", "status"]
+    tables.grid(console, "One inference", columns, rows, note="nominal (low to high)")
+
+
+def _show_target(console: Console, name: str, entry: Mapping[str, Any]) -> None:
+    schedule = {entry["schedule"]: dict(entry)}
+    title, simulated = f"{name}: {entry['n_cores']} cores", None
+    if entry["data"] is None:
+        activity = f"assumed: {entry['rate']:g} spikes a neuron and timestep; no data was run"
+        tables.facts(console, title, [("accuracy", MISSING), ("activity", activity)])
+    else:
+        accuracy, used = entry["accuracy"], entry["data"]
+        simulated = (
+            f"run and counted on a simulator of the chip's integer arithmetic, {accuracy['n']} images of the {used['split']} "
+            f"split of {used['name']}"
+        )
+        based = share_of(accuracy["n_right"], accuracy["n"], accuracy["interval"])
+        rows = [("accuracy", f"{percent(accuracy['simulator'])} ({based}), simulated")]
+        if accuracy["float"] is not None:
+            rows.append(("before quantization", f"{percent(accuracy['float'])}, computed in float64"))
+        tables.facts(console, title, rows)
+    show_totals(console, schedule)
+    show_terms(console, schedule)
+    show_layers(console, entry)
+    show_cores(console, entry)
+    if entry["early_exit"] is not None:
+        show_early_exit(console, entry["early_exit"])
+    show_trust(console, entry, entry["disclaimer"], simulated=simulated)
