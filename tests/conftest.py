@@ -1,1 +1,28 @@
-"""Makes the modules beside this file (`oracles`) importable from every test folder."""
+"""Makes the modules beside this file (`oracles`) importable from every test folder, and one small search once."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tiny_search import Tiny
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A whole search by the command line, shared by the tests that only read it."""
+    import tiny_search
+    from neurodeploy.cli.main import main
+
+    folder = tmp_path_factory.mktemp("tiny")
+    dataset = tiny_search.write_dataset(folder)
+    recipe = tiny_search.write_recipe(folder, dataset)
+    out = io.StringIO()
+    code = main(["search", "--target", "loihi2", "--recipe", str(recipe), "--out", str(folder / "run"), "--json"], out)
+    answer = json.loads(out.getvalue())
+    assert code == 0, answer["errors"]
+    return tiny_search.Tiny(recipe, folder / "run", answer["data"], dataset)

@@ -6,8 +6,10 @@ byte anywhere in the folder's hashed files is noticed. Reports, verdicts and lab
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -111,7 +113,7 @@ def written_whole(out: Path) -> Iterator[Path]:
 
     Raises UsageError when `out` cannot be written, or holds anything but an older bundle and its reports.
     """
-    _check_target(out)
+    check_out(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
@@ -121,7 +123,7 @@ def written_whole(out: Path) -> Iterator[Path]:
         yield temporary
         try:
             temporary.chmod(0o755)
-            _check_target(out)  # again: the block may have taken long
+            check_out(out)  # again: the block may have taken long
             _swap(temporary, out)
         except OSError as err:
             raise _unwritable(out, err) from err
@@ -133,8 +135,14 @@ def _unwritable(out: Path, err: OSError) -> UsageError:
     return UsageError("cannot write the bundle", where=str(out), limit=str(err.strerror or err), remedy="Name another folder")
 
 
-def _check_target(out: Path) -> None:
+def check_out(out: Path) -> None:
+    """Raise UsageError where no bundle can be written to `out`, or where it holds anything but an older one."""
     if not out.exists() and not out.is_symlink():
+        above = next(p for p in out.absolute().parents if p.exists())
+        if not above.is_dir():
+            raise _unwritable(out, NotADirectoryError(errno.ENOTDIR, f"{above} is not a folder"))
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise _unwritable(out, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
         return
     if out.is_symlink() or not out.is_dir():
         raise UsageError("not a folder", where=str(out), remedy="Name a folder to write the bundle to")

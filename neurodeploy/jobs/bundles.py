@@ -17,14 +17,17 @@ _N_GOLDEN = 8  # samples whose exact spikes a bundle carries
 
 
 def write_bundle(
-    deployment: Deployment, profile: Profile, data: Dataset, evaluation: Evaluation, out: Path, *, seed: int,
+    deployment: Deployment, profile: Profile, data: Dataset, source: str, evaluation: Evaluation, out: Path, *, seed: int,
     extra: dict[str, Any] | None = None,
 ) -> Bundle:
-    """Write the bundle of a deployment; golden vectors are made from the first test images."""
+    """Write the bundle of a deployment; golden vectors are made from the first test images.
+
+    source: name or path under which `validate` finds the data again.
+    """
     golden = chip_input(deployment.net, data.split("test")[0][:_N_GOLDEN])
     accuracy = {**evaluation.accuracy, "quantized": evaluation.accuracy["simulator"], "split": "test"}
     metadata = {
-        "data": {"name": data.name, "split": "test", "n_levels": data.n_levels}, "seed": seed, "accuracy": accuracy,
+        "data": {"name": source, "split": "test", "n_levels": data.n_levels}, "seed": seed, "accuracy": accuracy,
         "early_exit": None if deployment.policy is None else deployment.policy.to_dict(),
         "validation": deployment.validation, **(extra or {}),
     }

@@ -53,8 +53,9 @@ class Evaluator:
         """The candidate with the supernet's weights and batch-norm statistics of its own."""
         child = self.supernet.child(arch).eval()
         s = self.recipe.supernet
-        n_batches = min(s.recalibration_batches, len(self._x_train) // s.recalibration_batch_size)
-        recalibrate_bn(child, self._x_train, n_batches, s.recalibration_batch_size, encoding=s.encoding)
+        size = min(s.recalibration_batch_size, len(self._x_train))
+        n_batches = min(s.recalibration_batches, len(self._x_train) // size)
+        recalibrate_bn(child, self._x_train, n_batches, size, encoding=s.encoding)
         child.metadata = {"data": {"name": self.data.name, "n_levels": self.data.n_levels}}
         return child
 

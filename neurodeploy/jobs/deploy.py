@@ -25,6 +25,7 @@ from neurodeploy.quantize import quantize
 from neurodeploy.quantize.qat import QatSettings, fine_tune
 from neurodeploy.search.recipe import DeploySettings
 from neurodeploy.sim.clocked import simulate
+from neurodeploy.train.runtime import threads
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,26 @@ class Deployment:
     validation: dict[str, Any] | None
 
 
-def deploy(
-    graph: Graph, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress = SILENT
-) -> Deployment:
-    """Bring a trained graph onto the target. Validation data choose scales and exit threshold, training data fine-tune.
+def lowered_for(graph: Graph, profile: Profile, settings: DeploySettings) -> Graph:
+    """A trained graph in the target's primitives, its input coded as the settings ask."""
+    return lower(graph, profile, settings.input.kind, input_bits=settings.input.input_bits)
 
-    Without data, scales come from the weights alone and there is no early exit. Raises DoesNotFit with every violation.
+
+def deploy(
+    lowered: Graph, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress = SILENT
+) -> Deployment:
+    """Bring a lowered graph onto the target. Validation data choose scales and exit threshold, training data fine-tune.
+
+    Without data, scales come from the weights alone and there is no early exit. One thread computes, so that the same
+    model and settings give the same network everywhere. Raises DoesNotFit with every violation.
     """
-    lowered = lower(graph, profile, settings.input.kind, input_bits=settings.input.input_bits)
+    with threads(1):
+        return _deploy(lowered, profile, settings, data, progress)
+
+
+def _deploy(
+    lowered: Graph, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress
+) -> Deployment:
     fit = check(lowered, profile, settings.cost.n_chips)
     if not fit.fits:
         raise DoesNotFit(fit.violations, target=profile.name)

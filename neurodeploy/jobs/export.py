@@ -12,7 +12,7 @@ import numpy as np
 
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.errors import NeurodeployWarning
-from neurodeploy.export.bundle import Bundle
+from neurodeploy.export.bundle import Bundle, check_out
 from neurodeploy.export.write import export as write
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.jobs.bundles import write_bundle
@@ -50,10 +50,11 @@ def export(
     of_model, of_profile = split_overrides(overrides or {})
     settings, profile = opened.settings(of_model), profile_of(target, of_profile)
     dataset = opened.dataset(data)
-    deployment = opened.deployed(profile, settings, dataset, progress)
-    net = deployment.net
     if out is None:
         out = Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-export-{opened.path.stem}-{profile.name}"
+    check_out(out)  # before the work, not after it
+    deployment = opened.deployed(profile, settings, dataset, progress)
+    net = deployment.net
     accuracy: dict[str, Any] | None = None
     bundle: Bundle
     if dataset is None:
@@ -70,6 +71,8 @@ def export(
             deployment.lowered, net, deployment.plan, profile, deployment.policy, *dataset.split("test"), progress
         )
         accuracy = {**final.accuracy, "agreement": final.agreement}
-        bundle = write_bundle(deployment, profile, dataset, final, out, seed=settings.seed)
+        source = opened.source(data)
+        assert source is not None  # a dataset was found by it
+        bundle = write_bundle(deployment, profile, dataset, source, final, out, seed=settings.seed)
     artifact = bundle.path / (bundle.manifest.get("artifact") or "graph.npz")
     return ExportResult(bundle.path, artifact, dict(net.quantization), deployment.plan.to_dict(), accuracy)

@@ -9,18 +9,18 @@ from typing import Any
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
 from neurodeploy.early_exit.confidence import ConfidencePolicy
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
-from neurodeploy.jobs.deploy import Deployment, deploy, placed
-from neurodeploy.lower import lower
+from neurodeploy.jobs.deploy import Deployment, deploy, lowered_for, placed
+from neurodeploy.jobs.run import located
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_module
 from neurodeploy.pipeline import load
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.recipe import DeploySettings, parse_deploy
-from neurodeploy.validate import open_bundle
+from neurodeploy.validate import OpenBundle, open_bundle
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,13 @@ class Opened:
         """How the model wants to be deployed (the recipe it was trained by), with overrides."""
         return parse_deploy(self.graph.metadata.get("deploy") or {}, overrides)
 
+    def source(self, data: str | None = None) -> str | None:
+        """Name or absolute path of the dataset given, or of the one that the model names; None without either."""
+        return self.data_name if data is None else located(data)
+
     def dataset(self, data: str | None = None) -> Dataset | None:
-        """The dataset given, or the one that the model names; None without either."""
-        name = data or self.data_name
+        """The dataset that `source` names."""
+        name = self.source(data)
         return None if name is None else load_data(name)
 
     def lowered(self, profile: Profile, settings: DeploySettings) -> Graph:
@@ -53,7 +57,7 @@ class Opened:
             return self.graph
         if self.graph.metadata.get("input"):
             return self.graph
-        return lower(self.graph, profile, settings.input.kind, input_bits=settings.input.input_bits)
+        return lowered_for(self.graph, profile, settings)
 
     def deployed(
         self, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress = SILENT
@@ -62,7 +66,7 @@ class Opened:
         lowered = self.lowered(profile, settings)
         if isinstance(lowered, IntGraph):
             return Deployment(lowered, lowered, placed(lowered, profile, settings), self.policy, None)
-        return deploy(self.graph, profile, settings, data, progress)
+        return deploy(lowered, profile, settings, data, progress)
 
 
 def open_model(path: Path) -> Opened:
@@ -72,14 +76,23 @@ def open_model(path: Path) -> Opened:
         module = load_module(path)
         graph = to_graph(module)
         return Opened(path, graph, module, None, _data_name(graph))
-    graph = load(path)
-    policy = None
     if path.is_dir():
-        manifest = open_bundle(path).manifest
-        stored = manifest.get("early_exit")
-        policy = None if stored is None else ConfidencePolicy(**stored)
-        return Opened(path, graph, None, policy, (manifest.get("data") or {}).get("name"))
-    return Opened(path, graph, None, policy, _data_name(graph))
+        bundle = open_bundle(path)
+        name = (bundle.manifest.get("data") or {}).get("name")
+        return Opened(path, bundle.net, None, stored_policy(bundle), name)
+    graph = load(path)
+    return Opened(path, graph, None, None, _data_name(graph))
+
+
+def stored_policy(bundle: OpenBundle) -> ConfidencePolicy | None:
+    """The early-exit policy that a bundle carries, None where it has none; UnsafeFile for a damaged one."""
+    stored = bundle.manifest.get("early_exit")
+    if stored is None:
+        return None
+    try:
+        return ConfidencePolicy(**stored)
+    except (TypeError, ValueError, UsageError) as error:
+        raise UnsafeFile("early_exit is no policy", where=str(bundle.path), limit=str(error)) from error
 
 
 def _data_name(graph: Graph) -> str | None:

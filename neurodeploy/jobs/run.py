@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,10 +19,13 @@ from typing import Any
 
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.hw.profile import Profile
-from neurodeploy.search.recipe import Recipe, parse
+from neurodeploy.ir import archive
+from neurodeploy.search.recipe import DataSettings, Recipe, parse
 
 SCHEMA_VERSION = 1
-_REQUEST = "run.json"
+_REQUEST, _LOCK = "run.json", "run.lock"
+# Temporary names of files and folders that are moved into place when they are whole; a killed process leaves them.
+_UNFINISHED = (".*.json.*", ".*.safetensors.*", ".bundle.*", "*.ckpt*.part")
 
 
 def tool_versions() -> dict[str, str]:
@@ -31,16 +36,7 @@ def tool_versions() -> dict[str, str]:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write an object so that a reader sees the old file or the new one, never half of one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    archive.write(path, json.dumps(value, indent=1, allow_nan=False).encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -54,31 +50,54 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def located(data: str) -> str:
+    """A dataset's name as a run or bundle keeps it: a file's absolute path, so that it is found from any folder."""
+    path = Path(data)
+    return str(path.resolve()) if path.is_file() else data
+
+
 @dataclass(frozen=True)
 class Run:
-    """An open run: its folder, its resolved recipe and the target's profile as it was when the run began."""
+    """An open run: its folder, its resolved recipe, and where one is involved the target's profile as it was when the
+    run began; `arguments` are what else was asked."""
 
     path: Path
     command: str
     recipe: Recipe
-    profile: Profile
+    target: Profile | None
+    arguments: dict[str, Any]
+
+    @property
+    def profile(self) -> Profile:
+        """The target's profile; UnsafeFile where the run has none."""
+        if self.target is None:
+            raise UnsafeFile("holds no target's profile", where=str(self.path / _REQUEST))
+        return self.target
 
     @classmethod
-    def create(cls, command: str, recipe: Recipe, profile: Profile, out: Path | None) -> Run:
+    def create(
+        cls, command: str, recipe: Recipe, target: Profile | None, out: Path | None, arguments: dict[str, Any] | None = None
+    ) -> Run:
         """A new folder (default: runs/<utc>-<command>-<hash>), complete from its first moment.
 
-        Raises UsageError where the folder exists with content, or cannot be written.
+        A dataset in a file is kept by its absolute path. Raises UsageError where the folder exists with content, or
+        cannot be written.
         """
+        recipe = recipe.model_copy(update={"data": DataSettings(name=located(recipe.data.name))})
+        arguments = arguments or {}
         request = {
-            "schema_version": SCHEMA_VERSION, "command": command, "recipe": recipe.to_dict(),
-            "profile": profile.model_dump(mode="json"), "versions": tool_versions(), "platform": platform.platform(),
+            "schema_version": SCHEMA_VERSION, "command": command, "recipe": recipe.to_dict(), "arguments": arguments,
+            "profile": None if target is None else target.model_dump(mode="json"), "versions": tool_versions(),
+            "platform": platform.platform(),
         }
         digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
         path = out or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{command}-{digest}"
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            is_search = (path / _REQUEST).is_file() and command == "search"
             raise UsageError(
-                "the output folder exists and is not empty", where=str(path), code="path",
-                remedy=f"Continue it with --resume {path}, or name a new folder",
+                "the output folder exists and is not empty" if path.is_dir() else "the output folder is a file",
+                where=str(path), code="path",
+                remedy=f"{f'Continue it with --resume {path}, or name' if is_search else 'Name'} a new folder",
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,11 +110,8 @@ class Run:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
         except OSError as error:
-            raise UsageError(
-                "cannot write the output folder", where=str(path), limit=error.strerror or str(error), code="path",
-                remedy="Name a folder that can be written with --out",
-            ) from error
-        return cls(path, command, recipe, profile)
+            raise _unwritable(path, error) from error
+        return cls(path, command, recipe, target, arguments)
 
     @classmethod
     def open(cls, path: Path, command: str) -> Run:
@@ -110,9 +126,38 @@ class Run:
                 limit=f"Expected {command!r}, schema {SCHEMA_VERSION}",
             )
         try:
-            return cls(path, command, parse(content["recipe"]), Profile.model_validate(content["profile"]))
-        except (KeyError, ValueError) as error:
+            profile = content["profile"]
+            return cls(
+                path, command, parse(content["recipe"]), None if profile is None else Profile.model_validate(profile),
+                dict(content["arguments"]),
+            )
+        except (KeyError, ValueError, TypeError, UsageError) as error:
             raise UnsafeFile("is no complete request", where=str(request), limit=str(error)) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps every other process but workers out of the run; what a killed one left half written is removed.
+
+        The kernel holds the lock, so it ends with its holder. Raises UsageError where another process has it.
+        """
+        try:
+            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                remedy = f", or help it with `neurodeploy worker --run {self.path}`" if self.command == "search" else ""
+                raise UsageError(
+                    "another process works on this run", where=str(self.path), code="busy", remedy=f"Wait for it{remedy}"
+                ) from error
+            for pattern in _UNFINISHED:
+                for left in self.path.glob(pattern):
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+            yield
+        finally:
+            os.close(descriptor)
 
     def once(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The object in the run's file `name`; computed and stored the first time."""
@@ -120,3 +165,10 @@ class Run:
         if not path.exists():
             write_json(path, make())
         return read_json(path)
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        "cannot write the output folder", where=str(path), limit=error.strerror or str(error), code="path",
+        remedy="Name a folder that can be written with --out",
+    )

@@ -5,28 +5,32 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
-from neurodeploy.errors import Interrupted, NeurodeployError, UsageError
+from neurodeploy.errors import DoesNotFit, Interrupted, NeurodeployError, NeurodeployWarning, UsageError
+from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.jobs.bundles import write_bundle
 from neurodeploy.jobs.candidate import Evaluator
-from neurodeploy.jobs.deploy import deploy
+from neurodeploy.jobs.deploy import deploy, lowered_for
 from neurodeploy.jobs.evaluate import evaluate
-from neurodeploy.jobs.run import Run, write_json
-from neurodeploy.jobs.training import MODEL, supernet_of, train_arch
+from neurodeploy.jobs.run import Run, read_json, write_json
+from neurodeploy.jobs.training import MODEL, macro_of, supernet_of, train_arch
+from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
 from neurodeploy.models.macro import BLOCKS, N_POSITIONS
+from neurodeploy.place import check
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.fitness import Metrics, References, fitness
 from neurodeploy.search.recipe import Recipe, read
@@ -34,7 +38,9 @@ from neurodeploy.search.space import Space
 from neurodeploy.search.study import StudyResult
 from neurodeploy.search.study import run as run_study
 from neurodeploy.search.trials import Evaluation
+from neurodeploy.train.runtime import threads
 from neurodeploy.train.supernet import SuperNetResult
+from neurodeploy.validate import validate
 
 JOURNAL, REFERENCES, RESULT, BUNDLE = "journal.log", "references.json", "result.json", "bundle"
 _N_REFERENCES = 16  # architectures of the supernet's log whose mean energy and latency the fitness divides by
@@ -84,8 +90,9 @@ def search(
 ) -> SearchResult:
     """Run (or with `resume` continue) a search on `workers` processes, to a validated bundle of the best architecture.
 
-    method, budget and seed override the recipe. Raises UsageError for an invalid request, DoesNotFit where the best
-    network does not fit, NeurodeployError where no candidate is feasible, Interrupted with the command that resumes.
+    method, budget and seed override the recipe. Raises UsageError for an invalid request, DoesNotFit where not even the
+    smallest network fits, NeurodeployError where no candidate is feasible, Mismatch where the bundle does not reproduce
+    itself, Interrupted with the command that resumes.
     """
     if resume is not None:
         given = {"method": method, "budget": budget, "seed": seed, "--set": overrides or None, "out": out}
@@ -98,11 +105,13 @@ def search(
         short = {"evolution.method": method, "evolution.budget": budget, "seed": seed}
         of_recipe |= {k: v for k, v in short.items() if v is not None}
         settings = read(recipe, of_recipe)
-        load_data(settings.data.name)  # before a folder is made
-        run = Run.create("search", settings, profile_of(target, of_profile), None if out is None else Path(out))
+        profile = profile_of(target, of_profile)
+        _require_room(settings, profile, load_data(settings.data.name))  # before a folder is made
+        run = Run.create("search", settings, profile, None if out is None else Path(out))
     progress.message(f"run folder {run.path}")
     try:
-        return _search(run, workers, progress)
+        with run.locked(), threads(1):
+            return _finished(run) or _search(run, workers, progress)
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted; what is finished is kept", remedy=f"Resume with `{resume_command(run)}`") from error
 
@@ -110,6 +119,26 @@ def search(
 def resume_command(run: Run) -> str:
     """The command line that continues a run."""
     return f"neurodeploy search --resume {run.path}"
+
+
+def _require_room(recipe: Recipe, profile: Profile, data: Dataset) -> None:
+    """Raise DoesNotFit where no network of the recipe can fit: the one whose blocks all cost nothing does not."""
+    smallest = AutoSnn(macro_of(recipe, data), ("skip_connect",) * N_POSITIONS)
+    smallest.metadata = {"data": {"name": data.name, "n_levels": data.n_levels}}
+    fit = check(lowered_for(to_graph(smallest), profile, recipe.deploy), profile, recipe.cost.n_chips)
+    if not fit.fits:
+        raise DoesNotFit(fit.violations, target=profile.name)
+
+
+def _finished(run: Run) -> SearchResult | None:
+    """The result of a run that is complete, wherever its folder lies now."""
+    if not (run.path / RESULT).is_file() or not (run.path / BUNDLE).is_dir():
+        return None
+    return SearchResult({**read_json(run.path / RESULT), **_places(run)})
+
+
+def _places(run: Run) -> dict[str, str]:
+    return {"run_dir": str(run.path), "model": str(run.path / MODEL), "bundle": str(run.path / BUNDLE)}
 
 
 def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
@@ -133,22 +162,26 @@ def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
         )
     network = train_arch(run, study.best.genome, data, progress)
     lap("training")
-    deployment = deploy(to_graph(network), run.profile, run.recipe.deploy, data, progress)
+    lowered = lowered_for(to_graph(network), run.profile, run.recipe.deploy)
+    deployment = deploy(lowered, run.profile, run.recipe.deploy, data, progress)
     lap("deployment")
     final = evaluate(
         deployment.lowered, deployment.net, deployment.plan, run.profile, deployment.policy, *data.split("test"), progress
     )
     predicted = _entry(study.best)
     bundle = write_bundle(
-        deployment, run.profile, data, final, run.path / BUNDLE, seed=run.recipe.seed,
+        deployment, run.profile, data, run.recipe.data.name, final, run.path / BUNDLE, seed=run.recipe.seed,
         extra={"genome": list(study.best.genome), "recipe": run.recipe.name, "predicted": predicted},
     )
+    verdict = validate(bundle.path)  # the accuracy was just measured
+    if verdict.errors:
+        raise verdict.errors[0]
     lap("evaluation")
     result = {
-        "run_dir": str(run.path), "target": run.profile.name, "n_evaluated": len(study.evaluations),
+        **_places(run), "target": run.profile.name, "n_evaluated": len(study.evaluations),
         "n_feasible": sum(e.fitness is not None for e in study.evaluations), "stopped": study.stopped,
         "best": predicted, "pareto": [_entry(e) for e in study.pareto], "references": vars(references),
-        "model": str(run.path / MODEL), "bundle": str(bundle.path), "validation": deployment.validation,
+        "validation": deployment.validation,
         "fine_tuned": deployment.net.quantization["fine_tuned"], "test": final.to_dict(), "seconds": seconds,
         "data": {"name": data.name, "split": "test"}, "schedule": run.recipe.cost.schedule, "recipe": run.recipe.name,
         "disclaimer": run.profile.disclaimer,
@@ -159,10 +192,7 @@ def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
 
 def _prepare(run: Run, data: Dataset, progress: Progress) -> tuple[Evaluator, References]:
     """The trained supernet's evaluator and what the fitness divides by, both from the run's files where they exist."""
-    torch.set_num_threads(run.recipe.supernet.n_threads)
     supernet, log = supernet_of(run, data, progress)
-    # One thread from here on: a candidate's figures must not depend on how many workers share the cores.
-    torch.set_num_threads(1)
     evaluator = Evaluator(supernet, data, run.recipe, run.profile)
     return evaluator, References(**run.once(REFERENCES, lambda: _references(evaluator, log)))
 
@@ -210,7 +240,7 @@ def _study(
             context=_context(recipe, run, references), should_stop=lambda: asked[0],
         )
     progress.done(task)
-    if result.stopped == "interrupted":
+    if asked[0]:  # perhaps during the last candidate: then the search is complete, and what follows it is not wanted
         raise KeyboardInterrupt
     return result
 
@@ -245,22 +275,28 @@ def _finish_trial_first() -> Iterator[list[bool]]:
 
 @contextmanager
 def _helpers(run: Run, n: int) -> Iterator[None]:
-    """n more worker processes on the run's storage, ended with this block."""
-    nothing = subprocess.DEVNULL
-    command = [sys.executable, "-m", "neurodeploy", "worker", "--run", str(run.path), "--json"]
-    processes = [
-        subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
-        for _ in range(n)
-    ]
-    try:
-        yield
-    finally:
-        for process in processes:
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
+    """n more worker processes on the run's storage, ended with this block; a warning for each that failed before."""
+    command = [sys.executable, "-m", "neurodeploy", "worker", "--run", str(run.path)]
+    with ExitStack() as stack:
+        logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(n)]
+        processes = [
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log) for log in logs
+        ]
+        try:
+            yield
+        finally:
+            # Nothing is lost: what a worker has not stored by now is either not wanted or evaluated again on resume.
+            running = [process.poll() is None for process in processes]
+            for process in processes:
                 process.terminate()
-                process.wait()
+            for process, was_running, log in zip(processes, running, logs, strict=True):
+                if process.wait() and not was_running and process.returncode != Interrupted.exit_code:
+                    log.seek(0)
+                    said = log.read()[-2000:].decode(errors="replace").strip()
+                    warnings.warn(
+                        NeurodeployWarning(f"a worker ended early with code {process.returncode}: {said}",
+                                           where=str(run.path), code="worker_failed"), stacklevel=2,
+                    )
 
 
 @dataclass(frozen=True)
@@ -285,8 +321,13 @@ def worker(run_dir: Path, *, progress: Progress = SILENT) -> WorkerResult:
             remedy="Start the worker once the search itself evaluates architectures",
         )
     data = load_data(run.recipe.data.name)
-    evaluator, references = _prepare(run, data, progress)
-    study = _study(run, evaluator, references, data, progress)
+    try:
+        with threads(1):
+            evaluator, references = _prepare(run, data, progress)
+            study = _study(run, evaluator, references, data, progress)
+    except KeyboardInterrupt as error:
+        again = f"neurodeploy worker --run {run.path}"
+        raise Interrupted("interrupted; what is finished is kept", remedy=f"Join again with `{again}`") from error
     return WorkerResult(run.path, study.n_evaluated_here, study.stopped)
 
 

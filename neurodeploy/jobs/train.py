@@ -8,12 +8,11 @@ from typing import Any
 
 from neurodeploy.data.datasets import load as load_data
 from neurodeploy.errors import Interrupted, UsageError
-from neurodeploy.hw.profile import target as profile_of
-from neurodeploy.jobs.run import Run
+from neurodeploy.jobs.run import Run, located
 from neurodeploy.jobs.training import MODEL, train_arch
 from neurodeploy.models.macro import Arch, check_arch
 from neurodeploy.progress import SILENT, Progress
-from neurodeploy.search.recipe import read
+from neurodeploy.search.recipe import Recipe, read
 from neurodeploy.train.evaluate import evaluate
 
 _SHORT = {"skip": "skip_connect"}
@@ -48,28 +47,37 @@ def train(
 ) -> TrainResult:
     """Train one architecture by a recipe, from scratch; the model file lies in the run's folder.
 
-    A run that was interrupted is continued by the same command with the same `out`.
+    A run that was interrupted is continued by the same command with the same `out`. Raises UsageError where `out` holds
+    anything else, Interrupted on Ctrl-C.
     """
     settings = read(recipe, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
     blocks = parse_arch(arch)
     data = load_data(settings.data.name)
-    run = _open(out, settings.to_dict()) or Run.create("train", settings, profile_of("loihi2"), out)
+    run = _open(out, settings, blocks) or Run.create("train", settings, None, out, {"arch": list(blocks)})
     progress.message(f"run folder {run.path}")
     try:
-        network = train_arch(run, blocks, data, progress)
+        with run.locked():
+            network = train_arch(run, blocks, data, progress)
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted", remedy=f"Continue with the same command and --out {run.path}") from error
-    if network.arch != blocks:
-        raise UsageError(f"holds a trained {','.join(network.arch)}", where=str(run.path), remedy="Name a new folder")
     found = evaluate(network, *data.split("test"), encoding=settings.train.encoding)
     return TrainResult(
         run.path / MODEL, found.accuracy, float(network.metadata["accuracy_validation"]), found.accuracy_per_step.tolist()
     )
 
 
-def _open(out: Path | None, recipe: dict[str, Any]) -> Run | None:
-    """The run in `out`, where it is one of this recipe."""
+def _open(out: Path | None, settings: Recipe, blocks: Arch) -> Run | None:
+    """The run in `out`, None where there is none; UsageError for a run of something else."""
     if out is None or not (out / "run.json").is_file():
         return None
     run = Run.open(out, "train")
-    return run if run.recipe.to_dict() == recipe else None
+    asked = {**settings.to_dict(), "arch": list(blocks)}
+    asked["data"] = {"name": located(settings.data.name)}
+    before = {**run.recipe.to_dict(), **run.arguments}
+    differing = sorted(key for key in asked if asked[key] != before.get(key))
+    if differing:
+        raise UsageError(
+            f"holds a training run of another {', '.join(differing)}", where=str(out), code="path",
+            remedy="Name a new folder with --out",
+        )
+    return run

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from neurodeploy import resources
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
-from neurodeploy.early_exit.confidence import ConfidencePolicy
-from neurodeploy.errors import EnvironmentMissing, UnsafeFile, UsageError
+from neurodeploy.errors import EnvironmentMissing, UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.deploy import float_votes
 from neurodeploy.jobs.measure import early_exit_report, measure
+from neurodeploy.jobs.opened import stored_policy
 from neurodeploy.jobs.run import write_json
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
@@ -33,8 +35,8 @@ def validate(
 ) -> Verdict:
     """Hashes, golden spikes on both simulators, placement, artifacts, accuracy on the test split, early exit.
 
-    Writes `verdict.json` beside the bundle's folder content, or into `out`. Raises UnsafeFile where a file was changed;
-    what disagrees is in the verdict's `errors`.
+    Writes `verdict.json` beside the bundle's files, or into `out`; never into a packaged or read-only bundle. Raises
+    UnsafeFile where a file was changed; what disagrees is in the verdict's `errors`.
     """
     if oracle is not None:
         raise EnvironmentMissing(
@@ -59,7 +61,8 @@ def validate(
         progress.done("validation")
     if trace:
         verdict = replace(verdict, trace=_trace(opened))
-    _write(verdict, path if out is None else out)
+    if out is not None or _may_hold(path):
+        _write(verdict, path if out is None else out)
     return verdict
 
 
@@ -91,15 +94,16 @@ def _float_accuracy(opened: OpenBundle, images: NDArray[Any], labels: NDArray[An
 
 
 def _early_exit(opened: OpenBundle, images: NDArray[Any], labels: NDArray[Any]) -> dict[str, Any] | None:
-    stored = opened.manifest.get("early_exit")
-    if stored is None:
+    policy = stored_policy(opened)
+    if policy is None:
         return None
-    try:
-        policy = ConfidencePolicy(**stored)
-    except TypeError as error:
-        raise UnsafeFile("early_exit is no policy", where=str(opened.path), limit=str(error)) from error
     full = measure(opened.net, opened.plan, images)
     return early_exit_report(opened.net, opened.plan, opened.profile, policy, images, labels, full)
+
+
+def _may_hold(bundle: Path) -> bool:
+    """Whether a verdict may lie beside the files of a bundle."""
+    return os.access(bundle, os.W_OK) and not bundle.resolve().is_relative_to(resources.folder("exports").resolve())
 
 
 def _write(verdict: Verdict, folder: Path) -> None:

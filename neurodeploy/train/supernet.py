@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,12 @@ def train_supernet(
         choices=[list(options) for options in choices], x=data[0], y=data[1],
     )
     started = time.monotonic()
+    saved = checkpoint.load(checkpoint_file, run) if checkpoint_file else None
+    if saved is not None and saved["trainer"]["n_epochs"] == config.epochs:
+        # Only read: an optimiser would cost a worker that joins more time than its first candidates.
+        supernet.load_state_dict(saved["trainer"]["module"])
+        supernet.to(runtime.resolve_device(device)).eval()
+        return SuperNetResult(tuple(saved["losses"]), _samples(saved["log"]), time.monotonic() - started)
     with runtime.threads(config.n_threads), record(supernet) as recorded:
         runtime.seed_everything(seed)
         trainer = Trainer(supernet, config, seed, runtime.resolve_device(device), supernet.config.n_timesteps)
@@ -74,12 +81,11 @@ def train_supernet(
                 log.append(Sample(trainer.n_epochs + 1, arch, spikes_paper(recorded).mean().item()))
             return votes
 
-        saved = checkpoint.load(checkpoint_file, run) if checkpoint_file else None
         if saved is not None:
             trainer.restore(saved["trainer"])
             paths.set_state(saved["paths"])
             losses = list(saved["losses"])
-            log = [Sample(epoch, tuple(arch), spikes) for epoch, arch, spikes in saved["log"]]
+            log = list(_samples(saved["log"]))
         x, y = (torch.from_numpy(array).to(trainer.device) for array in data)
         last_save = time.monotonic()
         while trainer.n_epochs < config.epochs:
@@ -104,3 +110,7 @@ def _draw(choices: Sequence[Sequence[str]], anchor: Arch | None, probability: fl
         anchored = anchor is not None and float(torch.rand((), generator=paths)) < probability
         arch.append(anchor[i] if anchor is not None and anchored else uniform)
     return tuple(arch)
+
+
+def _samples(log: Sequence[Sequence[Any]]) -> tuple[Sample, ...]:
+    return tuple(Sample(epoch, tuple(arch), spikes) for epoch, arch, spikes in log)

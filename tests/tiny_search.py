@@ -1,0 +1,91 @@
+"""A search so small that it takes seconds: three digits, a narrow network, a handful of candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from neurodeploy.data.datasets import load
+
+BUDGET = 8
+RECIPE = """
+schema_version = 1
+name = "tiny"
+seed = 3
+
+[data]
+name = "{data}"
+
+[network]
+width = 4
+n_timesteps = 2
+decay_input = false
+
+[supernet]
+epochs = 20
+batch_size = 20
+lr = 0.01
+recalibration_batches = 2
+recalibration_batch_size = 32
+
+[evolution]
+budget = {budget}
+pool = 4
+top_k = 3
+n_mutations = 2
+n_crossovers = 1
+
+[fitness]
+lambda_spikes = -0.04
+mu_energy = -0.08
+nu_latency = -0.02
+chance_margin = 0.0
+
+[train]
+epochs = 40
+batch_size = 30
+lr = 0.02
+
+[quantize]
+qat_epochs = 1
+"""
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A finished search: its recipe's file, its folder, what the command printed, and its dataset's file."""
+
+    recipe: Path
+    run_dir: Path
+    data: dict[str, Any]
+    dataset: Path
+
+    @property
+    def model(self) -> Path:
+        return self.run_dir / "model.safetensors"
+
+    @property
+    def bundle(self) -> Path:
+        return self.run_dir / "bundle"
+
+
+def write_dataset(folder: Path, n_per_class: int = 40) -> Path:
+    """The first digits 0, 1 and 2 as `three.npz`."""
+    digits = load("digits")
+    chosen = np.sort(np.concatenate([np.flatnonzero(digits.y == k)[:n_per_class] for k in range(3)]))
+    x = np.rint(digits.x[chosen] * (digits.n_levels - 1)).astype(np.uint8)
+    np.savez(folder / "three.npz", x=x, y=digits.y[chosen], n_levels=digits.n_levels)
+    return folder / "three.npz"
+
+
+def write_recipe(folder: Path, dataset: Path | str, budget: int = BUDGET) -> Path:
+    path = folder / "tiny.toml"
+    path.write_text(RECIPE.format(data=dataset, budget=budget))
+    return path
+
+
+def without_seconds(result: dict[str, Any]) -> dict[str, Any]:
+    """A result without what differs between two equal runs: times, and where it lies."""
+    return {k: v for k, v in result.items() if k not in ("seconds", "run_dir", "model", "bundle")}
