@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """A whole search by the command line, shared by the tests that only read it."""
-    import tiny_search
     from neurodeploy.cli.main import main
+
+    import tiny_search
 
     folder = tmp_path_factory.mktemp("tiny")
     dataset = tiny_search.write_dataset(folder)

@@ -187,7 +187,7 @@ def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
         "disclaimer": run.profile.disclaimer,
     }
     write_json(run.path / RESULT, result)
-    return SearchResult(result)
+    return SearchResult(read_json(run.path / RESULT))  # as a later resume gives it
 
 
 def _prepare(run: Run, data: Dataset, progress: Progress) -> tuple[Evaluator, References]:

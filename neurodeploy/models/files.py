@@ -49,13 +49,23 @@ def save(module: AutoSnn, path: str | Path) -> None:
         metadata = {"schema_version": str(SCHEMA_VERSION), "arch": json.dumps(arch, sort_keys=True)}
         if data:
             metadata["data"] = json.dumps(data, sort_keys=True)
-        payload = safetensors.torch.save(tensors, metadata)
+        payload = _sorted_header(safetensors.torch.save(tensors, metadata))
     else:
         content = {"schema_version": SCHEMA_VERSION, "arch": arch, "state_dict": tensors, **({"data": data} if data else {})}
         buffer = io.BytesIO()
         torch.save(content, buffer)
         payload = buffer.getvalue()
     write(path, payload)
+
+
+def _sorted_header(payload: bytes) -> bytes:
+    """A safetensors file with its metadata in sorted order: the library writes them in another order each time."""
+    (n_header,) = struct.unpack("<Q", payload[:8])
+    header = json.loads(payload[8 : 8 + n_header])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the format aligns its data
+    return struct.pack("<Q", len(text)) + text + payload[8 + n_header :]
 
 
 def load_module(path: str | Path) -> AutoSnn:
