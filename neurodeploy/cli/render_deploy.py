@@ -37,8 +37,9 @@ def _chips(placement: Mapping[str, Any]) -> str:
 
 
 def _show_violations(console: Console, violations: list[dict[str, str]]) -> None:
-    rows = [[v["where"], v["rule"], v["what"], v["limit"], v["remedy"]] for v in violations]
-    tables.grid(console, "Broken limits", ["where", "rule", "needs", "limit", "remedy"], rows, left=5)
+    for v in violations:
+        rows = [("  what", v["what"]), ("  limit", v["limit"]), ("  remedy", v["remedy"])]
+        tables.facts(console, f"{v['where']} ({v['rule']})", rows)
 
 
 def _show_suggestion(console: Console, target: str, found: Mapping[str, Any]) -> None:
@@ -137,12 +138,12 @@ def show_verdict(console: Console, data: Mapping[str, Any]) -> None:
     rows = [[c["name"], "ok" if c["ok"] else "FAILED", c["what"]] for c in data["checks"]]
     tables.grid(console, f"{data['bundle']} for {data['target']}", ["check", "", "what was compared"], rows, left=3)
     accuracy = data["accuracy"]
+    real, now = accuracy["float"], accuracy["simulator"]
     shown = [
-        ("before quantization", f"{percent(accuracy['float'])}, computed in float64" if accuracy["float"] is not None else "unknown"),
+        ("before quantization", "unknown" if real is None else f"{percent(real)}, computed in float64"),
         ("as the manifest claims", percent(accuracy["quantized"])),
-        ("simulated now", f"{percent(accuracy['simulator'])} of {data['n_samples']} samples, integer network"
-         if accuracy["simulator"] is not None else "not run: no data"),
-    ]  # fmt: skip
+        ("simulated now", "not run: no data" if now is None else f"{percent(now)} of {data['n_samples']} samples"),
+    ]
     tables.facts(console, "Accuracy", shown)
     if data["early_exit"] is not None:
         show_early_exit(console, data["early_exit"])

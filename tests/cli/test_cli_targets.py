@@ -34,13 +34,14 @@ def test_show_has_every_number_with_its_source() -> None:
     profile = answer["data"]["profile"]
     for table in ("capacity", "energy", "time", "power"):
         for name, quantity in profile[table].items():
-            line = next(row for row in shown.splitlines() if f" {name} " in row and quantity["source"] in row)
+            line = next(row for row in shown.splitlines() if row.startswith(f"{name} ") and quantity["source"] in row)
             assert quantity["unit"] in line and quantity["status"] in line
     assert " 16000 " in shown, "counts are shown in full"
 
 
-def test_show_with_an_override() -> None:
-    _, answer = run_json("targets", "show", "loihi", "--set", "energy.synapse.value=20.5")
+@pytest.mark.parametrize("key", ["profile.energy.synapse.value", "energy.synapse.value"])
+def test_show_with_an_override(key: str) -> None:
+    _, answer = run_json("targets", "show", "loihi", "--set", f"{key}=20.5")
     assert answer["data"]["profile"]["energy"]["synapse"]["value"] == 20.5
     assert answer["data"]["aliases"] == {"loihi": "loihi2"}
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import example_results as results
 import pytest
-from neurodeploy.errors import Mismatch, Violation
+from neurodeploy.errors import DoesNotFit, Interrupted, Mismatch, Violation
 
 from commands import bare, run, run_json
 
@@ -61,8 +62,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_search(pipeline: Any, tmp_path: Path) -> None:
-    entry = {"genome": "k3-k5", "accuracy": 0.9, "energy_j": 1.5e-6, "n_cores": 3, "fits": True}
-    data = {"run_dir": tmp_path, "n_evaluated": 4, "best": entry, "pareto": [entry], "bundle": tmp_path / "bundle"}
+    data = results.search(tmp_path)
     calls = pipeline("search", data)
     options = ("--budget", "4", "--workers", "2", "--seed", "7", "--set", "evolution.rounds=2", "--out", str(tmp_path))
     code, answer = run_json("search", "--target", "loihi", *options)
@@ -73,11 +73,11 @@ def test_search(pipeline: Any, tmp_path: Path) -> None:
     assert calls == [(("digits", "loihi2"), {**given, "overrides": {"evolution.rounds": 2}})]
     code, shown = run("search")
     assert code == 0
-    assert "90.00 %" in shown and "1.5 uJ" in shown and "k3-k5" in shown
+    assert "96.67 %" in shown and "6.7 uJ" in shown and "skip,SCB_k3,SRB_k5" in shown
 
 
 def test_an_alias_is_printed(pipeline: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    pipeline("search", {})
+    pipeline("search", results.search())
     run("search", "--target", "loihi")
     assert "loihi = loihi2" in capsys.readouterr().err
 
@@ -89,13 +89,31 @@ def test_search_takes_one_known_target(target: str) -> None:
     assert answer["errors"][0]["code"] in ("usage", "unknown_target")
 
 
-def test_an_interrupted_search_says_how_to_resume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def stop_search_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setitem(sys.modules, "neurodeploy.commands", SimpleNamespace(search=stopped))
     monkeypatch.setattr("neurodeploy.commands", SimpleNamespace(search=stopped), raising=False)
-    code, answer = run_json("search", "--out", str(tmp_path))
+
+
+def test_an_interrupted_search_says_how_to_resume(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_search_with(Interrupted("interrupted", remedy="Resume with `neurodeploy search --resume runs/1`"), monkeypatch)
+    code, answer = run_json("search")
+    assert code == 130
+    assert answer["errors"][0]["remedy"] == "Resume with `neurodeploy search --resume runs/1`"
+    assert run("search") == (130, "")
+    assert bare(capsys.readouterr().err).strip() == "Error: interrupted. Resume with `neurodeploy search --resume runs/1`."
+
+
+def test_a_search_interrupted_before_its_run_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stop_search_with(KeyboardInterrupt(), monkeypatch)
+    code, answer = run_json("search", "--out", str(tmp_path / "new"))
+    assert code == 130
+    assert "--resume" not in answer["errors"][0]["remedy"]
+    code, answer = run_json("search", "--resume", str(tmp_path))
     assert code == 130
     assert f"neurodeploy search --resume {tmp_path}" in answer["errors"][0]["remedy"]
 
@@ -109,7 +127,8 @@ def test_dry_run_of_a_search(pipeline: Any) -> None:
 
 
 def test_train(pipeline: Any) -> None:
-    calls = pipeline("train", {"model": "m.safetensors", "accuracy": 0.5})
+    data = {"model": "m.safetensors", "accuracy": 0.5, "accuracy_validation": 0.6, "accuracy_per_step": [0.4, 0.5]}
+    calls = pipeline("train", data)
     _, answer = run_json("train", "--recipe", "digits", "--arch", "k3-k5")
     assert answer["data"]["accuracy"] == 0.5
     assert calls == [(("digits", "k3-k5"), {"out": None, "seed": None, "overrides": {}})]
@@ -117,7 +136,7 @@ def test_train(pipeline: Any) -> None:
 
 def test_check_that_does_not_fit_keeps_its_data(pipeline: Any, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     violation = Violation("neurons", "conv1", "needs 9 neurons", "A core holds 8", "Use at most 8 channels")
-    data = {"fits": False, "n_cores": 3, "placement": None, "violations": [violation.to_dict()]}
+    data = {"target": "loihi2", "fits": False, "n_cores": 3, "placement": None, "violations": [violation.to_dict()]}
     calls = pipeline("check", data, fits=False, violations=(violation,))
     code, answer = run_json("check", str(model), "--target", "loihi2", "--target", "all", "--suggest")
     assert code == 3
@@ -126,21 +145,21 @@ def test_check_that_does_not_fit_keeps_its_data(pipeline: Any, model: Path, caps
     assert calls == [((model, ["loihi2"]), {"suggest": True, "overrides": {}})]
     code, shown = run("check", str(model), "--target", "loihi2")
     assert code == 3
-    assert "fits no" in bare(shown)
-    assert "conv1: needs 9 neurons. A core holds 8. Use at most 8 channels." in bare(capsys.readouterr().err)
+    assert "conv1 (neurons) what needs 9 neurons limit A core holds 8 remedy Use at most 8 channels" in bare(shown)
+    assert bare(capsys.readouterr().err).strip() == "Error: the network does not fit loihi2: 1 limit broken"
 
 
 def test_export(pipeline: Any, model: Path) -> None:
-    layers = [{"layer": "conv1", "weight_bits": 8}]
-    calls = pipeline("export", {"bundle": "b", "quantization": layers})
+    found = {"quantization": results.quantization(), "placement": results.placement(), "accuracy": None}
+    calls = pipeline("export", {"bundle": str(model.parent), "artifact": "graph.npz", **found})
     code, shown = run("export", str(model), "--target", "loihi2", "--data", "digits")
     assert code == 0
-    assert "weight_bits" in shown
+    assert "Quantization" in shown and model.name in shown
     assert calls == [((model, "loihi2"), {"out": None, "data": "digits", "overrides": {}})]
 
 
 def test_validate_fails_with_its_verdict(pipeline: Any, tmp_path: Path) -> None:
-    data = {"accuracy": {"float": 0.9, "simulator": 0.8}, "first_divergence": None}
+    data = results.verdict(ok=False)
     calls = pipeline("validate", data, errors=(Mismatch("accuracy drops by 10 points", limit="--max-drop is 0.5"),))
     code, answer = run_json("validate", str(tmp_path), "--trace", "--max-drop", "1")
     assert code == 4
@@ -157,23 +176,44 @@ def test_validate_takes_no_settings(tmp_path: Path) -> None:
 
 
 def test_energy(pipeline: Any, model: Path) -> None:
-    band = {"low": 1e-6, "nominal": 2e-6, "high": 3e-6}
-    entry = {"fits": True, "n_cores": 3, "energy_j": band, "breakdown_j": {"synapse": band}, "status": "estimated"}
-    calls = pipeline("energy", {"targets": {"loihi2": entry}, "proxies": {"spikes_paper": 1200}})
+    calls = pipeline("energy", results.energy(), errors=())
     code, shown = run("energy", str(model), "--target", "loihi2", "--rate", "0.1")
     assert code == 0
-    assert "2 uJ (1 uJ to 3 uJ)" in shown and "1200" in shown
-    given = {"data": None, "rate": 0.1, "schedule": "single", "overrides": {}}
+    assert "6.7 uJ (3.35 to 13.4)" in shown and "79,065" in shown
+    given = {"data": None, "rate": 0.1, "schedule": "pipelined", "overrides": {}}
     assert calls == [((model, ["loihi2"]), given)]
 
 
-def test_dry_run_shows_the_overridden_profile(model: Path) -> None:
-    settings = ("--set", "energy.synapse.value=20")
-    _, answer = run_json("energy", str(model), "--target", "loihi2", "--dry-run", *settings)
+def test_energy_of_what_does_not_fit_keeps_its_data(pipeline: Any, model: Path) -> None:
+    data = {"targets": {"loihi2": results.unfit()}, "proxies": None}
+    pipeline("energy", data, errors=(DoesNotFit((Violation(**results.VIOLATION),), target="loihi2"),))
+    code, answer = run_json("energy", str(model), "--target", "loihi2")
+    assert code == 3
+    assert answer["data"] == data
+    assert answer["errors"][0]["rule"] == "neurons"
+    code, shown = run("energy", str(model), "--target", "loihi2")
+    assert code == 3
+    assert "no figure can be given" in shown
+
+
+@pytest.mark.parametrize("verb", ["check", "energy", "export"])
+def test_dry_run_shows_the_overridden_profile_and_settings(verb: str, tmp_path: Path) -> None:
+    from neurodeploy.models.autosnn import AutoSnn, MacroConfig
+    from neurodeploy.models.files import save
+
+    config = MacroConfig(in_channels=1, image_size=(8, 8), n_classes=10, width=2, n_timesteps=1)
+    save(AutoSnn(config, ("skip_connect",) * 5), tmp_path / "m.safetensors")
+    asked = (verb, str(tmp_path / "m.safetensors"), "--target", "loihi2", "--dry-run")
+    settings = ("--set", "profile.energy.synapse.value=20", "--set", "quantize.qat_epochs=3")
+    _, answer = run_json(*asked, *settings)
     assert answer["data"]["profiles"]["loihi2"]["energy"]["synapse"]["value"] == 20
-    code, answer = run_json("energy", str(model), "--target", "loihi2", "--dry-run", "--set", "energy.nope=1")
-    assert code == 2
-    assert "nope" in answer["errors"][0]["what"]
+    assert answer["data"]["settings"]["quantize"]["qat_epochs"] == 3
+    shown = bare(run(*asked, *settings)[1])
+    assert "quantize.qat_epochs 3" in shown and "profile.energy.synapse.value 20 pJ" in shown
+    for misspelt in ("profile.energy.nope=1", "quantize.nope=1"):
+        code, answer = run_json(*asked, "--set", misspelt)
+        assert code == 2
+        assert "nope" in answer["errors"][0]["what"]
 
 
 def test_worker(pipeline: Any, tmp_path: Path) -> None:
