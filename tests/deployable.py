@@ -1,4 +1,4 @@
-"""Small AutoSNN networks whose every layer fires, as if they had been trained; and digits that need no training."""
+"""Small AutoSNN networks with random weights whose every layer fires, as if they had been trained."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from neurodeploy.ir.graph import Graph
 from neurodeploy.models.autosnn import Arch, AutoSnn, MacroConfig
 from neurodeploy.models.convert import to_graph
 from numpy.typing import NDArray
+
+# Layers this small gain nothing from a second thread, and on a busy machine waiting for it costs a hundred times more.
+torch.set_num_threads(1)
 
 # Every block at a position with and without a change of channels: positions 1 and 3 double them.
 ARCHS: tuple[Arch, ...] = (

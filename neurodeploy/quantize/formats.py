@@ -90,22 +90,24 @@ def sums(synapses: Iterable[Conv2d | Linear]) -> tuple[NDArray[Any], NDArray[Any
     return sum(np.minimum(w, 0).sum(1) for w in flat), sum(np.maximum(w, 0).sum(1) for w in flat)
 
 
-def wrap_scale(layer: Layer, arithmetic: Arithmetic) -> float:
-    """The largest scale at which no current of a layer that spikes drive can wrap; infinite without weights."""
+def wrap_scale(layer: Layer, arithmetic: Arithmetic, message: int = 1) -> float:
+    """The largest scale at which messages 0..`message` cannot make a layer's current wrap; infinite without weights.
+
+    0 where rounding the weights alone could.
+    """
     low, high = sums(layer.synapses)
     most = float(max(np.max(high, initial=0.0), np.max(-low, initial=0.0)))
     # Rounding moves each weight by half a step at most.
-    room = ((2 ** (arithmetic.state_bits - 1) - 1) >> arithmetic.state_shift) - sum(
-        s.fan_in for s in layer.synapses
-    ) * arithmetic.weight_step / 2
-    return room / most if most > 0 and room > 0 else np.inf
+    rounding = sum(s.fan_in for s in layer.synapses) * arithmetic.weight_step / 2
+    room = ((2 ** (arithmetic.state_bits - 1) - 1) >> arithmetic.state_shift) / message - rounding
+    return max(room, 0.0) / most if most > 0 else np.inf
 
 
 def largest_scale(layer: Layer, arithmetic: Arithmetic) -> float:
     """The largest scale at which weights, biases and the threshold all fit their formats without saturation."""
     bounds = [arithmetic.v_th_max / layer.threshold]
     if layer.largest_weight > 0:
-        bounds.append(arithmetic.weight_max / layer.largest_weight)
+        bounds.append(weight_range(arithmetic)[1] / layer.largest_weight)
     if np.abs(layer.bias).max(initial=0.0) > 0:
         bounds.append(arithmetic.bias_max / float(np.abs(layer.bias).max()))
     if layer.host_input is not None:  # real values of unknown size: let the threshold take a quarter of the bias range
@@ -124,9 +126,15 @@ def is_grid_exact(neuron: Lif) -> bool:
     return neuron.inv_tau == 0.0 or (neuron.inv_tau == 1.0 and not neuron.decay_input)
 
 
+def weight_range(arithmetic: Arithmetic) -> tuple[int, int]:
+    """(lowest, highest) weight on the grid."""
+    step = arithmetic.weight_step
+    return -(-arithmetic.weight_min // step) * step, arithmetic.weight_max // step * step
+
+
 def integer_weight(weight: NDArray[Any], scale: float, arithmetic: Arithmetic) -> NDArray[np.int64]:
     """Weights on the chip's grid at a scale, saturated to its range."""
-    return round_to_step(weight * scale, arithmetic.weight_step, arithmetic.weight_min, arithmetic.weight_max)
+    return round_to_step(weight * scale, arithmetic.weight_step, *weight_range(arithmetic))
 
 
 def integer_neuron(layer: Layer, scale: float, arithmetic: Arithmetic) -> CubaLif:

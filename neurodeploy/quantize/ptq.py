@@ -31,6 +31,7 @@ from neurodeploy.quantize.formats import (
     layer_of,
     origins,
     snap,
+    weight_range,
     wrap_scale,
 )
 from neurodeploy.quantize.ranges import analyse
@@ -101,7 +102,7 @@ def quantize(
         if integer is not None and best.spikes is not None:
             integer[neuron.name] = best.spikes
     graph = _assemble(lowered, profile, nodes, used, reports, calibrated=calibration is not None)
-    ranges, violations = analyse(graph)
+    ranges, violations = analyse(graph, arithmetic)
     if violations:
         raise DoesNotFit(violations, target=profile.name)
     graph.quantization["ranges"] = [r.to_dict() for r in ranges]
@@ -109,14 +110,18 @@ def quantize(
 
 
 def _most(graph: Graph, layer: Layer, arithmetic: Arithmetic) -> float:
-    """The scale that no candidate may exceed: the threshold must fit, and currents driven by spikes must not wrap.
+    """The scale that no candidate may exceed: the threshold must fit, and currents must not wrap.
 
-    Currents driven by graded messages may: there the remedy is fewer input levels, not coarser weights.
+    With graded messages the largest unsaturated scale stays allowed, so that the range analysis refuses it where it
+    wraps: there the remedy is fewer input levels, not coarser weights. So it does where no scale above zero is left.
     """
     most = arithmetic.v_th_max / layer.threshold
     sources = [graph[name] for s in layer.synapses for name in origins(graph, s.name)]
-    driven = any(isinstance(n, Input) and n.kind != "spikes" for n in sources) or layer.host_input is not None
-    return most if driven else min(most, wrap_scale(layer, arithmetic))
+    message = max((n.max_value for n in sources if isinstance(n, Input)), default=1)
+    wrap = wrap_scale(layer, arithmetic, message)
+    if message > 1 or wrap == 0:
+        wrap = max(wrap, largest_scale(layer, arithmetic))
+    return min(most, wrap)
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,8 @@ def _choose(
             wanted = real[neuron.name]
             n_mismatches, n_spikes = int((spikes != wanted).sum()), int(wanted.sum())
             n_ties = 0 if is_grid_exact(layer.neuron) else n_ties
-        saturated = sum(int((np.abs(s.weight * scale) > arithmetic.weight_max + 1).sum()) for s in layer.synapses)
+        most_weight = weight_range(arithmetic)[1] + arithmetic.weight_step / 2
+        saturated = sum(int((np.abs(s.weight * scale) > most_weight).sum()) for s in layer.synapses)
         saturated += int((np.abs(layer.bias * scale) > arithmetic.bias_max + 0.5).sum())
         largest = max((int(np.abs(s.weight).max(initial=0)) for s in synapses), default=0)
         report = LayerReport(

@@ -24,7 +24,7 @@ from neurodeploy.ir.nodes import Conv2d, CubaLif, Lif, Linear, Node
 from neurodeploy.ir.votes import predictions
 from neurodeploy.lower.pool import is_or
 from neurodeploy.models.from_graph import TorchGraph
-from neurodeploy.quantize.formats import is_grid_exact, layer_of
+from neurodeploy.quantize.formats import is_grid_exact, layer_of, weight_range
 from neurodeploy.quantize.ptq import quantize
 from neurodeploy.train import losses
 from neurodeploy.train.config import Loss
@@ -126,7 +126,7 @@ def _on_grid(graph: Graph, net: IntGraph, scales: Mapping[str, float], arithmeti
         if name in frozen:
             return value
         step = arithmetic.weight_step / scale_of[name]
-        low, high = arithmetic.weight_min / scale_of[name], arithmetic.weight_max / scale_of[name]
+        low, high = (bound / scale_of[name] for bound in weight_range(arithmetic))
         return _straight_through(value, torch.round(value / step) * step, low, high)
 
     def bias(name: str, value: Tensor) -> Tensor:

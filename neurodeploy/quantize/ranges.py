@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from neurodeploy.errors import Violation
 from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
+from neurodeploy.hw.profile import Arithmetic
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Conv2d, CubaLif, Input, Linear, Node
 from neurodeploy.ir.reference import input_range
-from neurodeploy.quantize.formats import sums
+from neurodeploy.quantize.formats import sums, weight_range
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,11 @@ def _accumulated(first: int, decay: int, steps: int | None) -> int:
     return x
 
 
-def analyse(graph: IntGraph) -> tuple[tuple[LayerRange, ...], tuple[Violation, ...]]:
-    """Ranges of every neuron layer, and a violation for each accumulator or current that some input could wrap."""
+def analyse(graph: IntGraph, arithmetic: Arithmetic | None = None) -> tuple[tuple[LayerRange, ...], tuple[Violation, ...]]:
+    """Ranges of every neuron layer, and a violation for each accumulator or current that some input could wrap.
+
+    With the target's arithmetic a violation that graded input causes says how many input bits would fit.
+    """
     ranges, violations = [], []
     for node in graph.neurons:
         assert isinstance(node, CubaLif)  # IntGraph.check admits no other neuron
@@ -96,7 +100,8 @@ def analyse(graph: IntGraph) -> tuple[tuple[LayerRange, ...], tuple[Violation, .
             if isinstance(source, Conv2d | Linear):
                 low, high = _sums(source, *_arriving(graph, source.name))
                 if isinstance(source, Conv2d) and (high.max() >= half or low.min() < -half):
-                    violations.append(_violation(graph, source, "accumulator", int(max(high.max(), -low.min())), half - 1))
+                    reach = int(max(high.max(), -low.min()))
+                    violations.append(_violation(graph, source, "accumulator", reach, half - 1, arithmetic))
             else:  # host-written values, or a direct connection
                 low, high = (np.array([v]) for v in _values(graph, source.name))
             lowest, highest = lowest + low, highest + high
@@ -107,7 +112,7 @@ def analyse(graph: IntGraph) -> tuple[tuple[LayerRange, ...], tuple[Violation, .
         i_syn = -1 if min(falls, rises) < 0 else max(falls, rises)
         # wrap_once keeps +2^(bits-1) and turns -2^(bits-1) around: the symmetric bound is one less.
         if i_syn < 0 or i_syn > half - 1:
-            violations.append(_violation(graph, node, "current", i_syn, half - 1))
+            violations.append(_violation(graph, node, "current", i_syn, half - 1, arithmetic))
         v_mem = _membrane(node, falls, rises)
         ranges.append(
             LayerRange(node.name, a_min, a_max, i_syn, half - 1, v_mem, half - 1, v_mem < 0 or v_mem > half - 1)
@@ -129,16 +134,29 @@ def _membrane(node: CubaLif, falls: int, rises: int) -> int:
     return -1 if below < 0 else max(above, below)
 
 
-def _violation(graph: IntGraph, node: Node, what: str, value: int, limit: int) -> Violation:
+def _violation(
+    graph: IntGraph, node: Node, what: str, value: int, limit: int, arithmetic: Arithmetic | None
+) -> Violation:
     graded = [n for n in graph.inputs if n.kind == "graded" and n.max_value > 1]
     remedy = "Use smaller weights, a smaller fan-in, or a decay that forgets faster"
     if graded and largest_message_reaches(graph, graded[0], node):
-        top = graded[0].max_value
-        fitting = [bits for bits in range(1, top.bit_length()) if 0 <= value * (2**bits - 1) <= limit * top]
-        most = f"{fitting[-1]} would fit" if fitting else f"below {top.bit_length()}, and a smaller fan-in"
-        remedy = f"Use fewer input levels first: input_bits = {most}"
+        remedy = f"Use fewer input levels first: {_fewer_bits(graph, graded[0], node, value / limit, arithmetic)}"
     size = "grow without bound" if value < 0 else f"reach {value}"
     return Violation("range", node.name, f"its {what} can {size} for some input", f"It wraps beyond {limit}", remedy)
+
+
+def _fewer_bits(graph: IntGraph, entry: Input, node: Node, excess: float, arithmetic: Arithmetic | None) -> str:
+    """Words for the input bits at which `node`, now beyond its limit by the factor `excess`, would fit."""
+    bits = entry.max_value.bit_length()
+    if arithmetic is not None and excess > 0:
+        # With fewer levels weights are scaled up again, at most until the largest fills its format.
+        synapses = [node] if node.is_synapse else [n for n, _ in graph.sources(node.name)]
+        largest = max((int(np.abs(s.weight).max(initial=0)) for s in synapses if isinstance(s, Conv2d | Linear)), default=0)
+        grown = excess * max(1.0, weight_range(arithmetic)[1] / max(largest, 1))
+        fitting = [b for b in range(1, bits) if grown * (2**b - 1) <= entry.max_value]
+        if fitting:
+            return f"input_bits = {fitting[-1]} would fit"
+    return f"input_bits below {bits}, and a smaller fan-in"
 
 
 def largest_message_reaches(graph: IntGraph, source: Input, node: Node) -> bool:

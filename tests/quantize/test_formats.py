@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_wrap_scale_keeps_the_worst_current_inside() -> None:
 def graph_of(neuron: Lif, *before: Any) -> Graph:
     nodes = (Input("x", shape=(1, 2, 2), kind="spikes"), *before, neuron)
     names = [n.name for n in nodes]
-    return Graph(nodes, tuple(Edge(a, b) for a, b in zip(names[:-1], names[1:], strict=True)), 2)
+    return Graph(nodes, tuple(Edge(a, b) for a, b in pairwise(names)), 2)
 
 
 CONV = Conv2d("c", weight=np.ones((1, 1, 1, 1)))
@@ -163,8 +164,7 @@ def test_what_feeds_a_neuron_must_be_a_synapse_that_reads_spikes() -> None:
 
 
 def test_the_formats_come_from_the_profile() -> None:
-    other: Arithmetic = target("loihi2", {"arithmetic.weight_step": 32, "arithmetic.weight_max": 224,
-                                          "arithmetic.bias_bits": 5}).arithmetic
+    other: Arithmetic = target("loihi2", {"arithmetic.weight_step": 32, "arithmetic.bias_bits": 5}).arithmetic
     assert integer_weight(np.array([-300.0, 15.9, 17.0, 239.0]), 1.0, other).tolist() == [-256, 0, 32, 224]
     assert integer_neuron(layer(bias=100.0), 1.0, other).bias_mant.tolist() == [15]
     assert largest_scale(layer(weight=1.0), other) == 224
