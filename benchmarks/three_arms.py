@@ -63,6 +63,13 @@ def row(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def line(arm: str, m: dict[str, Any]) -> str:
+    """One line of the table."""
+    energy = f"{1e6 * m['energy_dynamic_j']:7.3f} uJ dynamic  {1e6 * m['energy_j']:7.3f} uJ"
+    return (f"{arm:14s} {100 * m['accuracy']:6.2f} %  {m['spikes']:6.0f} spikes  {energy}  "
+            f"{1e6 * m['latency_s']:6.1f} us  {m['n_cores']:3.0f} cores")
+
+
 def main() -> int:
     """Run all arms and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,15 +87,12 @@ def main() -> int:
             supernet = Path(result["run_dir"]) / "supernet.ckpt"
             found = row(result)
             rows[arm].append(found)
-            print(f"seed {seed}  {arm:14s} {100 * found['accuracy']:6.2f} %  {found['spikes']:7.0f} spikes  "
-                  f"{1e6 * found['energy_dynamic_j']:7.3f} uJ dynamic  {1e6 * found['energy_j']:7.3f} uJ  "
-                  f"{1e6 * found['latency_s']:6.1f} us  {found['n_cores']:3d} cores  {found['genome']}", flush=True)
+            print(f"seed {seed}  {line(arm, found)}  {found['genome']}", flush=True)
     write_json(args.out / "three_arms.json", {"seeds": args.seeds, "rows": rows})
     print("\nmedian over seeds")
     median = {arm: {k: statistics.median(r[k] for r in of) for k in of[0] if k != "genome"} for arm, of in rows.items()}
     for arm, m in median.items():
-        print(f"{arm:14s} {100 * m['accuracy']:6.2f} %  {m['spikes']:7.0f} spikes  {1e6 * m['energy_dynamic_j']:7.3f} uJ dynamic  "
-              f"{1e6 * m['energy_j']:7.3f} uJ  {1e6 * m['latency_s']:6.1f} us  {m['n_cores']:.0f} cores")
+        print(line(arm, m))
     base, own = median["accuracy only"], median["default"]
     print(f"default against accuracy only: {100 * (1 - own['energy_dynamic_j'] / base['energy_dynamic_j']):.1f} % less dynamic "
           f"energy, {100 * (own['accuracy'] - base['accuracy']):+.2f} points")

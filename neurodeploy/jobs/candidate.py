@@ -77,21 +77,25 @@ class Evaluator:
         spikes = sum(float(_rate(lowered, rates, n.name).sum()) for n in lowered.neurons)
         if fit.placement is None:
             return Metrics(
-                accuracy, paper, spikes, 0.0, None, None, None, None, fit.n_cores, False, silent, fit.violations
+                accuracy=accuracy, spikes_paper=paper, spikes=spikes, synops=0.0, energy_j=None, energy_dynamic_j=None,
+                energy_at_exit_j=None, energy_dynamic_at_exit_j=None, latency_s=None, n_cores=fit.n_cores, fits=False,
+                silent_layers=silent, violations=fit.violations,
             )
         counts = from_rates(lowered, fit.placement, rates)
         found = cost(counts, fit.placement, self.profile, self.recipe.cost.schedule)
-        at_exit = 0.0
+        at_exit = dynamic_at_exit = 0.0
         chosen = choose_policy(self.recipe.early_exit, votes, self._labels)
         histogram = evaluate_policy(votes, self._labels, chosen).histogram
         latency = lowered.latencies[lowered.output.name]
         for t, n in enumerate(histogram, start=1):
             if n:
-                stopped = until(counts, np.array([t + latency]))
-                at_exit += n / sum(histogram) * cost(stopped, fit.placement, self.profile, "single").energy_j.nominal
+                stopped = cost(until(counts, np.array([t + latency])), fit.placement, self.profile, "single")
+                at_exit += n / sum(histogram) * stopped.energy_j.nominal
+                dynamic_at_exit += n / sum(histogram) * stopped.energy_dynamic_j.nominal
         return Metrics(
             accuracy=accuracy, spikes_paper=paper, spikes=spikes, synops=found.counts["synops"],
             energy_j=found.energy_j.nominal, energy_dynamic_j=found.energy_dynamic_j.nominal, energy_at_exit_j=at_exit,
+            energy_dynamic_at_exit_j=dynamic_at_exit,
             latency_s=found.latency_s.nominal, n_cores=found.n_cores, fits=True, silent_layers=silent,
         )
 

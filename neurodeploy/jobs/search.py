@@ -32,7 +32,7 @@ from neurodeploy.models.convert import to_graph
 from neurodeploy.models.macro import BLOCKS, N_POSITIONS
 from neurodeploy.place import check
 from neurodeploy.progress import SILENT, Progress
-from neurodeploy.search.fitness import Metrics, References, fitness
+from neurodeploy.search.fitness import Metrics, References, energy_field, fitness
 from neurodeploy.search.recipe import Recipe, read
 from neurodeploy.search.space import Space
 from neurodeploy.search.study import StudyResult
@@ -198,8 +198,11 @@ def _prepare(run: Run, data: Dataset, progress: Progress) -> tuple[Evaluator, Re
 
 
 def _references(evaluator: Evaluator, log: SuperNetResult) -> dict[str, Any]:
-    """Means over the supernet's own log: spikes of all its batches, energy and latency of the last architectures."""
-    drawn = list(dict.fromkeys(sample.arch for sample in reversed(log.log)))[:_N_REFERENCES]
+    """Means over the supernet's own log, where it drew uniformly: spikes of all batches, energy and latency of the last
+    architectures."""
+    settings = evaluator.recipe.supernet
+    uniform = [sample for sample in log.log if settings.anchor_probability(sample.epoch - 1) == 0]
+    drawn = list(dict.fromkeys(sample.arch for sample in reversed(uniform)))[:_N_REFERENCES]
     found = [evaluator.metrics(evaluator.network(arch)) for arch in drawn]
     costed = [m for m in found if m.energy_j is not None and m.latency_s is not None]
     if not costed:
@@ -207,10 +210,9 @@ def _references(evaluator: Evaluator, log: SuperNetResult) -> dict[str, Any]:
             "none of the architectures in the supernet's log fits the target", where=evaluator.profile.name,
             code="no_candidate", limit=str(found[0].violations[0]), remedy="Narrow the network, or use a larger system",
         )
-    at_exit = evaluator.recipe.fitness.objective == "energy_at_exit"
-    energies = [m.energy_at_exit_j if at_exit else m.energy_j for m in costed]
+    energies = [getattr(m, energy_field(evaluator.recipe.fitness)) for m in costed]
     return {
-        "spikes": float(np.mean([sample.spikes_paper for sample in log.log])),
+        "spikes": float(np.mean([sample.spikes_paper for sample in uniform])),
         "energy_j": float(np.mean([e for e in energies if e is not None])),
         "latency_s": float(np.mean([m.latency_s for m in costed if m.latency_s is not None])),
     }

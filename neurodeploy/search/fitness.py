@@ -23,6 +23,9 @@ from neurodeploy.errors import UsageError, Violation
 class FitnessSettings(BaseModel):
     """Exponents of the fitness (0 leaves a term out), which energy counts, and what counts as guessing.
 
+    `objective`: the energy of the whole window, or of one sample that stops when it is confident; `energy`: with static
+    power times time (total), or without (dynamic; the latency term then stands for time).
+
     A candidate whose accuracy is at most 1 / n_classes + `chance_margin` is infeasible.
     """
 
@@ -32,6 +35,7 @@ class FitnessSettings(BaseModel):
     mu_energy: float = Field(default=0.0, le=0, allow_inf_nan=False)
     nu_latency: float = Field(default=0.0, le=0, allow_inf_nan=False)
     objective: Literal["energy", "energy_at_exit"] = "energy"
+    energy: Literal["total", "dynamic"] = "total"
     chance_margin: float = Field(default=0.05, ge=0, lt=1)
 
 
@@ -59,6 +63,7 @@ class Metrics:
     energy_j: float | None
     energy_dynamic_j: float | None
     energy_at_exit_j: float | None
+    energy_dynamic_at_exit_j: float | None
     latency_s: float | None
     n_cores: int | None
     fits: bool
@@ -101,19 +106,25 @@ def fitness(metrics: Metrics, settings: FitnessSettings, references: References,
     reasons = infeasible(metrics, settings, n_classes)
     if reasons:
         return Fitness(None, reasons)
-    at_exit = settings.objective == "energy_at_exit"
+    which = energy_field(settings)
     value = (
         metrics.accuracy
         * _term("spikes_paper", metrics.spikes_paper, references.spikes, settings.lambda_spikes)
         * _term(
-            "energy_at_exit_j" if at_exit else "energy_j",
-            metrics.energy_at_exit_j if at_exit else metrics.energy_j,
+            which,
+            getattr(metrics, which),
             references.energy_j,
             settings.mu_energy,
         )
         * _term("latency_s", metrics.latency_s, references.latency_s, settings.nu_latency)
     )
     return Fitness(value)
+
+
+def energy_field(settings: FitnessSettings) -> str:
+    """The field of `Metrics` that the energy term reads."""
+    part = "_dynamic" if settings.energy == "dynamic" else ""
+    return f"energy{part}_at_exit_j" if settings.objective == "energy_at_exit" else f"energy{part}_j"
 
 
 def infeasible(metrics: Metrics, settings: FitnessSettings, n_classes: int) -> tuple[str, ...]:

@@ -47,8 +47,8 @@ class SupernetConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _some_uniform(self) -> Self:
-        if self.anchor is not None and self.anchor_hold + self.anchor_fade > 1:
-            raise ValueError("anchor_hold + anchor_fade exceed 1: no epoch would draw uniformly")
+        if self.anchor is not None and self.anchor_probability(self.epochs - 1) > 0:
+            raise ValueError("with this anchor_hold and anchor_fade no epoch would draw uniformly")
         return self
 
     def anchor_probability(self, epoch: int) -> float:

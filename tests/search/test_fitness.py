@@ -17,6 +17,7 @@ GOOD = Metrics(
     energy_j=4e-5,
     energy_dynamic_j=1e-5,
     energy_at_exit_j=2e-5,
+    energy_dynamic_at_exit_j=1e-5,
     latency_s=1e-3,
     n_cores=7,
     fits=True,
@@ -47,6 +48,9 @@ def test_each_term_by_hand() -> None:
     at_exit = settings.model_copy(update={"objective": "energy_at_exit"})
     # Energy ratio 2 instead of 4.
     assert fitness(GOOD, at_exit, REFERENCES, 10).value == pytest.approx(3.6 * math.sqrt(2), rel=1e-14)
+    # Energy ratio 1: what is dynamic of the energy at the exit.
+    dynamic = at_exit.model_copy(update={"energy": "dynamic"})
+    assert fitness(GOOD, dynamic, REFERENCES, 10).value == pytest.approx(7.2, rel=1e-14)
 
 
 def test_a_term_that_is_left_out_needs_no_figure() -> None:
