@@ -195,6 +195,16 @@ def test_an_absent_entry_is_not_available() -> None:
     assert all(layer.breakdown_j["hop"] is None for layer in found.layers)
 
 
+def test_each_term_has_the_weakest_status_behind_it() -> None:
+    counts, plan, profile = example()
+    found = cost(counts, plan, profile).breakdown_status
+    assert found == {**dict.fromkeys(("synapse", "soma", "spike", "hop", "input", "static"), "estimated"), "management": None}
+    guess = profile.energy["hop_ns"].model_copy(update={"status": "assumed"})
+    changed = cost(counts, plan, profile.model_copy(update={"energy": profile.energy | {"hop_ns": guess}}))
+    assert {term for term, status in changed.breakdown_status.items() if status == "assumed"} == {"hop"}
+    assert changed.status == "assumed"
+
+
 def test_management_is_a_term_where_the_profile_has_it() -> None:
     counts, plan, profile = example()
     power = profile.power | {"management": profile.power["static"]}

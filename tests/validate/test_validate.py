@@ -16,7 +16,7 @@ from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.net import write_net
 from neurodeploy.ir.nodes import CubaLif, Input, Linear, Vote
 from neurodeploy.sim.reference import simulate
-from neurodeploy.validate import open_bundle, validate
+from neurodeploy.validate import Verdict, open_bundle, validate
 from tests.export.hand_bundles import write
 from tests.ir.hand_graphs import chain, inputs, residual
 
@@ -30,12 +30,18 @@ def re_sign(folder: Path, change: Callable[[dict[str, Any]], None] = lambda m: N
     write_manifest(folder, {k: v for k, v in manifest.items() if k not in ("files", "sha256", "format", "schema_version")})
 
 
+def failed(verdict: Verdict) -> list[str]:
+    return [check.name for check in verdict.checks if not check.ok]
+
+
 @pytest.mark.parametrize("graph", [chain("graded"), residual("bias")], ids=["chain", "residual"])
 def test_a_good_bundle_holds(graph: IntGraph, tmp_path: Path) -> None:
     verdict = validate(write(graph, tmp_path / "b").path)
     assert verdict.ok
     assert (verdict.agreement, verdict.first_divergence, verdict.accuracy["simulator"]) == (1.0, None, None)
     assert verdict.n_spikes > 100
+    names = ["files", "golden spikes, fast simulator", "golden spikes, reference simulator", "placement", "artifacts"]
+    assert [(c.name, c.ok) for c in verdict.checks] == [(name, True) for name in names]
     found = json.loads(json.dumps(verdict.to_dict()))
     assert {"accuracy", "agreement", "first_divergence", "early_exit", "oracle"} <= set(found)
 
@@ -120,6 +126,7 @@ def test_silent_golden_vectors_prove_nothing(tmp_path: Path) -> None:
     verdict = validate(write(quiet, tmp_path / "b").path)
     assert verdict.agreement == 1
     assert "hold no spike" in str(verdict.errors[0])
+    assert failed(verdict) == ["golden spikes, fast simulator", "golden spikes, reference simulator"]
 
 
 def test_another_net_file_is_found(tmp_path: Path) -> None:
@@ -131,15 +138,19 @@ def test_another_net_file_is_found(tmp_path: Path) -> None:
     assert "network.net and graph.npz disagree at layer/5/v_th" in str(validate(folder).errors[0])
     (folder / "network.net").unlink()
     re_sign(folder)
-    assert "network.net is missing" in str(validate(folder).errors[0])
+    verdict = validate(folder)
+    assert "network.net is missing" in str(verdict.errors[0])
+    assert failed(verdict) == ["artifacts"]
 
 
 def test_another_placement_is_found(tmp_path: Path) -> None:
     folder = write(chain(), tmp_path / "b").path
     re_sign(folder, lambda m: m["placement"]["cores"][1].update(n_words=1))
-    (error,) = validate(folder).errors
+    verdict = validate(folder)
+    (error,) = verdict.errors
     assert isinstance(error, Mismatch)
     assert (error.error_code, error.where) == ("placement_mismatch", "core 1")
+    assert failed(verdict) == ["placement"]
 
 
 def test_a_profile_that_it_does_not_fit_is_found(tmp_path: Path) -> None:
@@ -211,4 +222,5 @@ def test_accuracy_and_early_exit_on_data(tmp_path: Path) -> None:
     assert found > 0.85  # brightness decides; only near-equal halves are missed
     wrong = validate(folder, images, 1 - labels)
     assert [e.error_code for e in wrong.errors] == ["accuracy_drop"]
+    assert failed(wrong) == ["accuracy"]
     assert validate(folder, images, 1 - labels, max_drop=100).ok
