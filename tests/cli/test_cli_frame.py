@@ -68,7 +68,7 @@ def test_usage_error_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
         (errors.UsageError("x"), 2), (errors.Mismatch("x"), 4), (errors.EnvironmentMissing("x"), 5),
         (errors.UnsafeFile("x"), 6), (errors.VendorFailure("x"), 7), (errors.Interrupted("x"), 130),
         (NeurodeployError("x"), 1), (ValueError("x"), 1), (KeyboardInterrupt(), 130),
-        (PermissionError(13, "Permission denied", "/root/x"), 2), (BrokenPipeError("x"), 1),
+        (PermissionError(13, "Permission denied", "/nowhere/x"), 2), (BrokenPipeError("x"), 1),
     ],
 )  # fmt: skip
 def test_each_error_has_its_exit_code(
