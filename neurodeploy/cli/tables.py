@@ -27,7 +27,7 @@ def grid(
     """
     drawn = Table(
         title=Text(title) if title else None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-        show_edge=False, header_style="dim",
+        show_edge=False, padding=(0, 1, 0, 0), header_style="dim",
     )
     for i, name in enumerate(columns):
         words = i < left or i in left_also or name == "status"
