@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tiny_search import write_dataset, write_recipe
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -55,3 +57,15 @@ def test_the_installed_wheel_lists_its_targets(installed: Path, tmp_path: Path) 
     package, profiles = call(sys.executable, "-c", where, cwd=tmp_path, env=env).splitlines()
     assert Path(package).is_relative_to(installed), "the checkout answered"
     assert Path(profiles) == installed / "neurodeploy" / "_data" / "hw_profiles"
+
+
+def test_the_installed_wheel_searches_and_validates(installed: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path)
+    write_recipe(tmp_path, "three.npz")
+    env = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    command = installed / "bin" / "neurodeploy"
+    search = ("search", "--target", "loihi2", "--recipe", "tiny.toml", "--budget", "5", "--out", "run", "--json")
+    answer = json.loads(call(command, *search, cwd=tmp_path, env=env))
+    assert answer["ok"] and answer["data"]["n_evaluated"] == 5
+    verdict = json.loads(call(command, "validate", tmp_path / "run" / "bundle", "--json", cwd=tmp_path.parent, env=env))
+    assert verdict["ok"] and verdict["data"]["agreement"] == 1 and verdict["data"]["n_spikes"] > 0

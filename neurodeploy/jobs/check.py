@@ -9,9 +9,10 @@ from typing import Any
 from neurodeploy.errors import UsageError, Violation
 from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
+from neurodeploy.ir.graph import Graph
+from neurodeploy.jobs.deploy import lowered_for
 from neurodeploy.jobs.opened import Opened, open_model
 from neurodeploy.jobs.search import split_overrides
-from neurodeploy.lower import lower
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
 from neurodeploy.place import check as check_placement
@@ -49,20 +50,21 @@ def check(
     violations: list[Violation] = []
     for name in targets:
         profile = profile_of(name, of_profile)
-        fit = check_placement(opened.lowered(profile, settings), profile, settings.cost.n_chips)
+        lowered = opened.lowered(profile, settings)
+        fit = check_placement(lowered, profile, settings.cost.n_chips)
         violations += fit.violations
         found[name] = {
             "fits": fit.fits, "n_cores": fit.n_cores, "placement": None if fit.placement is None else fit.placement.to_dict(),
             "violations": [v.to_dict() for v in fit.violations],
         }
         if suggest:
-            found[name]["suggestion"] = None if fit.fits else _suggestion(opened, profile, settings)
+            found[name]["suggestion"] = None if fit.fits else _suggestion(opened, lowered, profile, settings)
     return CheckResult(found, tuple(violations))
 
 
-def _suggestion(opened: Opened, profile: Profile, settings: DeploySettings) -> dict[str, Any]:
+def _suggestion(opened: Opened, lowered: Graph, profile: Profile, settings: DeploySettings) -> dict[str, Any]:
     """The smallest system that holds the network as it is, and the largest width that fits the system asked for."""
-    system = suggest_system(opened.lowered(profile, settings), profile)
+    system = suggest_system(lowered, profile)
     return {
         "system": None if system is None else {"name": system.name, "n_chips": system.n_chips},
         "width": None if opened.module is None else _largest_width(opened.module, profile, settings),
@@ -81,7 +83,7 @@ def _largest_width(module: AutoSnn, profile: Profile, settings: DeploySettings) 
 def _fits(module: AutoSnn, width: int, profile: Profile, settings: DeploySettings) -> bool:
     graph = to_graph(AutoSnn(replace(module.config, width=width), module.arch))
     try:
-        lowered = lower(graph, profile, settings.input.kind, input_bits=settings.input.input_bits)
+        lowered = lowered_for(graph, profile, settings)
     except UsageError:
         return False
     return check_placement(lowered, profile, settings.cost.n_chips).fits

@@ -107,7 +107,7 @@ def _assumed(
     fit = check(lowered, profile, settings.cost.n_chips)
     if fit.placement is None:
         raise DoesNotFit(fit.violations, target=profile.name)
-    rates = _uniform(lowered, rate)
+    rates = uniform_rates(lowered, rate)
     found = cost(from_rates(lowered, fit.placement, rates), fit.placement, profile, schedule)
     entry = {"fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, **_entry(found, profile)}
     terms = {term: None if status is None else "assumed" for term, status in found.breakdown_status.items()}
@@ -128,7 +128,8 @@ def _unfit(error: DoesNotFit, n_cores: int) -> dict[str, Any]:
     }
 
 
-def _uniform(graph: Graph, rate: float) -> dict[str, np.ndarray[Any, Any]]:
+def uniform_rates(graph: Graph, rate: float) -> dict[str, np.ndarray[Any, Any]]:
+    """Rates of a lowered graph whose every neuron and input fires with the same probability in each of T timesteps."""
     nodes = [*graph.neurons, *graph.inputs]
     return {n.name: np.full((graph.n_timesteps, *graph.shapes[n.name]), rate) for n in nodes}
 

@@ -44,7 +44,7 @@ class Opened:
     def dataset(self, data: str | None = None) -> Dataset | None:
         """The dataset that `source` names."""
         name = self.source(data)
-        return None if name is None else load_data(name)
+        return None if name is None else data_for(self.graph, name)
 
     def lowered(self, profile: Profile, settings: DeploySettings) -> Graph:
         """What the target would hold: the lowered graph, or the integer network itself."""
@@ -82,6 +82,20 @@ def open_model(path: Path) -> Opened:
         return Opened(path, bundle.net, None, stored_policy(bundle), name)
     graph = load(path)
     return Opened(path, graph, None, None, _data_name(graph))
+
+
+def data_for(graph: Graph, source: str | Path) -> Dataset:
+    """A dataset that a network can be run on; UsageError where its images or classes are not those of the network."""
+    data = load_data(source)
+    shape = (graph if graph.host is None else graph.host).inputs[0].shape
+    (n_classes,) = graph.shapes[graph.output.name]
+    if (data.image_shape, data.n_classes) != (tuple(shape), n_classes):
+        raise UsageError(
+            f"images {list(data.image_shape)} of {data.n_classes} classes", where=str(source), code="wrong_data",
+            limit=f"The network takes {list(shape)} and tells {n_classes} classes apart",
+            remedy="Give the kind of data that the network was trained on",
+        )
+    return data
 
 
 def stored_policy(bundle: OpenBundle) -> ConfidencePolicy | None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from neurodeploy import resources
 from neurodeploy.data.datasets import Dataset
-from neurodeploy.data.datasets import load as load_data
 from neurodeploy.errors import EnvironmentMissing, UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.ir.graph import IntGraph
@@ -19,7 +18,7 @@ from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.deploy import float_votes
 from neurodeploy.jobs.measure import early_exit_report, measure
-from neurodeploy.jobs.opened import stored_policy
+from neurodeploy.jobs.opened import data_for, stored_policy
 from neurodeploy.jobs.run import write_json
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
@@ -82,7 +81,7 @@ def _dataset(opened: OpenBundle, data: Dataset | str | Path | None) -> Dataset |
     if isinstance(data, Dataset):
         return data
     name = data or (opened.manifest.get("data") or {}).get("name")
-    return None if name is None else load_data(name)
+    return None if name is None else data_for(opened.net, name)
 
 
 def _float_accuracy(opened: OpenBundle, images: NDArray[Any], labels: NDArray[Any]) -> float | None:
