@@ -20,7 +20,7 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     p, z2 = n_right / n, _Z**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z / (1 + z2 / n) * np.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return float(centre - half), float(centre + half)
+    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))  # rounding may leave 0..1
 
 
 def paired_difference(first: NDArray[Any], second: NDArray[Any]) -> dict[str, Any]:
