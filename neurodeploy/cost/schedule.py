@@ -21,13 +21,17 @@ Schedule = Literal["single", "pipelined"]
 def apply_schedule(counts: Counts, schedule: Schedule) -> Counts:
     """Counts of one sample's steps: all of them, or the T steps in which a full pipeline works on it.
 
-    Raises UsageError for an unknown schedule or a trace that ends before the last window, NeurodeployError for a network
-    whose layers have no window (recurrent or unbalanced).
+    Raises UsageError for an unknown schedule, a trace that ends before the last window or samples that stopped early,
+    NeurodeployError for a network whose layers have no window (recurrent or unbalanced).
     """
     if schedule == "single":
         return counts
     if schedule != "pipelined":
         raise UsageError(f"unknown schedule {schedule!r}", limit="Known: single, pipelined")
+    if counts.n_steps_run is not None:
+        raise UsageError(
+            "samples that stopped early leave no full pipeline", where="cost", remedy="Use schedule = 'single' for early exit"
+        )
     latencies, T = counts.latencies, counts.n_timesteps
     if latencies is None:
         raise NeurodeployError(

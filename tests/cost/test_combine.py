@@ -139,3 +139,10 @@ def test_time_is_that_of_the_running_steps_only() -> None:
 def test_steps_that_do_not_match_are_refused(steps: Any) -> None:
     with pytest.raises(UsageError, match=r"Expected \[9\] within 1 to 14"):
         until(counted()[2], steps)
+
+
+def test_a_full_pipeline_has_no_early_exits() -> None:
+    _, plan, whole = counted()
+    assert cost(whole, plan, CHIP, "pipelined").energy_j.nominal > 0
+    with pytest.raises(UsageError, match="stopped early"):
+        cost(until(whole, np.full(9, 5)), plan, CHIP, "pipelined")

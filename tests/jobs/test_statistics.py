@@ -15,7 +15,8 @@ def test_wilson_bounds_are_where_the_score_test_rejects(right: int, n: int) -> N
     low, high = wilson(right, n)
     assert 0 <= low <= right / n + 1e-12 and right / n - 1e-12 <= high <= 1
     for p in (low, high):
-        assert abs(right / n - p) == pytest.approx(Z * np.sqrt(max(p * (1 - p), 0) / n), abs=1e-7)  # the root of rounding near 0 and 1
+        # Near 0 and 1 the root of a rounding error.
+        assert abs(right / n - p) == pytest.approx(Z * np.sqrt(max(p * (1 - p), 0) / n), abs=1e-7)
 
 
 def test_a_paired_difference_worked_by_hand() -> None:
