@@ -276,6 +276,15 @@ def test_a_run_is_resumed_as_it_began(tiny: Tiny, capsys: Refused, options: tupl
     assert "resume" in error["what"] and error["remedy"]
 
 
+def test_a_run_keeps_its_recipe(tiny: Tiny, capsys: Refused) -> None:
+    error = refused(capsys, 2, "search", "--resume", tiny.run_dir, "--recipe", "digits", unchanged=(tiny.run_dir,))
+    assert "tiny" in error["limit"]
+    again = ("--resume", str(tiny.run_dir), "--target", "loihi", "--recipe", str(tiny.recipe))
+    assert run_json("search", *again)[0] == 0
+    code, answer = run_json("search", "--resume", str(tiny.run_dir), "--dry-run")
+    assert code == 0 and answer["data"]["recipe"]["name"] == "tiny"
+
+
 def test_runs_that_are_damaged(tiny: Tiny, tmp_path: Path, capsys: Refused) -> None:
     ignore = shutil.ignore_patterns("bundle", "result.json", "run.lock")
     for name in ("run.json", "supernet.ckpt", "journal.log", "references.json", "model.safetensors"):

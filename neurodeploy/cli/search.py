@@ -54,13 +54,14 @@ def search(
     if dry_run:
         flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed}
         given = {k: v for k, v in flags.items() if v is not None}
-        resolved = {**commands.resolve_recipe(recipe, name, changes), "arguments": given}
+        run = {} if resume is None else {"resume": resume}
+        resolved = {**commands.resolve_recipe(recipe, name, changes, **run), "arguments": given}
         return Outcome(resolved, lambda console: tables.settings(console, tables.by_key(resolved)))
     try:
         with frame.progress() as progress:
             result = commands.search(
-                recipe, name, method=method, budget=budget, out=out, resume=resume, workers=workers, seed=seed,
-                overrides=changes, progress=progress,
+                _asked(ctx, "recipe", recipe, resume), _asked(ctx, "target", name, resume), method=method, budget=budget,
+                out=out, resume=resume, workers=workers, seed=seed, overrides=changes, progress=progress,
             )
     except KeyboardInterrupt as error:
         # A run that has begun says itself how it resumes (commands.search raises Interrupted).
@@ -68,3 +69,9 @@ def search(
         raise Interrupted("interrupted", remedy=remedy) from error
     data = result.to_dict()
     return Outcome(data, lambda console: show_search(console, data))
+
+
+def _asked(ctx: typer.Context, option: str, value: str, resume: Path | None) -> str | None:
+    """An option's value; None on resume where it is only the default, which the run need not share."""
+    source = ctx.get_parameter_source(option)
+    return None if resume is not None and (source is None or source.name != "COMMANDLINE") else value

@@ -65,8 +65,16 @@ class SearchResult:
         return self.data
 
 
-def resolve_recipe(recipe: str, target: str | None, overrides: dict[str, Any]) -> dict[str, Any]:
-    """What a run would use: the recipe with all defaults, and the target's profile; overrides of both (`--set`)."""
+def resolve_recipe(
+    recipe: str, target: str | None, overrides: dict[str, Any], resume: Path | None = None
+) -> dict[str, Any]:
+    """What a run would use: the recipe with all defaults, and the target's profile; overrides of both (`--set`).
+
+    With `resume`, what the run in that folder uses.
+    """
+    if resume is not None:
+        run = Run.open(resume, "search")
+        return {"recipe": run.recipe.to_dict(), "profile": run.profile.model_dump(mode="json")}
     of_recipe, of_profile = split_overrides(overrides)
     resolved: dict[str, Any] = {"recipe": read(recipe, of_recipe).to_dict()}
     if target is not None:
@@ -84,13 +92,14 @@ def split_overrides(overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[str
 
 
 def search(
-    recipe: str | Path = "digits", target: str = "loihi2", *, method: str | None = None, budget: int | None = None,
+    recipe: str | Path | None = None, target: str | None = None, *, method: str | None = None, budget: int | None = None,
     out: Path | str | None = None, resume: Path | str | None = None, workers: int = 1, seed: int | None = None,
     overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
 ) -> SearchResult:
     """Run (or with `resume` continue) a search on `workers` processes, to a validated bundle of the best architecture.
 
-    method, budget and seed override the recipe. Raises UsageError for an invalid request, DoesNotFit where not even the
+    recipe is "digits" and target "loihi2" where not given; method, budget and seed override the recipe. A resumed run
+    keeps all of them. Raises UsageError for an invalid request, DoesNotFit where not even the
     smallest network fits, NeurodeployError where no candidate is feasible, Mismatch where the bundle does not reproduce
     itself, Interrupted with the command that resumes.
     """
@@ -100,12 +109,13 @@ def search(
             names = ", ".join(k for k, v in given.items() if v is not None)
             raise UsageError(f"{names} cannot change on resume", where=str(resume), remedy="Start a new run with them")
         run = Run.open(Path(resume), "search")
+        _require_same(run, recipe, target)
     else:
         of_recipe, of_profile = split_overrides(overrides or {})
         short = {"evolution.method": method, "evolution.budget": budget, "seed": seed}
         of_recipe |= {k: v for k, v in short.items() if v is not None}
-        settings = read(recipe, of_recipe)
-        profile = profile_of(target, of_profile)
+        settings = read("digits" if recipe is None else recipe, of_recipe)
+        profile = profile_of("loihi2" if target is None else target, of_profile)
         _require_room(settings, profile, load_data(settings.data.name))  # before a folder is made
         run = Run.create("search", settings, profile, None if out is None else Path(out))
     progress.message(f"run folder {run.path}")
@@ -119,6 +129,19 @@ def search(
 def resume_command(run: Run) -> str:
     """The command line that continues a run."""
     return f"neurodeploy search --resume {run.path}"
+
+
+def _require_same(run: Run, recipe: str | Path | None, target: str | None) -> None:
+    """A recipe and target may be named again on resume, but no others."""
+    for what, asked, kept in (
+        ("target", None if target is None else profile_of(target).name, run.profile.name),
+        ("recipe", None if recipe is None else read(recipe).name, run.recipe.name),
+    ):
+        if asked not in (None, kept):
+            raise UsageError(
+                f"the {what} cannot change on resume", where=str(run.path), limit=f"The run's {what} is {kept}, not {asked}",
+                remedy=f"Leave --{what} out, or start a new run",
+            )
 
 
 def _require_room(recipe: Recipe, profile: Profile, data: Dataset) -> None:
