@@ -29,6 +29,7 @@ class TrainConfig(BaseModel):
     noise: NonNegativeFloat = 0.0  # and the standard deviation of noise on pixels above 0 (white is 1)
     encoding: Literal["direct", "rate"] = "direct"
     n_threads: PositiveInt = 1
+    select_last: float = Field(default=1.0, gt=0, le=1)  # share of the epochs, the last ones, of which the best is kept
 
 
 class SupernetConfig(TrainConfig):

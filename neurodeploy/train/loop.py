@@ -50,9 +50,12 @@ def train(
 ) -> TrainResult:
     """Trains `module` in place and leaves it, in evaluation mode, with the weights of the best epoch.
 
-    Best is the highest validation accuracy, then the lowest validation loss; test data have no part in it. With a
-    `checkpoint_file` the state is saved every `checkpoint_interval_s` seconds, at the end of an epoch, and a run that
-    finds its file goes on from there: on the CPU it then equals an undisturbed run bit for bit, at equal n_threads.
+    Best is the highest validation accuracy, then the lowest validation loss, of the last `config.select_last` of the
+    epochs (the highest of many noisy figures of a small validation set is luck; the weights at the end of a cosine
+    schedule generalise better); test data have no part in it.
+
+    With a `checkpoint_file` the state is saved every `checkpoint_interval_s` seconds, at the end of an epoch, and a run
+    that finds its file goes on from there: on the CPU it then equals an undisturbed run bit for bit, at equal n_threads.
 
     Raises UsageError for empty or unequal data or a checkpoint of another run, UnsafeFile for a file that is none,
     NeurodeployError where the loss or a weight is not finite.
@@ -73,25 +76,26 @@ def train(
         if saved is not None:
             trainer.restore(saved["trainer"])
             history = [Epoch(**epoch) for epoch in saved["history"]]
-            best = (Epoch(**saved["best"]), saved["best_module"])
+            best = (Epoch(**saved["best"]), saved["best_module"]) if saved["best"] else None
         x, y = (torch.from_numpy(array).to(trainer.device) for array in data)
         last_save = time.monotonic()
         while trainer.n_epochs < config.epochs:
             train_loss = trainer.epoch(x, y, module)
             epoch = _validate(trainer, module, validation, train_loss)
             history.append(epoch)
-            if best is None or _rank(epoch) > _rank(best[0]):
+            late = config.epochs - trainer.n_epochs < max(1.0, config.select_last * config.epochs)
+            if late and (best is None or _rank(epoch) > _rank(best[0])):
                 best = (epoch, {key: value.detach().clone() for key, value in module.state_dict().items()})
             due = time.monotonic() - last_save >= checkpoint_interval_s or trainer.n_epochs == config.epochs
             if checkpoint_file and due:
                 checkpoint.save(checkpoint_file, run, {
                     "trainer": trainer.state(), "history": [asdict(e) for e in history],
-                    "best": asdict(best[0]), "best_module": best[1],
+                    "best": asdict(best[0]) if best else None, "best_module": best[1] if best else None,
                 })
                 last_save = time.monotonic()
             if progress:
                 progress(epoch)
-    assert best is not None  # epochs >= 1
+    assert best is not None  # the last epoch is always late
     module.load_state_dict(best[1])
     module.eval()
     return TrainResult(best[0], tuple(history), time.monotonic() - started)

@@ -71,6 +71,20 @@ def test_a_resumed_run_equals_an_undisturbed_one(tmp_path: Any, changes: dict[st
     assert equal_weights(again, whole)
 
 
+def test_only_late_epochs_are_selected(tmp_path: Any) -> None:
+    data, validation = cases.digits(80)
+    for share, allowed in ((0.5, {3, 4}), (0.01, {4}), (1.0, {1, 2, 3, 4})):
+        config = cases.CONFIG.model_copy(update={"select_last": share})
+        result = train(cases.network(), data, validation, config, seed=1)
+        best = max((e for e in result.history if e.epoch in allowed), key=lambda e: (e.accuracy, -e.validation_loss))
+        assert result.best == best
+    file, config = tmp_path / "c.pt", cases.CONFIG.model_copy(update={"select_last": 0.25})
+    with pytest.raises(Interrupted):  # before any epoch could be selected
+        train(cases.network(), data, validation, config, seed=1, checkpoint_file=file, checkpoint_interval_s=0,
+              progress=interrupt_after(2))
+    assert train(cases.network(), data, validation, config, seed=1, checkpoint_file=file).best.epoch == 4
+
+
 def test_the_seed_decides_the_order_of_data() -> None:
     data, validation = cases.digits()
     one, two, other = (cases.network() for _ in range(3))
