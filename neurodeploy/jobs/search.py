@@ -169,14 +169,15 @@ def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
     seconds: dict[str, float] = {}
     data = load_data(run.recipe.data.name)
 
-    def lap(name: str) -> None:
+    def lap(name: str, what: str) -> None:
         seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
+        progress.message(f"{name}: {what}, {seconds[name]:.0f} s")
 
     evaluator, references = _prepare(run, data, progress)
-    lap("supernet")
+    lap("supernet", f"{run.recipe.supernet.epochs} epochs")
     with _helpers(run, workers - 1):
         study = _study(run, evaluator, references, data, progress)
-    lap("search")
+    lap("search", f"{len(study.evaluations)} candidates, {sum(e.fitness is not None for e in study.evaluations)} feasible")
     if study.best is None:
         raise NeurodeployError(
             f"none of the {len(study.evaluations)} candidates is feasible", where=str(run.path), code="no_candidate",
@@ -184,10 +185,10 @@ def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
             remedy="Train the supernet longer, or widen the network or the limits",
         )
     network = train_arch(run, study.best.genome, data, progress)
-    lap("training")
+    lap("training", f"{','.join(study.best.genome)}, {run.recipe.train.epochs} epochs")
     lowered = lowered_for(to_graph(network), run.profile, run.recipe.deploy)
     deployment = deploy(lowered, run.profile, run.recipe.deploy, data, progress)
-    lap("deployment")
+    lap("deployment", f"{deployment.plan.n_cores} cores" + ", fine-tuned" * deployment.net.quantization["fine_tuned"])
     final = evaluate(
         deployment.lowered, deployment.net, deployment.plan, run.profile, deployment.policy, *data.split("test"), progress
     )
@@ -199,7 +200,7 @@ def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
     verdict = validate(bundle.path)  # the accuracy was just measured
     if verdict.errors:
         raise verdict.errors[0]
-    lap("evaluation")
+    lap("evaluation", f"{final.accuracy['n']} test images, bundle validated")
     result = {
         **_places(run), "target": run.profile.name, "n_evaluated": len(study.evaluations),
         "n_feasible": sum(e.fitness is not None for e in study.evaluations), "stopped": study.stopped,
