@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from neurodeploy.jobs.bundles import write_bundle
 from neurodeploy.jobs.candidate import Evaluator
 from neurodeploy.jobs.deploy import deploy, lowered_for
 from neurodeploy.jobs.evaluate import evaluate
+from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards
 from neurodeploy.jobs.run import Run, read_json, write_json
 from neurodeploy.jobs.training import MODEL, macro_of, supernet_of, train_arch
 from neurodeploy.models.autosnn import AutoSnn
@@ -103,6 +103,24 @@ def search(
     smallest network fits, NeurodeployError where no candidate is feasible, Mismatch where the bundle does not reproduce
     itself, Interrupted with the command that resumes.
     """
+    run: Run | None = None
+    try:
+        with interrupt_afterwards():  # or a Ctrl-C in the moment the folder appears would name no run
+            run = _begin(recipe, target, method, budget, out, resume, seed, overrides)
+        progress.message(f"run folder {run.path}")
+        with run.locked(), threads(1):
+            return _finished(run) or _search(run, workers, progress)
+    except KeyboardInterrupt as error:
+        if run is None:
+            raise
+        raise Interrupted("interrupted; what is finished is kept", remedy=f"Resume with `{resume_command(run)}`") from error
+
+
+def _begin(
+    recipe: str | Path | None, target: str | None, method: str | None, budget: int | None, out: Path | str | None,
+    resume: Path | str | None, seed: int | None, overrides: dict[str, Any] | None,
+) -> Run:
+    """The run to work on: a new folder, or the one to resume, whose settings stay."""
     if resume is not None:
         given = {"method": method, "budget": budget, "seed": seed, "--set": overrides or None, "out": out}
         if any(v is not None for v in given.values()):
@@ -110,20 +128,14 @@ def search(
             raise UsageError(f"{names} cannot change on resume", where=str(resume), remedy="Start a new run with them")
         run = Run.open(Path(resume), "search")
         _require_same(run, recipe, target)
-    else:
-        of_recipe, of_profile = split_overrides(overrides or {})
-        short = {"evolution.method": method, "evolution.budget": budget, "seed": seed}
-        of_recipe |= {k: v for k, v in short.items() if v is not None}
-        settings = read("digits" if recipe is None else recipe, of_recipe)
-        profile = profile_of("loihi2" if target is None else target, of_profile)
-        _require_room(settings, profile, load_data(settings.data.name))  # before a folder is made
-        run = Run.create("search", settings, profile, None if out is None else Path(out))
-    progress.message(f"run folder {run.path}")
-    try:
-        with run.locked(), threads(1):
-            return _finished(run) or _search(run, workers, progress)
-    except KeyboardInterrupt as error:
-        raise Interrupted("interrupted; what is finished is kept", remedy=f"Resume with `{resume_command(run)}`") from error
+        return run
+    of_recipe, of_profile = split_overrides(overrides or {})
+    short = {"evolution.method": method, "evolution.budget": budget, "seed": seed}
+    of_recipe |= {k: v for k, v in short.items() if v is not None}
+    settings = read("digits" if recipe is None else recipe, of_recipe)
+    profile = profile_of("loihi2" if target is None else target, of_profile)
+    _require_room(settings, profile, load_data(settings.data.name))  # before a folder is made
+    return Run.create("search", settings, profile, None if out is None else Path(out))
 
 
 def resume_command(run: Run) -> str:
@@ -260,7 +272,7 @@ def _study(
         best = max(best, evaluation.fitness or 0.0)
         progress.advance(task, best_fitness=f"{best:.4f}")
 
-    with _finish_trial_first() as asked:
+    with finish_trial_first() as asked:
         result = run_study(
             run.path / JOURNAL, recipe.evolution, space, recipe.seed, evaluator, score, show,
             context=_context(recipe, run, references), should_stop=lambda: asked[0],
@@ -276,27 +288,6 @@ def _context(recipe: Recipe, run: Run, references: References) -> dict[str, Any]
     return {
         "recipe": recipe.to_dict(), "profile": run.profile.digest, "references": vars(references),
     }
-
-
-@contextmanager
-def _finish_trial_first() -> Iterator[list[bool]]:
-    """The first Ctrl-C lets the running trial finish: yields a one-element list that turns true. The second stops at once."""
-    asked = [False]
-
-    def ask(*_: object) -> None:
-        if asked[0]:
-            raise KeyboardInterrupt
-        asked[0] = True
-
-    try:
-        before = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # not the main thread, which alone may set handlers and alone receives Ctrl-C
-        yield asked
-        return
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

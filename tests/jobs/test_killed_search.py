@@ -22,7 +22,7 @@ from fork_server import ForkServer
 from tiny_search import BUDGET, Tiny, without_seconds
 
 N_KILLS, KILLS_OF_A_RUN = 20, 4
-MOST_S = 90.0  # a slow machine kills less often, and says how often
+MOST_S = 180.0  # a slow machine kills less often, and says how often
 STAGES = ("supernet", "search", "training", "deployment", "evaluation")
 
 
