@@ -35,6 +35,9 @@ def test_the_result_holds_the_contracts_fields(tiny: Tiny) -> None:
         assert entry["fits"] and entry["spikes"] > 0 and entry["energy_j"] > 0 and 0 < entry["accuracy"] <= 1
     assert data["best"]["fitness"] == max(entry["fitness"] for entry in data["pareto"])
     assert json.loads((tiny.run_dir / "result.json").read_text()) == data
+    candidates = json.loads((tiny.run_dir / "candidates.json").read_text())["candidates"]
+    assert len(candidates) == BUDGET and all(set(c) >= ENTRY for c in candidates)
+    assert all(entry in candidates for entry in data["pareto"])
 
 
 def test_the_network_works(tiny: Tiny) -> None:

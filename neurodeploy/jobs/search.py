@@ -43,6 +43,7 @@ from neurodeploy.train.supernet import SuperNetResult
 from neurodeploy.validate import validate
 
 JOURNAL, REFERENCES, RESULT, BUNDLE = "journal.log", "references.json", "result.json", "bundle"
+CANDIDATES = "candidates.json"
 _N_REFERENCES = 16  # architectures of the supernet's log whose mean energy and latency the fitness divides by
 
 
@@ -190,6 +191,7 @@ def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
     with _helpers(run, workers - 1):
         study = _study(run, evaluator, references, data, progress)
     lap("search", f"{len(study.evaluations)} candidates, {sum(e.fitness is not None for e in study.evaluations)} feasible")
+    write_json(run.path / CANDIDATES, {"candidates": [_entry(e) for e in study.evaluations]})
     if study.best is None:
         raise NeurodeployError(
             f"none of the {len(study.evaluations)} candidates is feasible", where=str(run.path), code="no_candidate",
