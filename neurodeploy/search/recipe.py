@@ -62,11 +62,14 @@ class QuantizeSettings(_Strict):
 
 
 class ExitSettings(_Strict):
-    """SEENN-I: the threshold is the cheapest whose validation accuracy falls by at most `max_drop` (0..1)."""
+    """SEENN-I: the threshold is the cheapest whose validation accuracy falls by at most `max_drop` (0..1).
+
+    logits: confidence of the summed votes (as SEENN's release) or of their mean; "either" takes the cheaper of both.
+    """
 
     max_drop: float = Field(default=0.0, ge=0, lt=1)
     temperature: Annotated[float, Field(gt=0)] | Literal["calibrate"] = 1.0
-    logits: Literal["sum", "mean"] = "sum"
+    logits: Literal["sum", "mean", "either"] = "sum"
     metric: Literal["confidence", "entropy"] = "confidence"
 
 
