@@ -8,6 +8,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run; `pytest --hypothesis-profile=explore` draws new ones.
+settings.register_profile("explore", settings.get_profile("default"))
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 
 # Before torch is imported, here and in child processes: threads that wait for each other on busy cores spin, and make
 # small networks a hundred times slower.

@@ -191,7 +191,7 @@ def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
     with _helpers(run, workers - 1):
         study = _study(run, evaluator, references, data, progress)
     lap("search", f"{len(study.evaluations)} candidates, {sum(e.fitness is not None for e in study.evaluations)} feasible")
-    write_json(run.path / CANDIDATES, {"candidates": [_entry(e) for e in study.evaluations]})
+    run.once(CANDIDATES, lambda: {"candidates": [_entry(e) for e in study.evaluations]})
     if study.best is None:
         raise NeurodeployError(
             f"none of the {len(study.evaluations)} candidates is feasible", where=str(run.path), code="no_candidate",
