@@ -1,0 +1,478 @@
+"""Play the golden inputs of this bundle with Lava, and compare the spikes of every layer with `golden.npz`.
+
+    python run_on_loihi2.py                Lava's fixed-point models on this CPU
+    python run_on_loihi2.py --chip         a Loihi 2 system (needs Intel's lava-loihi package and a chip)
+    python run_on_loihi2.py --net          load `network.net` with lava-dl's netx instead of building from `graph.npz`
+    python run_on_loihi2.py --samples 1 --out lab.json
+
+Needs Python 3.10 with numpy and lava-nc 0.10.0; `--net` needs lava-dl 0.6.0 and h5py too. Nothing of neurodeploy.
+Writes `lab.json`: versions, spike counts, times, first divergence, rail power where the chip's tools give it.
+Exit codes: 0 equal, 2 wrong use, 4 spikes differ, 5 a package or chip is missing, 6 a file was changed.
+
+Order of axes: this bundle (C, H, W), Lava (W, H, C). Lava's Conv is a true convolution with weights (O, kx, ky, I), so
+kernels are flipped and transposed. Lava's steps count from 1, all indices here from 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import platform
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+OK, USAGE, DIFFERS, MISSING, CHANGED = 0, 2, 4, 5, 6
+
+
+class RunnerError(Exception):
+    """A refusal with the exit code it has."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def fail(code: int, message: str) -> NoReturn:
+    raise RunnerError(code, message)
+
+
+# ---------------------------------------------------------------- files
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, after the sha256 of every file that it names was checked."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        fail(USAGE, f"{path}: no such file; run this script from its bundle, or name the bundle with --bundle")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    for name, digest in manifest["files"].items():
+        if not (folder / name).is_file():
+            fail(CHANGED, f"{folder / name}: the file is missing")
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            fail(CHANGED, f"{folder / name}: the file was changed after the export")
+    return dict(manifest)
+
+
+def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(JSON document, arrays) of `graph.npz` or `golden.npz`."""
+    with np.load(path, allow_pickle=False) as file:
+        document = json.loads(bytes(file["graph.json"]).decode("utf-8"))
+        arrays = {name: file[name] for name in file.files if name != "graph.json"}
+    return document, arrays
+
+
+class Net:
+    """The network of `graph.npz`: nodes as dicts of plain values and arrays, edges (source, destination, delay)."""
+
+    def __init__(self, document: dict[str, Any], arrays: dict[str, Any]) -> None:
+        if document.get("format") != "neurodeploy graph" or document.get("schema_version") != 1:
+            fail(CHANGED, "graph.npz: not a graph of schema version 1")
+        graph = document["graph"]
+        self.n_timesteps = int(graph["n_timesteps"])
+        self.nodes: dict[str, dict[str, Any]] = {}
+        for entry in graph["nodes"]:
+            values = {k: arrays[v["array"]] if isinstance(v, dict) else v for k, v in entry.items()}
+            self.nodes[values["name"]] = values
+        self.edges: list[tuple[str, str, int]] = [(s, d, int(n)) for s, d, n in graph["edges"]]
+        self.neurons = [n for n, v in self.nodes.items() if v["type"] == "CubaLif"]
+        self.source = next(n for n, v in self.nodes.items() if v["type"] == "Input")
+
+    def incoming(self, name: str) -> list[tuple[str, int]]:
+        return [(s, n) for s, d, n in self.edges if d == name]
+
+    def origins(self, name: str) -> list[tuple[str, int, bool]]:
+        """(neuron layer or input, delay, whether it is flattened on the way) of everything that a node reads."""
+        found = []
+        for source, delay in self.incoming(name):
+            if self.nodes[source]["type"] == "Flatten":
+                found += [(s, n + delay, True) for s, n, _ in self.origins(source)]
+            else:
+                found.append((source, delay, False))
+        return found
+
+
+def first_divergence(
+    layers: list[str], expected: dict[str, Any], got: dict[str, Any], sample: int
+) -> dict[str, Any] | None:
+    """The earliest differing spike of one sample, ties in the order of `layers`; arrays [T', *shape]; None if equal."""
+    first: dict[str, Any] | None = None
+    for layer in layers:
+        if expected[layer].shape != got[layer].shape:
+            fail(DIFFERS, f"{layer}: shape {got[layer].shape} instead of {expected[layer].shape}")
+        places = np.argwhere(expected[layer] != got[layer])
+        if len(places) and (first is None or places[0][0] < first["timestep"]):
+            at = tuple(int(i) for i in places[0])
+            first = {
+                "layer": layer, "timestep": at[0], "neuron": list(at[1:]), "sample": sample,
+                "expected": int(expected[layer][at]), "got": int(got[layer][at]),
+            }
+    return first
+
+
+# ---------------------------------------------------------------- axis orders
+
+
+def to_lava(x: Any) -> Any:
+    """[T, *shape] to Lava's (*shape, T) with maps as (W, H, C)."""
+    return np.ascontiguousarray(np.transpose(x, (3, 2, 1, 0) if x.ndim == 4 else (1, 0)))
+
+
+def from_lava(x: Any) -> Any:
+    """[T, *Lava shape] to [T, *shape]."""
+    return np.transpose(x, (0, 3, 2, 1)) if x.ndim == 4 else x
+
+
+def lava_shape(shape: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in reversed(shape))
+
+
+def lava_kernel(weight: Any) -> Any:
+    """(O, I, kH, kW) cross-correlation to (O, kx, ky, I) convolution."""
+    return np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1))
+
+
+def full_bias(node: dict[str, Any]) -> Any:
+    """Bias mantissas of a layer, one per neuron, in this bundle's axis order."""
+    return np.broadcast_to(node["bias_mant"], tuple(node["shape"])).astype(np.int64)
+
+
+def extend(x: Any, kind: str, n_steps: int) -> Any:
+    """Input [T, *shape] for n_steps: biases keep their last value, everything else is zero after T."""
+    tail = np.repeat(x[-1:] if kind == "bias" else np.zeros_like(x[:1]), max(0, n_steps - len(x)), axis=0)
+    return np.concatenate([x, tail])[:n_steps].astype(np.int64)
+
+
+def as_bias(net: Net, name: str, x: Any) -> Any | None:
+    """The bias mantissas that replace the direct input x [n_steps, *shape] of a layer, or None where they cannot:
+    they must stay constant, fit 13 bits, share the bias's exponent, and meet a current without memory."""
+    node = net.nodes[name]
+    total = full_bias(node) + x[0]
+    fits = node["bias_exp"] == node["state_shift"] and node["i_decay"] == 4096 and np.abs(total).max() < 4096
+    return total if fits and (x == x[0]).all() else None
+
+
+def check_supported(net: Net) -> None:
+    """Refuse what Lava's processes cannot hold, naming the node."""
+    known = ("Input", "Conv2d", "Linear", "Flatten", "CubaLif", "Vote")
+    for name, node in net.nodes.items():
+        if node["type"] not in known:
+            fail(USAGE, "{}: Lava has no process for a {}".format(name, node["type"]))
+        if node["type"] == "CubaLif" and (node["state_bits"], node["state_shift"]) != (24, 6):
+            fail(USAGE, f"{name}: Lava's LIF has 24 bits of state, shifted by 6")
+        if node["type"] in ("Conv2d", "Linear"):
+            for source, delay, _ in net.origins(name):
+                most = 63 if node["type"] == "Linear" else 1
+                if not 1 <= delay <= most:
+                    fail(USAGE, f"{name}: a delay of {delay} timesteps from {source}; Lava offers 1..{most} here")
+                if net.nodes[source]["type"] not in ("Input", "CubaLif"):
+                    fail(USAGE, f"{name}: reads {source}, which is neither an input nor neurons")
+        if node["type"] == "CubaLif":
+            for source, delay, _ in net.origins(name):
+                kind = net.nodes[source]["type"]
+                if kind not in ("Conv2d", "Linear", "Input") or delay != 0:
+                    fail(USAGE, f"{name}: cannot be fed by {source} directly, or with delay {delay}")
+
+
+# ---------------------------------------------------------------- Lava
+
+
+def sink_class() -> Any:
+    """A process that records what reaches it and saves the array itself: reading a Lava variable is slow per element."""
+    from lava.magma.core.decorator import implements, requires  # type: ignore[import-not-found]
+    from lava.magma.core.model.py.model import PyLoihiProcessModel  # type: ignore[import-not-found]
+    from lava.magma.core.model.py.ports import PyInPort  # type: ignore[import-not-found]
+    from lava.magma.core.model.py.type import LavaPyType  # type: ignore[import-not-found]
+    from lava.magma.core.process.ports.ports import InPort  # type: ignore[import-not-found]
+    from lava.magma.core.process.process import AbstractProcess  # type: ignore[import-not-found]
+    from lava.magma.core.resources import CPU  # type: ignore[import-not-found]
+    from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol  # type: ignore[import-not-found]
+
+    class Sink(AbstractProcess):  # type: ignore[misc]
+        def __init__(self, *, shape: tuple[int, ...], path: str, n_steps: int) -> None:
+            super().__init__(shape=shape, path=path, n_steps=n_steps)
+            self.a_in = InPort(shape=shape)
+
+    @implements(proc=Sink, protocol=LoihiProtocol)
+    @requires(CPU)
+    class PySinkModel(PyLoihiProcessModel):  # type: ignore[misc]
+        a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+
+        def __init__(self, proc_params: Any) -> None:
+            super().__init__(proc_params)
+            self.path, self.n_steps = proc_params["path"], proc_params["n_steps"]
+            self.seen = np.zeros((self.n_steps, *proc_params["shape"]), dtype=np.int32)
+
+        def run_spk(self) -> None:
+            self.seen[self.time_step - 1] = self.a_in.recv()
+            if self.time_step == self.n_steps:
+                np.save(self.path, self.seen)
+
+    module = sys.modules[__name__]
+    for made in (Sink, PySinkModel):  # Lava looks for the model among the names of the module that holds the process
+        setattr(module, made.__name__, made)
+    return Sink
+
+
+class LavaRun:
+    """One sample on Lava: processes from `graph.npz`, or the blocks of netx; `play` returns spikes by layer."""
+
+    def __init__(self, net: Net, chip: bool, power: bool) -> None:
+        self.net, self.chip, self.power = net, chip, power
+        self.rail_power: dict[str, float] | None = None
+        self.sink = sink_class()
+
+    def _source(self, x: Any, bits: int) -> Any:
+        """The out port of a process that sends x [n_steps, *shape]."""
+        from lava.proc.io.source import RingBuffer  # type: ignore[import-not-found]
+
+        port = RingBuffer(data=to_lava(x)).s_out
+        if self.chip:
+            from lava.proc.embedded_io.spike import PyToNxAdapter  # type: ignore[import-not-found]
+
+            adapter = PyToNxAdapter(shape=port.shape, num_message_bits=bits)
+            port.connect(adapter.inp)
+            port = adapter.out
+        return port
+
+    def _record(self, ports: dict[str, Any], folder: str, n_steps: int) -> Any:
+        last = None
+        for number, port in enumerate(ports.values()):
+            last = self.sink(shape=tuple(port.shape), path=f"{folder}/{number}.npy", n_steps=n_steps)
+            if self.chip:
+                from lava.proc.embedded_io.spike import NxToPyAdapter
+
+                adapter = NxToPyAdapter(shape=port.shape)
+                port.connect(adapter.inp)
+                port = adapter.out
+            port.connect(last.a_in)
+        return last
+
+    def _neurons(self, name: str, bias: Any) -> Any:
+        from lava.proc.lif.process import LIF, LIFReset  # type: ignore[import-not-found]
+
+        node = self.net.nodes[name]
+        values = {
+            "shape": lava_shape(node["shape"]), "du": int(node["i_decay"]) - 1, "dv": int(node["v_decay"]),
+            "vth": int(node["v_th"]), "bias_exp": int(node["bias_exp"]),
+            "bias_mant": np.ascontiguousarray(np.transpose(bias)).astype(np.int32), "name": name.replace(".", "_"),
+        }
+        if node["reset_interval"]:
+            return LIFReset(reset_interval=int(node["reset_interval"]), reset_offset=int(node["reset_offset"]), **values)
+        return LIF(**values)
+
+    def _synapse(self, name: str, port: Any, delay: int, flat: bool, bits: int) -> Any:
+        """Out port of a synapse process fed by `port`."""
+        from lava.proc.conv.process import Conv  # type: ignore[import-not-found]
+        from lava.proc.dense.process import DelayDense, Dense  # type: ignore[import-not-found]
+        from lava.utils.weightutils import SignMode  # type: ignore[import-not-found]
+
+        node = self.net.nodes[name]
+        if flat and len(port.shape) == 3:
+            port = port.transpose([2, 1, 0]).flatten()
+        if node["type"] == "Conv2d":
+            made = Conv(
+                weight=lava_kernel(node["weight"]), input_shape=tuple(port.shape), padding=tuple(reversed(node["padding"])),
+                stride=tuple(reversed(node["stride"])), dilation=tuple(reversed(node["dilation"])),
+                groups=int(node["groups"]), num_message_bits=bits,
+            )
+        elif delay == 1:
+            # MIXED keeps even weights in -256..254 as they are; one-sided modes would clip -256.
+            made = Dense(weights=node["weight"], num_message_bits=bits, sign_mode=SignMode.MIXED)
+        else:
+            made = DelayDense(
+                weights=node["weight"], delays=np.full(node["weight"].shape, delay - 1), max_delay=delay - 1,
+                num_message_bits=bits, sign_mode=SignMode.MIXED,
+            )
+        port.connect(made.s_in)
+        return made.a_out
+
+    def _build(self, x: Any) -> dict[str, Any]:
+        """All processes for the input x [n_steps, *shape]; the out ports of the neuron layers."""
+        net = self.net
+        entry = net.nodes[net.source]
+        bits = int(entry["max_value"]).bit_length() if entry["kind"] == "graded" else 0
+        direct = {n for n in net.neurons if any(s == net.source for s, _, _ in net.origins(n))}
+        injected = {}
+        made = {}
+        for name in net.neurons:
+            bias = as_bias(net, name, x) if name in direct else full_bias(net.nodes[name])
+            if bias is None:
+                bias = full_bias(net.nodes[name])
+                injected[name] = self._source(x, bits=16)
+            made[name] = self._neurons(name, bias)
+        ports = {name: process.s_out for name, process in made.items()}
+        if any(s == net.source for n, v in net.nodes.items() if v["type"] != "CubaLif" for s, _, _ in net.origins(n)):
+            ports[net.source] = self._source(x, bits)
+        for name in net.neurons:
+            for synapse, _, _ in net.origins(name):
+                if synapse == net.source:
+                    if name in injected:
+                        injected[name].connect(made[name].a_in)  # no synapse between: no delay
+                    continue
+                for source, delay, flat in net.origins(synapse):
+                    used = bits if source == net.source else 0
+                    self._synapse(synapse, ports[source], delay, flat, used).connect(made[name].a_in)
+        return {name: ports[name] for name in net.neurons}
+
+    def _build_netx(self, x: Any, path: Path, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The blocks of `network.net`; they follow the neuron layers in order."""
+        stand_in_for_torch()
+        from lava.lib.dl.netx import hdf5  # type: ignore[import-not-found]
+
+        network = hdf5.Network(net_config=str(path), **kwargs)
+        entry = self.net.nodes[self.net.source]
+        if entry["kind"] == "bias":
+            bias = as_bias(self.net, self.net.neurons[0], x)
+            if bias is None:
+                fail(USAGE, "network.net: the input is no constant bias of 13 bits; run without --net")
+            network.in_layer.neuron.bias_mant.init = np.ascontiguousarray(np.transpose(bias)).astype(np.int32)
+        else:
+            bits = int(kwargs.get("input_message_bits", 0))
+            flat = len(network.inp.shape) == 1 and x.ndim == 4
+            self._source(x.reshape(len(x), -1) if flat else x, bits).connect(network.inp)
+        self.network = network
+        return dict(zip(self.net.neurons, [layer.neuron.s_out for layer in network.layers], strict=True))
+
+    def play(self, x: Any, n_steps: int, netx: tuple[Path, dict[str, Any]] | None = None) -> dict[str, Any]:
+        """Spikes [n_steps, *shape] of every neuron layer for the input x [T, *shape]."""
+        from lava.magma.core.run_conditions import RunSteps  # type: ignore[import-not-found]
+        from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg  # type: ignore[import-not-found]
+
+        x = extend(x, self.net.nodes[self.net.source]["kind"], n_steps)
+        ports = self._build(x) if netx is None else self._build_netx(x, *netx)
+        with tempfile.TemporaryDirectory() as folder:
+            last = self._record(ports, folder, n_steps)
+            logger = None
+            if self.chip:
+                callbacks = []
+                if self.power:
+                    from lava.utils.loihi2_profiler import Loihi2Power  # type: ignore[import-not-found]
+
+                    logger = Loihi2Power(num_steps=n_steps)
+                    callbacks.append(logger)
+                # Lava picks a chip model where one exists; the sinks stay on the host.
+                config = Loihi2HwCfg(callback_fxs=callbacks)
+            else:
+                config = Loihi2SimCfg(select_tag="fixed_pt")
+            try:
+                last.run(condition=RunSteps(num_steps=n_steps), run_cfg=config)
+            finally:
+                last.stop()
+            if logger is not None:
+                self.rail_power = read_power(logger)
+            return {name: from_lava(np.load(f"{folder}/{i}.npy")) for i, name in enumerate(ports)}
+
+
+def read_power(logger: Any) -> dict[str, float]:
+    """Mean power of each rail in the profiler's unit, for the attributes that this version of lava-loihi has."""
+    names = ("total_power", "static_total_power", "vdd_power", "vddm_power", "vddio_power")
+    return {name: float(np.mean(getattr(logger, name))) for name in names if hasattr(logger, name)}
+
+
+def stand_in_for_torch() -> None:
+    """netx imports torch only for parts that `.net` files of spiking layers do not use; go without where it is absent."""
+    if importlib.util.find_spec("torch") is not None:
+        return
+    import types
+
+    for name, attributes in (
+        ("lava.lib.dl.slayer", ()), ("lava.lib.dl.slayer.neuron", ()), ("lava.lib.dl.slayer.neuron.rf", ("neuron_params",)),
+        ("lava.lib.dl.netx.sequential_modules", ()),
+    ):
+        module: Any = types.ModuleType(name)
+        module.__path__ = []
+        module.__file__ = str(Path(tempfile.gettempdir()) / "neurodeploy_no_torch" / "absent.py")  # Lava lists its folder
+        for attribute in attributes:
+            setattr(module, attribute, None)
+        sys.modules.setdefault(name, module)
+
+
+# ---------------------------------------------------------------- command
+
+
+def versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("numpy", "lava-nc", "lava-dl", "lava-loihi", "h5py"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Everything that goes to lab.json."""
+    folder = arguments.bundle
+    manifest = read_manifest(folder)
+    net = Net(*read_archive(folder / "graph.npz"))
+    check_supported(net)
+    golden = read_archive(folder / "golden.npz")[1]
+    x = golden["x"]
+    n_steps = int(manifest["n_chip_steps"])
+    netx = None
+    if arguments.net:
+        if "network.net" not in manifest["files"]:
+            fail(USAGE, "network.net: not in this bundle, because {}".format(manifest["netx"]["reason"]))
+        netx = (folder / "network.net", manifest["netx"]["kwargs"])
+    if importlib.util.find_spec("lava") is None:
+        fail(MISSING, "lava-nc is not installed; in Python 3.10: pip install lava-nc==0.10.0 numpy==1.26.4 h5py")
+    if arguments.chip and importlib.util.find_spec("lava.utils.loihi2_profiler") is None:
+        fail(MISSING, "lava-loihi (Intel's chip package) is not installed; run without --chip for the CPU models")
+    run = LavaRun(net, chip=arguments.chip, power=arguments.chip)
+    expected = {name: golden["spikes/" + name] for name in net.neurons}
+    samples, divergence, n_differ = [], None, 0
+    for sample in range(min(arguments.samples or x.shape[1], x.shape[1])):
+        started = time.perf_counter()
+        got = run.play(x[:, sample], n_steps, netx)
+        seconds = time.perf_counter() - started
+        wanted = {name: expected[name][:, sample] for name in net.neurons}
+        found = first_divergence(net.neurons, wanted, got, sample)
+        divergence = divergence or found
+        n_differ += sum(int(np.count_nonzero(wanted[name] != got[name])) for name in net.neurons)
+        spikes = {name: int(np.count_nonzero(got[name])) for name in net.neurons}
+        samples.append({"sample": sample, "equal": found is None, "wall_s": seconds, "spikes": spikes})
+        sys.stderr.write(f"sample {sample}: {'equal' if found is None else 'DIFFERENT'}, {sum(spikes.values())} spikes\n")
+    return {
+        "schema_version": 1, "target": manifest["target"], "ran_on": "loihi2" if arguments.chip else "lava cpu fixed_pt",
+        "route": "network.net" if arguments.net else "graph.npz", "n_chip_steps": n_steps, "n_timesteps": net.n_timesteps,
+        "ok": divergence is None, "first_divergence": divergence, "n_differences": n_differ, "samples": samples,
+        "rail_power": run.rail_power, "versions": versions(), "graph_sha256": manifest["files"]["graph.npz"],
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parent, help="folder of the bundle")
+    parser.add_argument("--chip", action="store_true", help="run on a Loihi 2 system instead of the CPU models")
+    parser.add_argument("--net", action="store_true", help="load network.net with lava-dl's netx")
+    parser.add_argument("--samples", type=int, default=0, help="play only the first N golden samples")
+    parser.add_argument("--out", type=Path, default=Path("lab.json"), help="where the result is written")
+    arguments = parser.parse_args(argv)
+    try:
+        result = compare(arguments)
+    except RunnerError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.code
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    first = result["first_divergence"]
+    if first is not None:
+        sys.stdout.write(
+            f"first divergence: layer {first['layer']}, timestep {first['timestep']}, neuron {first['neuron']}, "
+            f"sample {first['sample']}: expected {first['expected']}, got {first['got']}\n"
+        )
+        return DIFFERS
+    total = sum(sum(s["spikes"].values()) for s in result["samples"])
+    sys.stdout.write(f"equal: {len(result['samples'])} samples, {total} spikes, 0 differences ({result['ran_on']})\n")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
