@@ -36,6 +36,7 @@ def save(path: Path, run: dict[str, Any], state: dict[str, Any]) -> None:
             torch.save({"version": VERSION, "run": run, "state": state}, file)
             file.flush()
             os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)  # mkstemp's files are private; a worker of another user reads it too
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
