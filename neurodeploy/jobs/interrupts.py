@@ -47,3 +47,27 @@ def finish_trial_first() -> Iterator[list[bool]]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def remembered_interrupts() -> Iterator[list[bool]]:
+    """Ctrl-C interrupts as ever, and is remembered: yields a one-element list that turns true.
+
+    A KeyboardInterrupt that is raised inside a finalizer or a callback from C is only reported by Python, and lost. Work of
+    many parts asks the list between them.
+    """
+    asked = [False]
+
+    def ask(*_: object) -> None:
+        asked[0] = True
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not the main thread
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

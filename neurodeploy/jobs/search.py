@@ -24,7 +24,7 @@ from neurodeploy.jobs.bundles import write_bundle
 from neurodeploy.jobs.candidate import Evaluator
 from neurodeploy.jobs.deploy import deploy, lowered_for
 from neurodeploy.jobs.evaluate import evaluate
-from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards
+from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards, remembered_interrupts
 from neurodeploy.jobs.run import Run, read_json, write_json
 from neurodeploy.jobs.training import MODEL, macro_of, supernet_of, train_arch
 from neurodeploy.models.autosnn import AutoSnn
@@ -109,8 +109,8 @@ def search(
         with interrupt_afterwards():  # or a Ctrl-C in the moment the folder appears would name no run
             run = _begin(recipe, target, method, budget, out, resume, seed, overrides)
         progress.message(f"run folder {run.path}")
-        with run.locked(), threads(1):
-            return _finished(run) or _search(run, workers, progress)
+        with run.locked(), threads(1), remembered_interrupts() as interrupted:
+            return _finished(run) or _search(run, workers, progress, interrupted)
     except KeyboardInterrupt as error:
         if run is None:
             raise
@@ -177,12 +177,14 @@ def _places(run: Run) -> dict[str, str]:
     return {"run_dir": str(run.path), "model": str(run.path / MODEL), "bundle": str(run.path / BUNDLE)}
 
 
-def _search(run: Run, workers: int, progress: Progress) -> SearchResult:
+def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool]) -> SearchResult:
     started = time.monotonic()
     seconds: dict[str, float] = {}
     data = load_data(run.recipe.data.name)
 
     def lap(name: str, what: str) -> None:
+        if interrupted[0]:
+            raise KeyboardInterrupt
         seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
         progress.message(f"{name}: {what}, {seconds[name]:.0f} s")
 

@@ -135,7 +135,7 @@ def test_ctrl_c_names_the_command_that_resumes(tiny: Tiny, server: ForkServer, t
         status = server.wait(pid)
         if marker == "model.ckpt" and status == 0 and (run / "result.json").exists():
             return  # on a busy machine the search may end before the signal reaches it
-        assert status == 130
+        assert status == 130, (marker, log.read_text())
         said = log.read_text()
         assert f"neurodeploy search --resume {run}" in said
         assert "Traceback" not in said
