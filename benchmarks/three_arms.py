@@ -17,8 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from neurodeploy.jobs.run import write_json
-from neurodeploy.jobs.search import RESULT, search
+from neurodeploy.jobs.search import CANDIDATES, RESULT, search
 
 ARMS: dict[str, dict[str, float]] = {
     "accuracy only": {"fitness.lambda_spikes": 0.0, "fitness.mu_energy": 0.0, "fitness.nu_latency": 0.0},
@@ -63,6 +64,16 @@ def row(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def rank_correlation(folders: list[Path], field: str) -> tuple[float, int]:
+    """(Spearman's correlation of spikes_paper with a field, n) over all candidates of several searches of one seed."""
+    found: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        for candidate in json.loads((folder / CANDIDATES).read_text())["candidates"]:
+            found[",".join(candidate["genome"])] = candidate
+    ranks = [np.argsort(np.argsort([c[name] for c in found.values()])) for name in ("spikes_paper", field)]
+    return float(np.corrcoef(*ranks)[0, 1]), len(found)
+
+
 def line(arm: str, m: dict[str, Any]) -> str:
     """One line of the table."""
     energy = f"{1e6 * m['energy_dynamic_j']:7.3f} uJ dynamic  {1e6 * m['energy_j']:7.3f} uJ"
@@ -93,6 +104,11 @@ def main() -> int:
     median = {arm: {k: statistics.median(r[k] for r in of) for k in of[0] if k != "genome"} for arm, of in rows.items()}
     for arm, m in median.items():
         print(line(arm, m))
+    for seed in args.seeds:
+        folders = [args.out / f"{arm.replace(' ', '_')}_{seed}" for arm in ARMS]
+        for field in ("energy_dynamic_j", "latency_s"):
+            value, n = rank_correlation(folders, field)
+            print(f"seed {seed}: rank correlation of spikes with {field} {value:.3f} over {n} candidates")
     base, own = median["accuracy only"], median["default"]
     print(f"default against accuracy only: {100 * (1 - own['energy_dynamic_j'] / base['energy_dynamic_j']):.1f} % less dynamic "
           f"energy, {100 * (own['accuracy'] - base['accuracy']):+.2f} points")

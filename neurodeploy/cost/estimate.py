@@ -120,12 +120,12 @@ def _gather(group: SynapseGroup, values: Floats) -> Floats:
 def _with_memory(node: Node, event: Floats, fired: Floats) -> Floats:
     keeps_v, keeps_u = _memory(node)
     hard = not isinstance(node, Lif) or node.reset == "hard"
-    interval = getattr(node, "reset_interval", None)
+    interval, offset = (node.reset_interval, node.reset_offset) if isinstance(node, Lif | CubaLif) else (None, 0)
     updated = np.empty_like(event)
     before = u = v = np.zeros(event.shape[1:])
     for t in range(len(event)):
         updated[t] = 1 - (1 - event[t]) * (1 - before)
-        if interval is not None and (t + 1) % interval == node.reset_offset % interval:  # type: ignore[attr-defined]
+        if interval is not None and (t + 1) % interval == offset % interval:
             u = v = np.zeros(event.shape[1:])
         u = 1 - (1 - event[t]) * (1 - u) if keeps_u else event[t]
         touched = 1 - (1 - u) * (1 - v) if keeps_v else u

@@ -200,8 +200,10 @@ def _behind(term: str, used: dict[str, Quantity]) -> list[Quantity]:
 
 def _status(used: Iterable[Quantity], profile: Profile, exact: bool) -> Status:
     """The weakest status behind an energy: constants, the partition, and counts estimated from rates."""
-    statuses: list[Status] = [quantity.status for quantity in used]
-    return weakest([*statuses, profile.partition.status, *([] if exact else ["estimated"])])  # type: ignore[list-item]
+    statuses: list[Status] = [*(quantity.status for quantity in used), profile.partition.status]
+    if not exact:
+        statuses.append("estimated")
+    return weakest(statuses)
 
 
 def _excluded(breakdown: dict[str, Band | None], counts: Counts, plan: Placement, profile: Profile) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def evaluate(
     lowered: Graph, net: IntGraph, plan: Placement, profile: Profile, policy: ConfidencePolicy | None,
     images: NDArray[Any], labels: NDArray[Any], progress: Progress = SILENT,
 ) -> Evaluation:
-    """Run the integer network (and its real-valued twin, where there is one) on images that no choice was made on."""
+    """Run the integer network (and its real-valued twin, where there is one) on images that the run made no choice on."""
     measured = measure(net, plan, images, progress)
     integer = predictions(measured.votes)[-1]
     n, n_right = len(labels), int((integer == labels).sum())
