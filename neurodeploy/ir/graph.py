@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from neurodeploy.errors import NeurodeployError
-from neurodeploy.ir.nodes import CubaLif, Input, Node, Shape
+from neurodeploy.ir.nodes import INT_NEURONS, Input, Node, Shape
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,22 @@ class Graph:
 
     @cached_property
     def latencies(self) -> dict[str, int]:
-        """Timesteps from the input to each node along the longest path (feed-forward graphs)."""
-        latency: dict[str, int] = {}
-        for node in self.feedforward_order:
-            latency[node.name] = max((latency[e.src] + e.delay for e in self.incoming(node.name)), default=0)
+        """Timesteps from the input to each node: along the longest path, or in a recurrent graph along the shortest."""
+        if self.is_acyclic:
+            latency: dict[str, int] = {}
+            for node in self.feedforward_order:
+                latency[node.name] = max((latency[e.src] + e.delay for e in self.incoming(node.name)), default=0)
+            return latency
+        latency = {node.name: 0 for node in self.inputs}
+        changed = True
+        while changed:  # Bellman-Ford; delays are not negative
+            changed = False
+            for edge in self.edges:
+                if edge.src in latency:
+                    arrival = latency[edge.src] + edge.delay
+                    if edge.dst not in latency or arrival < latency[edge.dst]:
+                        latency[edge.dst] = arrival
+                        changed = True
         return latency
 
     @cached_property
@@ -147,11 +159,28 @@ class Graph:
 
     @cached_property
     def output(self) -> Node:
-        """The one node nobody reads; raises NeurodeployError when there are several."""
+        """The one node nobody reads, or only the loop it is in; raises NeurodeployError when there are several.
+
+        Of a loop at the end of a recurrent graph the neuron layer closest to the input counts.
+        """
         sinks = [n for n in self.nodes if not self.outgoing(n.name)]
+        if not sinks and not self.is_acyclic:
+            reached = {n.name: self._reachable(n.name) for n in self.nodes}
+            last = [n for n in self.nodes if n.is_neuron and all(n.name in reached[m] for m in reached[n.name])]
+            sinks = sorted(last, key=lambda n: self.latencies[n.name])[:1]
         if len(sinks) != 1:
             raise NeurodeployError(f"expected one output, found {[n.name for n in sinks]}", code="bad_graph")
         return sinks[0]
+
+    def _reachable(self, name: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            for edge in self.outgoing(waiting.pop()):
+                if edge.dst not in found:
+                    found.add(edge.dst)
+                    waiting.append(edge.dst)
+        return found
 
     @property
     def n_chip_steps(self) -> int:
@@ -186,7 +215,9 @@ class Graph:
 
 @dataclass(frozen=True, eq=False)
 class IntGraph(Graph):
-    """A network in a chip's integer arithmetic: weights int64, neurons CubaLif. `target` names the profile it was made for.
+    """A network in a chip's integer arithmetic: weights int64, neurons those of INT_NEURONS.
+
+    `target` names the profile it was made for, or is empty where it came from a file that names none (lava-dl's `.net`).
 
     The chip's input is rint(value_scale * y) saturated to the input's range, with y the image, or, where `host` is a
     graph, what that real-valued graph makes of the image (`host` is None for images sent as they are).
@@ -203,5 +234,5 @@ class IntGraph(Graph):
                 raise NeurodeployError(f"weights of type {weight.dtype} in an integer graph", where=node.name, code="bad_graph")
             if getattr(node, "bias", None) is not None:
                 raise NeurodeployError("a synapse with a bias; biases belong to the neuron", where=node.name, code="bad_graph")
-            if node.is_neuron and not isinstance(node, CubaLif):
+            if node.is_neuron and not isinstance(node, INT_NEURONS):
                 raise NeurodeployError(f"{type(node).__name__} in an integer graph", where=node.name, code="bad_graph")

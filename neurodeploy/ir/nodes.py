@@ -44,8 +44,9 @@ InputKind = Literal["analog", "graded", "bias", "spikes"]
 class Input(Node):
     """Where data enters: x[t] of `shape`.
 
-    kind `analog`: real values (float graphs); `spikes`: 0 or 1; `graded`: integer messages 0..max_value, one per
-    non-zero element and timestep; `bias`: integers written once per sample by the host into the neurons that follow.
+    kind `analog`: real values (float graphs); `spikes`: 0 or 1; `graded`: integer messages 0..max_value (`signed`:
+    from -max_value), one per non-zero element and timestep; `bias`: integers written once per sample by the host into
+    the neurons that follow.
     `value_scale` turns an analog value into the integer one: integer = round(analog * value_scale).
     """
 
@@ -53,6 +54,7 @@ class Input(Node):
     kind: InputKind = "analog"
     max_value: int = 1
     value_scale: float = 1.0
+    signed: bool = False
 
     def output_shape(self, source: Shape) -> Shape:
         return self.shape
@@ -62,7 +64,9 @@ class Input(Node):
 class Conv2d(Node):
     """y = cross-correlation(x, weight) + bias. weight [O, I/groups, kH, kW], bias [O] or None; pairs are (y, x).
 
-    In an IntGraph weights are int64, bias is None (biases belong to the neuron).
+    In an IntGraph weights are int64, bias is None (biases belong to the neuron), and
+    y = wrap_modulo(cross-correlation(m, weight), sum_bits), with m = x, or [x != 0] where `binary`; no wrap where
+    `sum_bits` is None. Source: lava-nc 0.10.0, Conv bit-accurate (24 bits).
     """
 
     weight: Array = field(default_factory=lambda: np.zeros((1, 1, 1, 1)))
@@ -71,6 +75,8 @@ class Conv2d(Node):
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
+    binary: bool = False
+    sum_bits: int | None = None
     is_synapse: ClassVar[bool] = True
 
     def output_shape(self, source: Shape) -> Shape:
@@ -92,10 +98,20 @@ class Conv2d(Node):
 
 @dataclass(frozen=True, eq=False)
 class Linear(Node):
-    """y = weight @ x + bias. weight [O, I], bias [O] or None (None in an IntGraph)."""
+    """y = weight @ x + bias. weight [O, I], bias [O] or None (None in an IntGraph).
+
+    In an IntGraph  y[t] = shift_signed(sum over d of (weight where delays == d) @ m[t - d], weight_exp), the shift
+    applied to the sum of each d before they are added; m = x, or [x != 0] where `binary`; before the start m is 0.
+    `delays` [O, I] integers >= 0, None for none: a delay inside the synapse, on top of the edge's, that needs no buffer
+    at the source. weight holds what acts on the messages, after any clipping and cutting of low bits
+    (`ir.netx.dense_weights`). Source: lava-nc 0.10.0, Dense and DelayDense bit-accurate.
+    """
 
     weight: Array = field(default_factory=lambda: np.zeros((1, 1)))
     bias: Array | None = None
+    binary: bool = False
+    weight_exp: int = 0
+    delays: Array | None = None
     is_synapse: ClassVar[bool] = True
 
     def output_shape(self, source: Shape) -> Shape:
@@ -142,6 +158,7 @@ class Flatten(Node):
 
 Fire = Literal[">=", ">"]
 Reset = Literal["hard", "soft"]
+Activation = Literal["relu", "unit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,20 +194,25 @@ class Lif(Node):
 class CubaLif(Node):
     """Loihi's fixed-point LIF (lava-nc 0.10.0, LIF / LIFReset bit-accurate). All integers, arrays broadcast to `shape`.
 
+    State u = i_init, v = v_init before the first timestep.
     Before the dynamics of step t (0-based): u = v = 0 where reset_interval and (t+1) % interval == reset_offset % interval.
     u = wrap_once(decay_toward_zero(u, i_decay) + (a << state_shift), state_bits)
-    v = clip_symmetric(decay_toward_zero(v, v_decay) + u + (bias_mant << bias_exp), state_bits)
+    v = clip_symmetric(decay_toward_zero(v, v_decay) + u + shift_signed(bias_mant, bias_exp), state_bits)
     s = v > (v_th << state_shift);  v = 0 where s.
     i_decay is the effective decay (lava's du + 1), 0..4096; v_decay 0..4096; a is the sum of the incoming edges.
-    `bias_mant` has `shape`, or [C, 1, 1] for one value per channel; v_th a scalar mantissa.
+    Decays, threshold and exponent are one integer a layer or an int64 array that broadcasts to `shape`, such as
+    [C, 1, 1] for one value a channel; `bias_mant` and the initial states are such arrays. A layer without a threshold
+    that any state could pass never fires.
     """
 
     shape: Shape = ()
-    i_decay: int = 4096
-    v_decay: int = 0
-    v_th: int = 1
+    i_decay: int | Array = 4096
+    v_decay: int | Array = 0
+    v_th: int | Array = 1
     bias_mant: Array = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
-    bias_exp: int = 6
+    bias_exp: int | Array = 6
+    i_init: Array = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    v_init: Array = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     reset_interval: int | None = None
     reset_offset: int = 0
     state_bits: int = 24
@@ -201,6 +223,52 @@ class CubaLif(Node):
         if source != self.shape:
             raise _fail(self, f"has {self.shape} neurons, its input has shape {source}")
         return self.shape
+
+
+@dataclass(frozen=True, eq=False)
+class _SigmaDeltaNode(Node):
+    """Common to the neurons of sigma-delta networks, which send graded messages (signed integers) when something changed."""
+
+    shape: Shape = ()
+    is_neuron: ClassVar[bool] = True
+
+    def output_shape(self, source: Shape) -> Shape:
+        if source != self.shape:
+            raise _fail(self, f"has {self.shape} neurons, its input has shape {source}")
+        return self.shape
+
+
+@dataclass(frozen=True, eq=False)
+class Delta(_SigmaDeltaNode):
+    """Sends what changed by at least the threshold (lava-nc 0.10.0, Delta fixed-point). All integers.
+
+    With e = spike_exp + state_exp:
+    act' = a << e;  d = act' - act + residue;  s = d where |d| >= (v_th << e), else 0;  residue = d - s;  act = act'.
+    The message is s >> state_exp (floor). State act, residue is 0 at the start and is never reset.
+    """
+
+    v_th: int | Array = 0
+    spike_exp: int = 0
+    state_exp: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class SigmaDelta(Delta):
+    """Sums messages, applies an activation, and sends what changed (lava-nc 0.10.0, SigmaDelta fixed-point).
+
+    sigma += a;  act' = max(0, sigma + (bias << e)) for `relu`, sigma + (bias << e) for `unit`; then as Delta.
+    """
+
+    bias_mant: Array = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    activation: Activation = "relu"
+
+
+@dataclass(frozen=True, eq=False)
+class Sigma(_SigmaDeltaNode):
+    """Sums messages: sigma += a, and sends sigma itself each timestep (lava-nc 0.10.0, Sigma fixed-point)."""
+
+
+INT_NEURONS = (CubaLif, Delta, SigmaDelta, Sigma)  # what an IntGraph may hold
 
 
 @dataclass(frozen=True, eq=False)
