@@ -10,9 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from neurodeploy.errors import Violation
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Linear, Node, Shape, Vote
+from neurodeploy.ir.nodes import Conv2d, Delta, Flatten, Input, Linear, Node, Shape, Sigma, Vote
+from neurodeploy.place.neuron_sets import neuron_sets
 
 Map = tuple[int, int, int]
 Synapse = Conv2d | Linear
@@ -57,7 +61,8 @@ class SynapseGroup:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A neuron layer. `host_inputs` are inputs written into its biases; `n_groups_out` counts groups that it feeds."""
+    """A neuron layer. `host_inputs` are inputs written into its neurons without a synapse; `n_groups_out` counts groups
+    that it feeds."""
 
     node: Node
     map: Map
@@ -79,6 +84,11 @@ class Layer:
         """True for a vector that no convolution feeds: cut by neurons, not into tiles."""
         shape = getattr(self.node, "shape", ())
         return len(shape) == 1 and all(isinstance(g.synapse, Linear) for g in self.groups)
+
+    @cached_property
+    def neuron_sets(self) -> NDArray[np.int64] | None:
+        """[C, H, W] number of each neuron's set of decays and threshold; None where all share one."""
+        return neuron_sets(self.node)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +129,11 @@ def _sources(graph: Graph, synapse: Node, problems: list[Violation]) -> list[tup
     return found
 
 
+def _is_written(source: Input, target: Node) -> bool:
+    """Whether the host writes an input straight into neurons: a bias, or what sigma-delta neurons take the change of."""
+    return source.kind in ("bias", "analog") or (source.kind == "graded" and isinstance(target, Delta | Sigma))
+
+
 def read_network(graph: Graph) -> Network:
     """Layers and groups of a graph. Constructs no core can hold come back as `problems`, all of them."""
     problems: list[Violation] = []
@@ -136,7 +151,7 @@ def read_network(graph: Graph) -> Network:
                     )
                     for origin, delay in _sources(graph, source, problems)
                 ]
-            elif isinstance(source, Input) and source.kind in ("bias", "analog"):
+            elif isinstance(source, Input) and _is_written(source, node):
                 host[node.name].append(source.name)
             else:
                 problems.append(_unplaceable(

@@ -21,7 +21,8 @@ from neurodeploy.place.arithmetic_rules import (
 )
 from neurodeploy.place.case import Case, spaced
 from neurodeploy.place.layers import Layer
-from neurodeploy.place.partition import smallest_need, word_limit
+from neurodeploy.place.partition import smallest_need
+from neurodeploy.place.words import word_limit
 
 Rule = Callable[[Case], list[Violation]]
 
