@@ -11,7 +11,7 @@ import json
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -31,7 +31,10 @@ def weakest(statuses: list[Status]) -> Status:
 
 
 class _Strict(BaseModel):
+    """Nothing but the fields named. `added` names fields that older files lack: at their default they change no digest."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+    added: ClassVar[frozenset[str]] = frozenset()
 
 
 class Quantity(_Strict):
@@ -155,8 +158,38 @@ class Partition(_Strict):
         return self.compilers[self.compiler]
 
 
+Zeros = Literal["stored", "culled"]
+SYNAPSE = "synapse"
+
+
+class Synapses(_Strict):
+    """Which unit of a core handles the synapses of a node of each kind, and what becomes of weights that are zero.
+
+    A unit `u` takes the entries `synapse_u` of the energy and time tables; without this table there is one unit, and its
+    entry is `synapse`. `zeros`: weights of zero are "stored" and processed like any other, or "culled" before loading.
+    """
+
+    linear: str
+    conv2d: str
+    zeros: Zeros
+    source: str
+    status: Status
+
+
+# What two forms of a table would charge twice; see `cost/events.py`.
+_EITHER_OR: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
+    (frozenset({"update_active", "update_inactive"}), frozenset({"soma_access", "soma_update", "soma_spike"})),
+    (frozenset({"spike"}), frozenset({"axon_out", "soma_spike"})),
+)
+
+
 class Profile(_Strict):
-    """One target. Energy and time tables map an event name to its quantity; see `cost/model.py` for the terms."""
+    """One target. Energy and time tables map an event name to its quantity; see `cost/events.py` for what each event is.
+
+    `sync` adds a time to every step, by the number of tiles in use: the entry with the largest key that does not exceed it.
+    """
+
+    added: ClassVar[frozenset[str]] = frozenset({"synapses", "sync"})
 
     schema_version: Literal[1]
     name: str
@@ -170,6 +203,8 @@ class Profile(_Strict):
     energy: dict[str, Quantity]
     time: dict[str, Quantity]
     power: dict[str, Quantity]
+    synapses: Synapses | None = None
+    sync: dict[str, Quantity] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -181,11 +216,39 @@ class Profile(_Strict):
             )
         if 1 not in self.systems.values():
             raise ValueError("systems names no single-chip system")
-        for table, wanted in ((self.energy, "J"), (self.time, "s"), (self.power, "W/chip")):
+        for table, wanted in ((self.energy, "J"), (self.time, "s"), (self.sync, "s"), (self.power, "W/chip")):
             for name, quantity in table.items():
                 if not quantity.unit.endswith(wanted):
                     raise ValueError(f"{name} has unit {quantity.unit}, expected one of {wanted}")
         return self
+
+    @model_validator(mode="after")
+    def _charges_nothing_twice(self) -> Self:
+        for where, table in (("energy", self.energy), ("time", self.time)):
+            for one, other in _EITHER_OR:
+                if one & table.keys() and other & table.keys():
+                    both = ", ".join(sorted((one | other) & table.keys()))
+                    raise ValueError(f"{where} has {both}: they charge the same event twice, give one form")
+            units = sorted(name for name in table if name.startswith(f"{SYNAPSE}_"))
+            if units and self.synapses is None:
+                raise ValueError(f"{where} has {', '.join(units)}, but no [synapses] says which layers use them")
+            if SYNAPSE in table and self.synapses is not None:
+                raise ValueError(f"{where} has {SYNAPSE} and the profile [synapses]: give one entry a unit")
+        if self.sync and not all(key.isascii() and key.isdecimal() and key[0] != "0" for key in self.sync):
+            raise ValueError(f"sync has keys {', '.join(self.sync)}, expected numbers of tiles")
+        if self.sync and "1" not in self.sync:
+            raise ValueError("sync has no entry for 1 tile")
+        return self
+
+    @property
+    def zeros(self) -> Zeros:
+        """What becomes of weights that are zero."""
+        return self.synapses.zeros if self.synapses is not None else "stored"
+
+    def sync_of(self, n_tiles: int) -> tuple[str, Quantity] | None:
+        """Key and time added to every step with `n_tiles` >= 1 tiles in use, None where the profile has no such table."""
+        keys = [int(key) for key in self.sync if int(key) <= n_tiles]
+        return (str(max(keys)), self.sync[str(max(keys))]) if keys else None
 
     @property
     def n_chips(self) -> int:
@@ -195,8 +258,20 @@ class Profile(_Strict):
     @property
     def digest(self) -> str:
         """sha256 of the profile's content (order-independent)."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = json.dumps(_digested(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digested(model: _Strict) -> dict[str, Any]:
+    """Plain content of a model, without the fields `added` to it that hold their default."""
+    found: dict[str, Any] = model.model_dump(mode="json")
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if name in type(model).added and value == field.get_default(call_default_factory=True):
+            del found[name]
+        elif isinstance(value, _Strict):
+            found[name] = _digested(value)
+    return found
 
 
 def _profile_files() -> dict[str, Path]:
