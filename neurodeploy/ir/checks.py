@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.fixedpoint import DECAY_BITS
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Array, BatchNorm, Conv2d, CubaLif, Flatten, Input, Lif, Linear, MaxPool2d, Node, Vote
+from neurodeploy.ir.nodes import (
+    Activation,
+    Array,
+    BatchNorm,
+    Conv2d,
+    CubaLif,
+    Delta,
+    Flatten,
+    Input,
+    Lif,
+    Linear,
+    MaxPool2d,
+    Node,
+    Sigma,
+    SigmaDelta,
+    Vote,
+)
+from neurodeploy.ir.reference import is_integer_node
 
 MAX_ELEMENTS = 2**28  # values of one map; larger ones are mistakes or attacks (ImageNet's largest map has 2^23)
 MAX_STEPS = 2**20
+MAX_DELAY = 2**12  # timesteps inside a synapse; chips have tens
+MAX_EXPONENT = 15
+_MANTISSA = (1 - 2**31, 2**31 - 1)
 
 
 def check_graph(graph: Graph) -> None:
@@ -47,7 +67,7 @@ def _need(node: Node, condition: bool, what: str) -> None:
         raise NeurodeployError(what, where=node.name, code="bad_node")
 
 
-def _shape(node: Input | Lif | CubaLif) -> None:
+def _shape(node: Input | Lif | CubaLif | Delta | Sigma) -> None:
     _need(node, all(n >= 1 for n in node.shape), f"has shape {node.shape}")
     _need(node, int(np.prod(node.shape, dtype=object)) <= MAX_ELEMENTS, f"has shape {node.shape}, beyond any network")
 
@@ -55,6 +75,11 @@ def _shape(node: Input | Lif | CubaLif) -> None:
 def _bias(node: Conv2d | Linear, bias: Array | None) -> None:
     outputs = node.weight.shape[:1]
     _need(node, bias is None or bias.shape == outputs, f"has a bias that is not of shape {outputs}")
+
+
+def _integer_weight(node: Conv2d | Linear) -> None:
+    whole = node.weight.dtype.kind == "i"
+    _need(node, whole or not is_integer_node(node), f"computes on integers with weights of type {node.weight.dtype}")
 
 
 def _input(node: Input) -> None:
@@ -69,12 +94,21 @@ def _conv2d(node: Conv2d) -> None:
     _need(node, node.groups >= 1 and shape[0] % node.groups == 0, f"{shape[0]} outputs in {node.groups} groups")
     _need(node, min(node.stride) >= 1 and min(node.dilation) >= 1, "stride and dilation are at least 1")
     _need(node, min(node.padding) >= 0 and max(node.padding) <= 2**15, f"padding is {node.padding}")
+    _need(node, node.sum_bits is None or 2 <= node.sum_bits <= 32, f"sum_bits is {node.sum_bits}")
+    _integer_weight(node)
     _bias(node, node.bias)
 
 
 def _linear(node: Linear) -> None:
     shape = node.weight.shape
     _need(node, len(shape) == 2 and min(shape) >= 1, f"has a weight of shape {shape}, expected [O, I]")
+    _need(node, abs(node.weight_exp) < 32, f"weight_exp is {node.weight_exp}")
+    if node.delays is not None:
+        whole = node.delays.dtype.kind == "i"
+        _need(node, whole and node.delays.shape == shape, f"has no integer delay for each of {shape} weights")
+        low, high = int(node.delays.min()), int(node.delays.max())
+        _need(node, low >= 0 and high <= MAX_DELAY, f"delays span {low}..{high}, beyond 0..{MAX_DELAY}")
+    _integer_weight(node)
     _bias(node, node.bias)
 
 
@@ -98,21 +132,40 @@ def _lif(node: Lif) -> None:
     _need(node, 0 <= node.inv_tau <= 1, f"inv_tau is {node.inv_tau}, not in 0..1")
 
 
+def _integers(node: CubaLif | Delta, name: str, low: int, high: int) -> None:
+    """Field `name` of a neuron: integers low..high, one a layer or an array that broadcasts to its shape."""
+    value = np.asarray(getattr(node, name))
+    _need(node, value.dtype.kind == "i", f"{name} has type {value.dtype}, expected integers")
+    smallest, largest = int(value.min(initial=high)), int(value.max(initial=low))
+    _need(node, low <= smallest and largest <= high, f"{name} spans {smallest}..{largest}, beyond {low}..{high}")
+    try:
+        fits = np.broadcast_shapes(value.shape, node.shape) == node.shape
+    except ValueError:
+        fits = False
+    _need(node, fits, f"{name} of shape {value.shape} does not broadcast to {node.shape}")
+
+
 def _cuba_lif(node: CubaLif) -> None:
     _shape(node)
     _reset(node)
-    one = 2**DECAY_BITS
-    _need(node, 0 <= node.i_decay <= one and 0 <= node.v_decay <= one, f"decays lie outside 0..{one}")
     _need(node, 2 <= node.state_bits <= 32 and 0 <= node.state_shift < 32, "state_bits or state_shift is out of range")
-    _need(node, abs(node.v_th) < 2**31, f"v_th is {node.v_th}")
-    _need(node, -32 < node.bias_exp < 32, f"bias_exp is {node.bias_exp}")
-    _need(node, node.bias_mant.dtype.kind == "i", f"bias_mant has type {node.bias_mant.dtype}")
-    _need(node, int(np.abs(node.bias_mant.astype(object)).max(initial=0)) < 2**31, "bias_mant is beyond 31 bits")
-    try:
-        fits = np.broadcast_shapes(node.bias_mant.shape, node.shape) == node.shape
-    except ValueError:
-        fits = False
-    _need(node, fits, f"bias_mant of shape {node.bias_mant.shape} does not broadcast to {node.shape}")
+    for name in ("i_decay", "v_decay"):
+        _integers(node, name, 0, 2**DECAY_BITS)
+    for name in ("v_th", "bias_mant", "i_init", "v_init"):
+        _integers(node, name, *_MANTISSA)
+    _integers(node, "bias_exp", -31, 31)
+
+
+def _delta(node: Delta) -> None:
+    _shape(node)
+    # The two exponents shift a mantissa together, which must stay within 64 bits.
+    for name in ("spike_exp", "state_exp"):
+        value = getattr(node, name)
+        _need(node, 0 <= value <= MAX_EXPONENT, f"{name} is {value}, not in 0..{MAX_EXPONENT}")
+    _integers(node, "v_th", *_MANTISSA)
+    if isinstance(node, SigmaDelta):
+        _integers(node, "bias_mant", *_MANTISSA)
+        _need(node, node.activation in get_args(Activation), f"activation is {node.activation!r}")
 
 
 def _vote(node: Vote) -> None:
@@ -121,5 +174,5 @@ def _vote(node: Vote) -> None:
 
 _RULES: dict[type[Node], Callable[[Any], None]] = {
     Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool,
-    Flatten: lambda node: None, Lif: _lif, CubaLif: _cuba_lif, Vote: _vote,
+    Flatten: lambda node: None, Lif: _lif, CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _delta, Sigma: _shape, Vote: _vote,
 }

@@ -14,11 +14,33 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.errors import NeurodeployError, UsageError
-from neurodeploy.fixedpoint import clip_symmetric, decay_toward_zero, shift_signed, wrap_once
+from neurodeploy.fixedpoint import clip_symmetric, decay_toward_zero, shift_signed, wrap_modulo, wrap_once
 from neurodeploy.ir.graph import Graph, IntGraph
-from neurodeploy.ir.nodes import Array, BatchNorm, Conv2d, CubaLif, Flatten, Input, Lif, Linear, MaxPool2d, Node, Vote
+from neurodeploy.ir.nodes import (
+    INT_NEURONS,
+    Array,
+    BatchNorm,
+    Conv2d,
+    CubaLif,
+    Delta,
+    Flatten,
+    Input,
+    Lif,
+    Linear,
+    MaxPool2d,
+    Node,
+    Sigma,
+    SigmaDelta,
+    Vote,
+)
 
-State = dict[str, Any]  # v_mem [B, *shape] and the step counter t; CubaLif i_syn [B, *shape] too; other nodes: empty
+# Arrays [B, *shape] by node type, nothing for those not named; `t` counts steps.
+#   Lif v_mem, t;  CubaLif v_mem, i_syn, t;  Delta act, residue;  SigmaDelta sigma, act, residue;  Sigma sigma;
+#   Linear with delays: past [largest delay, B, I], what it received in earlier steps, newest first.
+State = dict[str, Any]
+_SIGMA_DELTA_STATES: dict[type[Node], tuple[str, ...]] = {
+    Delta: ("act", "residue"), SigmaDelta: ("sigma", "act", "residue"), Sigma: ("sigma",),
+}
 
 
 @dataclass(frozen=True)
@@ -37,9 +59,23 @@ def initial_state(node: Node, batch: int) -> State:
     if isinstance(node, Lif):
         return {"v_mem": np.full((batch, *node.shape), node.v_reset, dtype=np.float64), "t": 0}
     if isinstance(node, CubaLif):
-        zero = np.zeros((batch, *node.shape), dtype=np.int64)
-        return {"v_mem": zero, "i_syn": zero, "t": 0}
+        v, u = (np.zeros((batch, *node.shape), dtype=np.int64) + start for start in (node.v_init, node.i_init))
+        return {"v_mem": v, "i_syn": u, "t": 0}
+    if isinstance(node, Delta | Sigma):
+        return {name: np.zeros((batch, *node.shape), dtype=np.int64) for name in _SIGMA_DELTA_STATES[type(node)]}
+    if isinstance(node, Linear) and node.delays is not None:
+        longest = int(node.delays.max(initial=0))
+        return {"past": np.zeros((longest, batch, node.weight.shape[1]), dtype=np.int64)}
     return {}
+
+
+def is_integer_node(node: Node) -> bool:
+    """Whether a node computes on integers only: a chip's neurons, and synapses with fields only a chip's have."""
+    if isinstance(node, Conv2d):
+        return node.binary or node.sum_bits is not None
+    if isinstance(node, Linear):
+        return node.binary or node.weight_exp != 0 or node.delays is not None
+    return isinstance(node, INT_NEURONS)
 
 
 def step(node: Node, a: Array, state: State) -> tuple[Array, State]:
@@ -51,10 +87,10 @@ def step(node: Node, a: Array, state: State) -> tuple[Array, State]:
     if rule is None:
         raise NeurodeployError(f"{type(node).__name__} has no reference", where=node.name, code="bad_node")
     integer = a.dtype.kind in "iu"
-    if (isinstance(node, CubaLif) and not integer) or (isinstance(node, BatchNorm | Lif) and integer):
+    if (is_integer_node(node) and not integer) or (isinstance(node, BatchNorm | Lif) and integer):
         raise NeurodeployError(
             f"{type(node).__name__} received values of type {a.dtype}", where=node.name, code="bad_node",
-            remedy="CubaLif computes on integers, Lif and BatchNorm on real numbers",
+            remedy="A chip's neurons and synapses compute on integers, Lif and BatchNorm on real numbers",
         )
     return rule(node, a, state)
 
@@ -85,13 +121,30 @@ def _input(node: Input, a: Array, state: State) -> tuple[Array, State]:
     return a, state
 
 
+def _message(node: Conv2d | Linear, a: Array) -> Array:
+    """What a synapse takes for its input: any value but 0 is one spike where it is binary."""
+    return np.asarray(a != 0, dtype=a.dtype) if node.binary else a
+
+
 def _conv2d(node: Conv2d, a: Array, state: State) -> tuple[Array, State]:
-    y = conv2d(a, node.weight, node.stride, node.padding, node.dilation, node.groups)
+    y = conv2d(_message(node, a), node.weight, node.stride, node.padding, node.dilation, node.groups)
+    if node.sum_bits is not None:
+        y = wrap_modulo(y, node.sum_bits)
     return (y if node.bias is None else y + node.bias[:, None, None]), state
 
 
 def _linear(node: Linear, a: Array, state: State) -> tuple[Array, State]:
-    y = a @ node.weight.T
+    m = _message(node, a)
+    if node.delays is not None:
+        seen = np.concatenate([m[np.newaxis], state["past"]])  # seen[d]: the messages of d steps ago
+        y = np.zeros((len(m), len(node.weight)), dtype=np.int64)
+        for d in np.unique(node.delays):
+            y += shift_signed(seen[d] @ np.where(node.delays == d, node.weight, 0).T, node.weight_exp)
+        state = {"past": seen[: len(state["past"])]}
+    else:
+        y = m @ node.weight.T
+        if node.weight_exp:
+            y = shift_signed(y, node.weight_exp)
     return (y if node.bias is None else y + node.bias), state
 
 
@@ -137,9 +190,33 @@ def _cuba_lif(node: CubaLif, a: Array, state: State) -> tuple[Array, State]:
     bias = shift_signed(node.bias_mant, node.bias_exp)
     u = wrap_once(decay_toward_zero(u, node.i_decay) + (a << node.state_shift), node.state_bits)
     v = clip_symmetric(decay_toward_zero(v, node.v_decay) + u + bias, node.state_bits)
-    fired = v > (node.v_th << node.state_shift)
+    fired = v > (np.asarray(node.v_th, dtype=np.int64) << node.state_shift)
     v = np.where(fired, 0, v)
     return fired.astype(np.int64), {"v_mem": v, "i_syn": u, "t": t + 1}
+
+
+def _send_change(node: Delta, act: Array, state: State) -> tuple[Array, State]:
+    """The delta step of a neuron whose activation is now `act`: (message, its states)."""
+    change = act - state["act"] + state["residue"]
+    threshold = np.asarray(node.v_th, dtype=np.int64) << (node.spike_exp + node.state_exp)
+    sent = np.where(np.abs(change) >= threshold, change, 0)
+    return sent >> node.state_exp, {"act": act, "residue": change - sent}
+
+
+def _delta(node: Delta, a: Array, state: State) -> tuple[Array, State]:
+    return _send_change(node, a << (node.spike_exp + node.state_exp), state)
+
+
+def _sigma_delta(node: SigmaDelta, a: Array, state: State) -> tuple[Array, State]:
+    sigma = state["sigma"] + a
+    act = sigma + (node.bias_mant << (node.spike_exp + node.state_exp))
+    sent, after = _send_change(node, np.maximum(act, 0) if node.activation == "relu" else act, state)
+    return sent, {"sigma": sigma, **after}
+
+
+def _sigma(node: Sigma, a: Array, state: State) -> tuple[Array, State]:
+    sigma = state["sigma"] + a
+    return sigma, {"sigma": sigma}
 
 
 def _vote(node: Vote, a: Array, state: State) -> tuple[Array, State]:
@@ -148,7 +225,7 @@ def _vote(node: Vote, a: Array, state: State) -> tuple[Array, State]:
 
 _RULES: dict[type[Node], Callable[[Any, Array, State], tuple[Array, State]]] = {
     Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool, Flatten: _flatten,
-    Lif: _lif, CubaLif: _cuba_lif, Vote: _vote,
+    Lif: _lif, CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _sigma_delta, Sigma: _sigma, Vote: _vote,
 }
 
 
@@ -158,7 +235,7 @@ def input_range(node: Input) -> tuple[float, float]:
         return (-np.inf, np.inf)
     if node.kind == "spikes":
         return (0, 1)
-    return (0 if node.kind == "graded" else -node.max_value, node.max_value)
+    return (0 if node.kind == "graded" and not node.signed else -node.max_value, node.max_value)
 
 
 def check_input(graph: Graph, x: Array) -> Array:

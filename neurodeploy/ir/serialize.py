@@ -10,7 +10,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,10 +21,12 @@ from neurodeploy.ir import archive
 from neurodeploy.ir.checks import check_graph
 from neurodeploy.ir.graph import Edge, Graph, IntGraph
 from neurodeploy.ir.nodes import (
+    Activation,
     Array,
     BatchNorm,
     Conv2d,
     CubaLif,
+    Delta,
     Fire,
     Flatten,
     Input,
@@ -34,6 +36,8 @@ from neurodeploy.ir.nodes import (
     MaxPool2d,
     Node,
     Reset,
+    Sigma,
+    SigmaDelta,
     Vote,
 )
 
@@ -41,7 +45,16 @@ SCHEMA_VERSION = 1
 MAX_NODES, MAX_EDGES, MAX_HOSTS = 4096, 16384, 1
 _FORMAT = "neurodeploy graph"
 _TYPES: dict[str, type[Node]] = {
-    t.__name__: t for t in (Input, Conv2d, Linear, BatchNorm, MaxPool2d, Flatten, Lif, CubaLif, Vote)
+    t.__name__: t for t in (Input, Conv2d, Linear, BatchNorm, MaxPool2d, Flatten, Lif, CubaLif, Delta, SigmaDelta, Sigma, Vote)
+}
+
+# Fields that files may lack: those that came after the first files, each with a default that means what was meant before.
+# They are written only where they differ from it, so a graph that needs none of them keeps its bytes.
+_LATER: dict[str, frozenset[str]] = {
+    "Input": frozenset({"signed"}),
+    "Conv2d": frozenset({"binary", "sum_bits"}),
+    "Linear": frozenset({"binary", "weight_exp", "delays"}),
+    "CubaLif": frozenset({"i_init", "v_init"}),
 }
 
 
@@ -173,11 +186,13 @@ def _encode_node(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
     for f in fields(node):
         value = getattr(node, f.name)
         kind = str(f.type)
+        if f.name in _LATER.get(type(node).__name__, ()) and _difference(value, _default(f)) is None:
+            continue
         if isinstance(value, np.ndarray):
             name = f"a{len(arrays):05d}"
             arrays[name] = value
             value = {"array": name, "dtype": value.dtype.newbyteorder("<").str, "shape": list(value.shape)}
-        elif kind in ("int", "int | None") and value is not None:
+        elif kind in ("int", "int | None", "int | Array") and value is not None:
             value = operator.index(value)
         elif kind in ("Shape", "Pair"):
             value = [operator.index(v) for v in value]
@@ -185,6 +200,10 @@ def _encode_node(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
             value = float(value)
         entry[f.name] = value
     return entry
+
+
+def _default(f: Field[Any]) -> Any:
+    return f.default if f.default_factory is MISSING else f.default_factory()
 
 
 def _is_int(value: Any) -> bool:
@@ -207,12 +226,13 @@ _SCALARS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], Any]]] = {
     "InputKind": (lambda v: v in get_args(InputKind), str),
     "Fire": (lambda v: v in get_args(Fire), str),
     "Reset": (lambda v: v in get_args(Reset), str),
+    "Activation": (lambda v: v in get_args(Activation), str),
 }
 
 
-def _expect(entry: Any, wanted: set[str], where: str) -> dict[str, Any]:
-    if not isinstance(entry, dict) or set(entry) != wanted:
-        odd = sorted(set(entry) ^ wanted) if isinstance(entry, dict) else [type(entry).__name__]
+def _expect(entry: Any, wanted: set[str], where: str, optional: frozenset[str] = frozenset()) -> dict[str, Any]:
+    if not isinstance(entry, dict) or not wanted - optional <= set(entry) <= wanted:
+        odd = sorted((set(entry) ^ wanted) - optional) if isinstance(entry, dict) else [type(entry).__name__]
         archive.refuse(f"missing or unknown entries: {', '.join(map(repr, odd[:8]))}", where)
     return entry
 
@@ -258,8 +278,10 @@ def _decode_node(entry: Any, unused: dict[str, Array], where: str) -> Node:
         archive.refuse(f"unknown node type {name!r:.80}", where, f"Known: {', '.join(sorted(_TYPES))}")
     wanted = {f.name: str(f.type) for f in fields(kind)}
     where = f"{where}: {str(entry.get('name'))[:80]}"
-    entry = _expect(entry, {"type", *wanted}, where)
-    return kind(**{name: _decode_value(entry[name], w, unused, f"{where}.{name}") for name, w in wanted.items()})
+    entry = _expect(entry, {"type", *wanted}, where, _LATER.get(kind.__name__, frozenset()))
+    return kind(**{
+        name: _decode_value(entry[name], w, unused, f"{where}.{name}") for name, w in wanted.items() if name in entry
+    })
 
 
 def _decode_value(value: Any, kind: str, unused: dict[str, Array], where: str) -> Any:
@@ -268,8 +290,8 @@ def _decode_value(value: Any, kind: str, unused: dict[str, Array], where: str) -
         if not fits(value):
             archive.refuse(f"{value!r:.80} is not of type {kind}", where)
         return convert(value)
-    if kind == "Array | None" and value is None:
-        return None
+    if (kind == "Array | None" and value is None) or (kind == "int | Array" and _is_int(value)):
+        return value
     value = _expect(value, {"array", "dtype", "shape"}, where)
     array = unused.pop(str(value["array"]), None)
     if array is None:
