@@ -18,8 +18,8 @@ from neurodeploy.cost.estimate import chip_rates
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.hw.profile import Quantity
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Input, Linear
-from neurodeploy.place.layers import SynapseGroup, read_network
+from neurodeploy.ir.nodes import CubaLif, Input, Lif, Linear
+from neurodeploy.place.layers import Network, SynapseGroup, read_network
 from neurodeploy.place.reach import Floats, axis_taps, build_reach
 from neurodeploy.resources import folder
 
@@ -63,11 +63,29 @@ def proxies(graph: Graph, rates: dict[str, NDArray[Any]]) -> dict[str, Any]:
     `rates` as for `counts.from_rates` (`counts.mean_rates` of a trace makes them exact). Operations of pooling and relay
     layers that lowering added count too, like any layer. Raises UsageError for missing rates.
     """
-    table = constants()
+    network = _countable(graph)
+    totals = {name: raster.sum(axis=(0, 1)) for name, raster in chip_rates(network, rates, idle=False).items()}
+    return _proxies(network, totals)
+
+
+def proxies_of(graph: Graph, messages: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """As `proxies`, from the mean number of messages [*shape] that each input and layer sends in one inference.
+
+    For networks whose layers have no window of their own (recurrent, paths of different length), and for all steps that
+    were simulated. Raises NeurodeployError for a network that cannot be counted.
+    """
+    return _proxies(_countable(graph), messages)
+
+
+def _countable(graph: Graph) -> Network:
     network = read_network(graph)
     if network.problems:
         raise NeurodeployError(str(network.problems[0]), code="cannot_count")
-    messages = {name: raster.sum(axis=(0, 1)) for name, raster in chip_rates(network, rates, idle=False).items()}
+    return network
+
+
+def _proxies(network: Network, messages: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    table, graph = constants(), network.graph
     macs = acs = dense = synapses = 0.0
     for group in network.groups:
         arriving = float((messages[group.source].reshape(group.source_map) * nonzero_fan_out(group)).sum())
@@ -109,7 +127,9 @@ def proxies(graph: Graph, rates: dict[str, NDArray[Any]]) -> dict[str, Any]:
 
 def _is_binary(graph: Graph, group: SynapseGroup) -> bool:
     source = graph[group.source]
-    return not isinstance(source, Input) or source.kind == "spikes" or (source.kind == "graded" and source.max_value == 1)
+    if isinstance(source, Input):
+        return source.kind == "spikes" or (source.kind == "graded" and source.max_value == 1)
+    return isinstance(source, Lif | CubaLif)
 
 
 def _dense_macs(group: SynapseGroup) -> float:
