@@ -134,7 +134,10 @@ class Capacity(_Strict):
 
 
 class Partition(_Strict):
-    """How layers are cut into cores."""
+    """How layers are cut into cores. `conv_width_inexact`: width of a map from which the vendor's compiler warns that
+    convolutions may not be exact (None: it does not)."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"conv_width_inexact"})
 
     rule: Literal["halving"]
     compiler: str
@@ -143,6 +146,7 @@ class Partition(_Strict):
     dense_axon_bits: int
     conv_weight_bits: int
     conv_overhead_bits: int
+    conv_width_inexact: int | None = None
     source: str
     status: Status
 

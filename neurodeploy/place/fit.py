@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
-from neurodeploy.errors import DoesNotFit, UsageError, Violation
+from neurodeploy.errors import DoesNotFit, NeurodeployWarning, UsageError, Violation
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.nodes import Conv2d
+from neurodeploy.place.assign import assign
 from neurodeploy.place.case import Case
-from neurodeploy.place.layers import read_network
-from neurodeploy.place.noc import site
-from neurodeploy.place.partition import Cut, cut_layer
-from neurodeploy.place.placement import Core, Placement
+from neurodeploy.place.layers import Network, read_network
+from neurodeploy.place.partition import cut_layer
+from neurodeploy.place.placement import Placement
 from neurodeploy.place.rules import RULES
 
 
@@ -19,13 +21,19 @@ from neurodeploy.place.rules import RULES
 class Check:
     """Result of `check`: the placement where the network fits, else every violation.
 
-    `n_cores` counts the cores of the layers that can be cut at all.
+    `n_cores` counts the cores of the layers that can be cut at all; `warnings` stop nothing.
     """
 
     fits: bool
     placement: Placement | None
     violations: tuple[Violation, ...]
     n_cores: int
+    warnings: tuple[NeurodeployWarning, ...] = ()
+
+    def warn(self) -> None:
+        """Hand the warnings on."""
+        for warning in self.warnings:
+            warnings.warn(warning, stacklevel=3)
 
 
 @dataclass(frozen=True)
@@ -45,15 +53,19 @@ def check(graph: Graph, profile: Profile, n_chips: int | None = None) -> Check:
     network = read_network(graph)
     case = Case(network=network, profile=profile, n_chips=chips, cuts=tuple(cut_layer(n, profile) for n in network.layers))
     violations = tuple(v for rule in RULES for v in rule(case))
-    placement = None if violations else _assign(case, profile)
-    return Check(fits=not violations, placement=placement, violations=violations, n_cores=case.n_cores)
+    cuts = tuple(c for c in case.cuts if c is not None)  # a layer without a cut breaks a rule, and then nothing is assigned
+    return Check(
+        fits=not violations, placement=None if violations else assign(network, cuts, profile), violations=violations,
+        n_cores=case.n_cores, warnings=_wide_convs(network, profile),
+    )
 
 
 def place(graph: Graph, profile: Profile, n_chips: int | None = None) -> Placement:
-    """Placement of a lowered Graph or an IntGraph. Raises DoesNotFit with every violation."""
+    """Placement of a lowered Graph or an IntGraph. Raises DoesNotFit with every violation; warns as `Check.warnings` do."""
     result = check(graph, profile, n_chips)
     if result.placement is None:
         raise DoesNotFit(result.violations, target=profile.name)
+    result.warn()
     return result.placement
 
 
@@ -63,6 +75,20 @@ def suggest(graph: Graph, profile: Profile) -> System | None:
         if check(graph, profile, n_chips).fits:
             return System(name=name, n_chips=n_chips)
     return None
+
+
+def _wide_convs(network: Network, profile: Profile) -> tuple[NeurodeployWarning, ...]:
+    """What the vendor's compiler says about convolutions of wide maps."""
+    width = profile.partition.conv_width_inexact
+    return () if width is None else tuple(
+        NeurodeployWarning(
+            f"a convolution of a map {group.source_map[2]} wide", where=group.synapse.name, code="wide_conv",
+            remedy=f"{profile.title}'s compiler warns from {width} on that some results may not be exact at x = n*256 - 1; "
+            "use a narrower map, or compare the spikes with the chip's",
+        )
+        for group in network.groups
+        if isinstance(group.synapse, Conv2d) and group.source_map[2] >= width
+    )
 
 
 def _n_chips(profile: Profile, n_chips: int | None) -> int:
@@ -75,29 +101,3 @@ def _n_chips(profile: Profile, n_chips: int | None) -> int:
             remedy=f"Use one of {', '.join(f'{n} ({name})' for name, n in profile.systems.items())}",
         )
     return n_chips
-
-
-def _assign(case: Case, profile: Profile) -> Placement:
-    """Cores in layer order, consecutive: neighbouring layers share tiles, so most packets travel few hops."""
-    cores: list[Core] = []
-    for cut in case.cuts:
-        assert cut is not None  # a layer without a cut breaks a rule, and then nothing is assigned
-        cores += _cores_of(cut, len(cores), profile)
-    return Placement(
-        target=profile.name, n_chips=cores[-1].chip + 1,
-        shapes=tuple((n.name, case.network.graph.shapes[n.name]) for n in case.network.layers), cores=tuple(cores),
-    )
-
-
-def _cores_of(cut: Cut, first: int, profile: Profile) -> list[Core]:
-    blocks = [(i, c, r, x) for i, c in enumerate(cut.channels) for r in cut.rows for x in cut.cols]
-    cores = []
-    for k, (i, c, r, x) in enumerate(blocks):
-        where = site(first + k, profile)
-        n = (c[1] - c[0]) * (r[1] - r[0]) * (x[1] - x[0])
-        cores.append(Core(
-            index=first + k, chip=where.chip, tile=where.tile, x=where.x, y=where.y, node=cut.layer.name,
-            channels=c, rows=r, cols=x, n_neurons=n, n_words=cut.n_words[i], n_axons_in=int(cut.n_axons_in[k]),
-            n_axons_out=n * cut.layer.n_groups_out,
-        ))
-    return cores
