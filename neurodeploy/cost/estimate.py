@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from neurodeploy.cost.idle import idle_spikes, repeats_its_input
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
-from neurodeploy.ir.nodes import CubaLif, Lif, Linear, Node
+from neurodeploy.ir.nodes import CubaLif, Lif, Linear, Node, Shape
 from neurodeploy.place.layers import Layer, Network, SynapseGroup
 from neurodeploy.place.reach import channel_taps, conv_taps
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-_ALMOST_ONE = 1.0 - 1e-12  # log(1 - rate) of a neuron that always fires stays finite
+ALMOST_ONE = 1.0 - 1e-12  # log(1 - rate) of a neuron that always fires stays finite
 _ROUND_OFF = 1e-6  # means over a batch in float32 may leave 0..1 by this much
 
 
@@ -78,7 +78,9 @@ def update_probability(network: Network, rates: dict[str, Array], chip: dict[str
     current:  u[t] = e[t], or 1 - (1 - e[t])(1 - u[t-1]) where the current decays over several steps
     touched:  m[t] = 1 - (1 - u[t])(1 - v[t-1]) with v[t] = m[t] - fired[t] (a hard reset leaves zero), 0 where v forgets
     updated:  1 - (1 - e[t])(1 - before[t]), before[t] = P(u or v not zero after t-1) = m[t-1]; at least fired[t];
-              1 where there is a bias.
+              1 where there is a bias. A state that starts at another value than zero counts as touched.
+
+    Raises NeurodeployError for neurons whose updates rates say nothing about (sigma-delta).
     """
     found = {}
     for layer in network.layers:
@@ -86,7 +88,7 @@ def update_probability(network: Network, rates: dict[str, Array], chip: dict[str
         event = _event_probability(layer, chip)
         updated = np.maximum(_with_memory(layer.node, event, fired), fired)
         written = _host_bias(layer, rates)
-        always = np.maximum(_has_bias(layer), written)
+        always = np.maximum(has_bias(layer), written)
         found[layer.name] = (always + (1.0 - always) * updated)[:, None]
     return found
 
@@ -96,12 +98,24 @@ def _event_probability(layer: Layer, chip: dict[str, Array]) -> Floats:
     silent = np.zeros(chip[layer.name][:, 0].shape)  # log of the probability that nothing arrives
     for group in layer.groups:
         source = chip[group.source][:, 0]
-        log_quiet = np.log1p(-np.minimum(source, _ALMOST_ONE)).reshape(len(source), *group.source_map)
-        late = np.zeros_like(silent)
-        arriving = _gather(group, log_quiet).reshape(silent.shape)
-        late[group.delay :] = arriving[: len(arriving) - group.delay]
-        silent += late
+        log_quiet = np.log1p(-np.minimum(source, ALMOST_ONE)).reshape(len(source), *group.source_map)
+        for delay, arriving in _arrivals(group, log_quiet):
+            late = np.zeros_like(silent)
+            late[delay:] = arriving.reshape(silent.shape)[: max(0, len(arriving) - delay)]
+            silent += late
     return -np.expm1(silent)
+
+
+def _arrivals(group: SynapseGroup, values: Floats) -> list[tuple[int, Floats]]:
+    """(timesteps on the way, sum of values over the fan-in that takes them) of a group; several where synapses have delays."""
+    inner = group.synapse.delays if isinstance(group.synapse, Linear) else None
+    if inner is None:
+        return [(group.delay, _gather(group, values))]
+    flat = values.reshape(len(values), -1)
+    return [
+        (group.delay + int(d), (flat @ (inner == d).T.astype(np.float64)).reshape(len(values), *group.target_map))
+        for d in np.unique(inner)
+    ]
 
 
 def _gather(group: SynapseGroup, values: Floats) -> Floats:
@@ -118,32 +132,58 @@ def _gather(group: SynapseGroup, values: Floats) -> Floats:
 
 
 def _with_memory(node: Node, event: Floats, fired: Floats) -> Floats:
-    keeps_v, keeps_u = _memory(node)
+    keeps_v, keeps_u = memory_of(node)
     hard = not isinstance(node, Lif) or node.reset == "hard"
-    interval, offset = (node.reset_interval, node.reset_offset) if isinstance(node, Lif | CubaLif) else (None, 0)
+    assert isinstance(node, Lif | CubaLif)  # `memory_of` has refused the others
+    interval, offset = node.reset_interval, node.reset_offset
     updated = np.empty_like(event)
-    before = u = v = np.zeros(event.shape[1:])
+    u, v = _at_start(node, event.shape[1:])
+    before = np.maximum(u, v)
     for t in range(len(event)):
         updated[t] = 1 - (1 - event[t]) * (1 - before)
         if interval is not None and (t + 1) % interval == offset % interval:
             u = v = np.zeros(event.shape[1:])
-        u = 1 - (1 - event[t]) * (1 - u) if keeps_u else event[t]
-        touched = 1 - (1 - u) * (1 - v) if keeps_v else u
+        u = _kept(keeps_u, 1 - (1 - event[t]) * (1 - u), event[t])
+        touched = _kept(keeps_v, 1 - (1 - u) * (1 - v), u)
         v = np.maximum(touched - fired[t], 0.0) if hard else touched
         before = touched
     return updated
 
 
-def _memory(node: Node) -> tuple[bool, bool]:
-    """Whether the membrane and the current keep anything for the next step."""
+def _kept(keeps: bool | NDArray[np.bool_], with_memory: Floats, without: Floats) -> Floats:
+    if isinstance(keeps, bool):
+        return with_memory if keeps else without
+    return np.where(keeps, with_memory, without)
+
+
+def memory_of(node: Node) -> tuple[bool | NDArray[np.bool_], bool | NDArray[np.bool_]]:
+    """Whether the membrane and the current keep anything for the next step; arrays where neurons of the layer differ.
+
+    Raises NeurodeployError for neurons whose updates rates say nothing about (sigma-delta).
+    """
     if isinstance(node, CubaLif):
-        one = 2**DECAY_BITS
-        return node.v_decay < one, node.i_decay < one
-    assert isinstance(node, Lif)
-    return node.inv_tau < 1.0, False  # a real-valued neuron has no current of its own
+        v, u = (np.asarray(decay) < 2**DECAY_BITS for decay in (node.v_decay, node.i_decay))
+        return _plain(v), _plain(u)
+    if isinstance(node, Lif):
+        return node.inv_tau < 1.0, False  # a real-valued neuron has no current of its own
+    raise NeurodeployError(
+        f"rates do not say when a {type(node).__name__} is updated", where=node.name, code="no_rates",
+        limit="From rates: Lif and CubaLif", remedy="Simulate the network and count the trace",
+    )
 
 
-def _has_bias(layer: Layer) -> Floats:
+def _plain(flags: NDArray[np.bool_]) -> bool | NDArray[np.bool_]:
+    return flags if flags.any() and not flags.all() else bool(flags.any())
+
+
+def _at_start(node: Node, shape: Shape) -> tuple[Floats, Floats]:
+    """(u, v) before the first timestep: 1 where the state starts at another value than zero."""
+    starts = (node.i_init, node.v_init) if isinstance(node, CubaLif) else (np.zeros(1), np.zeros(1))
+    u, v = (np.broadcast_to(start != 0, shape).astype(np.float64) for start in starts)
+    return u, v
+
+
+def has_bias(layer: Layer) -> Floats:
     """[*shape]: 1 where the neuron has a bias of its own, or one that its synapses still carry."""
     node, shape = layer.node, getattr(layer.node, "shape", ())
     if isinstance(node, CubaLif):

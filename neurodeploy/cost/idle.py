@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import CubaLif
+from neurodeploy.ir.nodes import INT_NEURONS, CubaLif
 from neurodeploy.ir.reference import evaluate
 
 Floats = NDArray[np.float64]
@@ -23,14 +23,17 @@ Floats = NDArray[np.float64]
 
 @lru_cache(maxsize=8)
 def idle_spikes(graph: Graph) -> dict[str, Floats]:
-    """Spikes [T', *shape] of every neuron layer in a run without input; nothing for a network without biases."""
-    if not _has_biases(graph):
+    """Spikes (messages that are not zero) [T', *shape] of every neuron layer in a run without input.
+
+    Nothing for a network that stays silent without input: no biases, and no state or threshold that makes neurons fire.
+    """
+    if not _may_fire_alone(graph):
         return {}
-    dtype: Any = np.int64 if any(isinstance(n, CubaLif) for n in graph.neurons) else np.float64
+    dtype: Any = np.int64 if any(isinstance(n, INT_NEURONS) for n in graph.neurons) else np.float64
     source = graph.inputs[0]
     silence = np.zeros((graph.n_timesteps, 1, *source.shape), dtype=dtype)
     outputs = evaluate(graph, silence, graph.n_chip_steps)
-    return {n.name: outputs[n.name][:, 0].astype(np.float64) for n in graph.neurons}
+    return {n.name: (outputs[n.name][:, 0] != 0).astype(np.float64) for n in graph.neurons}
 
 
 def repeats_its_input(graph: Graph) -> bool:
@@ -38,7 +41,8 @@ def repeats_its_input(graph: Graph) -> bool:
     return any(graph[e.dst].is_neuron for source in graph.inputs for e in graph.outgoing(source.name))
 
 
-def _has_biases(graph: Graph) -> bool:
-    own = (getattr(n, "bias_mant", None) for n in graph.nodes)
+def _may_fire_alone(graph: Graph) -> bool:
+    own = (getattr(n, name, None) for n in graph.nodes for name in ("bias_mant", "i_init", "v_init"))
     carried = (getattr(n, "bias", None) for n in graph.nodes)
-    return any(b is not None and np.any(b) for b in (*own, *carried))
+    below_rest = any(isinstance(n, CubaLif) and np.any(np.asarray(n.v_th) < 0) for n in graph.neurons)
+    return below_rest or any(b is not None and np.any(b) for b in (*own, *carried))
