@@ -45,7 +45,8 @@ def wrap_modulo(x: IntArray, bits: int) -> IntArray:
 def shift_signed(x: IntArray, exponent: IntArray | int) -> IntArray:
     """x * 2^exponent; a negative exponent is an arithmetic right shift (floors). Arrays broadcast."""
     exponent = np.asarray(exponent, dtype=np.int64)
-    return np.asarray(np.asarray(x, dtype=np.int64) << np.maximum(exponent, 0)) >> np.maximum(-exponent, 0)
+    shifted: IntArray = (np.asarray(x, dtype=np.int64) << np.maximum(exponent, 0)) >> np.maximum(-exponent, 0)
+    return shifted
 
 
 def round_to_step(x: NDArray[np.floating], step: int, low: int, high: int) -> IntArray:

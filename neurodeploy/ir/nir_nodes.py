@@ -9,6 +9,7 @@ CubaLif, u = (1 - i_decay/4096) u + 2^6 a;  v = (1 - v_decay/4096) v + u + bias 
     i_decay = 4096, v_decay = 0:                               IF, r = 2^6; bias / 2^6 becomes the synapse's bias
     i_decay < 4096, v_decay > 0:                               CubaLIF, tau_syn = 4096/i_decay, w_in = 2^6 tau_syn,
                                                                tau_mem = 4096/v_decay, r = tau_mem, v_leak = bias tau_mem
+Decays and thresholds may differ between the neurons of a layer; some leakless and some not have no NIR type in common.
 v_threshold is v_th (CubaLif: v_th 2^6). Vote is a Linear of 1/group. NIR resets hard and has no max-pool.
 """
 
@@ -40,11 +41,15 @@ def to_node(node: Node, graph: Graph) -> Any:
     """The NIR node of `node`. Raises NeurodeployError naming it where NIR has no equivalent."""
     if isinstance(node, Input):
         return nir.Input(input_type=np.array(node.shape), metadata={"kind": node.kind})
+    if isinstance(node, Conv2d | Linear) and node.binary and not _sees_spikes(node, graph):
+        raise _fail(node, "a synapse that takes any value for one spike", "Send it spikes")
     if isinstance(node, Conv2d):
         return _conv2d(node, graph)
     if isinstance(node, Linear):
+        if node.delays is not None:
+            raise _fail(node, "delays inside a synapse", "Split it into one synapse for each delay")
         bias = _moved_bias(node, graph) if node.bias is None else node.bias
-        weight = node.weight.astype(np.float64)
+        weight = node.weight * 2.0**node.weight_exp
         return nir.Linear(weight=weight) if bias is None else nir.Affine(weight=weight, bias=bias.astype(np.float64))
     if isinstance(node, Flatten):
         source = graph.shapes[graph.incoming(node.name)[0].src]
@@ -57,6 +62,15 @@ def to_node(node: Node, graph: Graph) -> Any:
     if isinstance(node, CubaLif):
         return _cuba_lif(node, graph)
     raise _fail(node, f"a {type(node).__name__}", "Lower the graph first")
+
+
+def _sees_spikes(node: Node, graph: Graph) -> bool:
+    """Whether all that reaches a node is 0 or 1."""
+    sources = [graph[e.src] for e in graph.incoming(node.name)]
+    return len(sources) == 1 and (
+        isinstance(sources[0], CubaLif) or (isinstance(sources[0], Input) and sources[0].kind == "spikes")
+        or (isinstance(sources[0], Flatten) and _sees_spikes(sources[0], graph))
+    )
 
 
 def _conv2d(node: Conv2d, graph: Graph) -> Any:
@@ -97,28 +111,36 @@ def _lif(node: Lif) -> Any:
 
 
 def _bias(node: CubaLif) -> Array:
-    full: Array = np.broadcast_to(node.bias_mant, node.shape) * 2.0**node.bias_exp
+    full: Array = np.broadcast_to(node.bias_mant * np.exp2(node.bias_exp), node.shape)
     return full
 
 
 def _cuba_lif(node: CubaLif, graph: Graph) -> Any:
-    metadata = {"fire": ">", "bias_mant": node.bias_mant}
+    if node.i_init.any() or node.v_init.any():
+        raise _fail(node, "a state before the first timestep", "Start it at zero")
+    # The arrays as they are, for the way back; what they mean is in the parameters, and both are compared.
+    constants = {name: getattr(node, name) for name in ("bias_mant", "bias_exp", "v_th", "i_decay", "v_decay")}
+    metadata = {"fire": ">", **{name: value for name, value in constants.items() if isinstance(value, np.ndarray)}}
     ones = np.ones(node.shape)
     unit = ones * 2.0**node.state_shift
     threshold, reset = unit * node.v_th, np.zeros(node.shape)
-    if node.v_decay == 0:
-        if node.i_decay != _ONE:
+    i_decay, v_decay = ones * node.i_decay, ones * node.v_decay
+    forgets = bool((i_decay == _ONE).all())
+    if not v_decay.all():
+        if v_decay.any():
+            raise _fail(node, "a layer with and without leak", "Give each kind a layer of its own")
+        if not forgets:
             raise _fail(node, "a current with memory on a membrane without leak", "Give the membrane a leak")
         if node.bias_mant.any() and not _takes_bias(node, graph):
             raise _fail(node, "a bias on a membrane without leak that no synapse can carry", "Use one bias per channel")
         return nir.IF(r=unit, v_threshold=threshold, v_reset=reset, metadata=metadata)
-    tau = ones * (_ONE / node.v_decay)
+    tau = _ONE / v_decay
     leak = _bias(node) * tau
-    if node.i_decay == _ONE:
+    if forgets:
         return nir.LIF(tau=tau, r=unit * tau, v_leak=leak, v_threshold=threshold, v_reset=reset, metadata=metadata)
-    if node.i_decay == 0:
+    if not i_decay.all():
         raise _fail(node, "a current that never decays", "Give the current a decay")
-    tau_syn = ones * (_ONE / node.i_decay)
+    tau_syn = _ONE / i_decay
     return nir.CubaLIF(
         tau_syn=tau_syn, tau_mem=tau, r=tau, v_leak=leak, v_threshold=threshold, v_reset=reset, w_in=unit * tau_syn,
         metadata=metadata,
@@ -143,7 +165,7 @@ def _moved_bias(synapse: Node, graph: Graph) -> Array | None:
     """Bias that `synapse` carries for the leakless integer neuron behind it, in units of its weights."""
     for edge in graph.outgoing(synapse.name):
         node = graph[edge.dst]
-        if isinstance(node, CubaLif) and node.v_decay == 0 and node.bias_mant.any() and _carrier(node, graph) is synapse:
+        if isinstance(node, CubaLif) and not np.any(node.v_decay) and node.bias_mant.any() and _carrier(node, graph) is synapse:
             per_channel: Array = _bias(node).reshape(node.shape[0], -1)[:, 0] / 2.0**node.state_shift
             return per_channel
     return None
@@ -151,9 +173,11 @@ def _moved_bias(synapse: Node, graph: Graph) -> Array | None:
 
 def array_of(found: Any, entry: dict[str, Any], field: str) -> Array:
     """The array `field` of the node described by `entry` (as serialize writes it), taken from its NIR node."""
-    if field == "bias_mant":
-        return np.asarray(found.metadata["bias_mant"])
+    if field in found.metadata:
+        return np.asarray(found.metadata[field])
     array = np.asarray(getattr(found, field))
+    if entry["type"] == "Linear" and field == "weight":
+        return np.asarray(array / 2.0 ** int(entry.get("weight_exp", 0)))
     if entry["type"] == "Conv2d" and field == "weight" and entry["groups"] > 1:
         n_out, n_in = array.shape[0], array.shape[1] // entry["groups"]
         group = np.arange(n_out) // (n_out // entry["groups"])

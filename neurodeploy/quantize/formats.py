@@ -132,6 +132,12 @@ def weight_range(arithmetic: Arithmetic) -> tuple[int, int]:
     return -(-arithmetic.weight_min // step) * step, arithmetic.weight_max // step * step
 
 
+def per_layer(value: int | NDArray[Any]) -> int:
+    """A decay or threshold of `integer_neuron`, which has one for all neurons of the layer."""
+    assert isinstance(value, int)
+    return value
+
+
 def integer_weight(weight: NDArray[Any], scale: float, arithmetic: Arithmetic) -> NDArray[np.int64]:
     """Weights on the chip's grid at a scale, saturated to its range."""
     return round_to_step(weight * scale, arithmetic.weight_step, *weight_range(arithmetic))

@@ -29,6 +29,7 @@ from neurodeploy.quantize.formats import (
     is_grid_exact,
     largest_scale,
     layer_of,
+    per_layer,
     origins,
     snap,
     weight_range,
@@ -153,7 +154,8 @@ def _choose(
         saturated += int((np.abs(layer.bias * scale) > arithmetic.bias_max + 0.5).sum())
         largest = max((int(np.abs(s.weight).max(initial=0)) for s in synapses), default=0)
         report = LayerReport(
-            neuron.name, scale, largest, neuron.v_th, neuron.v_decay, saturated, n_spikes, n_mismatches, n_ties
+            neuron.name, scale, largest, per_layer(neuron.v_th), per_layer(neuron.v_decay), saturated, n_spikes, n_mismatches,
+            n_ties,
         )
         if best is None or (n_mismatches is not None and n_mismatches < (best.report.n_mismatches or 0)):
             best = _Choice(report, (neuron, *synapses), spikes)

@@ -24,7 +24,7 @@ from neurodeploy.ir.nodes import Conv2d, CubaLif, Lif, Linear, Node
 from neurodeploy.ir.votes import predictions
 from neurodeploy.lower.pool import is_or
 from neurodeploy.models.from_graph import TorchGraph
-from neurodeploy.quantize.formats import is_grid_exact, layer_of, weight_range
+from neurodeploy.quantize.formats import is_grid_exact, layer_of, per_layer, weight_range
 from neurodeploy.quantize.ptq import quantize
 from neurodeploy.train import losses
 from neurodeploy.train.config import Loss
@@ -104,14 +104,15 @@ def _on_grid(graph: Graph, net: IntGraph, scales: Mapping[str, float], arithmeti
         if isinstance(node, Lif) and not is_grid_exact(node):
             integer = net[node.name]
             assert isinstance(integer, CubaLif)
-            inv_tau = integer.v_decay / arithmetic.decay_one
+            inv_tau = per_layer(integer.v_decay) / arithmetic.decay_one
             gain = inv_tau if node.decay_input else 1.0
-            node = replace(node, inv_tau=inv_tau, v_th=integer.v_th / scales[node.name] * gain, fire=arithmetic.fire)
+            v_th = per_layer(integer.v_th) / scales[node.name] * gain
+            node = replace(node, inv_tau=inv_tau, v_th=v_th, fire=arithmetic.fire)
         elif isinstance(node, Lif) and not is_or(node, layer_of(graph, node).synapses):
             # Membranes are whole numbers / scale: half a step above the chip's threshold float rounding cannot reach it.
             integer = net[node.name]
             assert isinstance(integer, CubaLif)
-            node = replace(node, v_th=(integer.v_th + 0.5) / scales[node.name], fire=arithmetic.fire)
+            node = replace(node, v_th=(per_layer(integer.v_th) + 0.5) / scales[node.name], fire=arithmetic.fire)
         nodes.append(node)
     for neuron in graph.neurons:
         assert isinstance(neuron, Lif)
