@@ -9,6 +9,7 @@ Needs Python 3.10 with numpy and lava-nc 0.10.0; `--net` needs lava-dl 0.6.0 and
 Writes `lab.json`: versions, spike counts, times, first divergence, rail power where the chip's tools give it.
 Exit codes: 0 equal, 2 wrong use, 4 spikes differ, 5 a package or chip is missing, 6 a file was changed.
 
+Plays chains, residual and recurrent networks, delays, and sigma-delta networks with graded messages.
 Order of axes: this bundle (C, H, W), Lava (W, H, C). Lava's Conv is a true convolution with weights (O, kx, ky, I), so
 kernels are flipped and transposed. Lava's steps count from 1, all indices here from 0.
 """
@@ -30,6 +31,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 OK, USAGE, DIFFERS, MISSING, CHANGED = 0, 2, 4, 5, 6
+NEURONS = ("CubaLif", "Delta", "SigmaDelta", "Sigma")
+SYNAPSES = ("Conv2d", "Linear")
+MAX_DELAY = 63  # of Lava's DelayDense, beyond the one timestep of every synapse
 
 
 class RunnerError(Exception):
@@ -82,14 +86,22 @@ class Net:
             values = {k: arrays[v["array"]] if isinstance(v, dict) else v for k, v in entry.items()}
             self.nodes[values["name"]] = values
         self.edges: list[tuple[str, str, int]] = [(s, d, int(n)) for s, d, n in graph["edges"]]
-        self.neurons = [n for n, v in self.nodes.items() if v["type"] == "CubaLif"]
+        self.neurons = [n for n, v in self.nodes.items() if v["type"] in NEURONS]
+        self.synapses = [n for n, v in self.nodes.items() if v["type"] in SYNAPSES]
         self.source = next(n for n, v in self.nodes.items() if v["type"] == "Input")
 
     def incoming(self, name: str) -> list[tuple[str, int]]:
         return [(s, n) for s, d, n in self.edges if d == name]
 
+    def largest(self, name: str) -> int | None:
+        """The largest message of an input or a neuron layer, None where only its state limits it."""
+        node = self.nodes[name]
+        if node["type"] == "Input":
+            return int(node["max_value"])
+        return 1 if node["type"] == "CubaLif" else None
+
     def origins(self, name: str) -> list[tuple[str, int, bool]]:
-        """(neuron layer or input, delay, whether it is flattened on the way) of everything that a node reads."""
+        """(node, delay, whether it is flattened on the way) of everything that a node reads, looking through Flatten."""
         found = []
         for source, delay in self.incoming(name):
             if self.nodes[source]["type"] == "Flatten":
@@ -139,9 +151,15 @@ def lava_kernel(weight: Any) -> Any:
     return np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1))
 
 
-def full_bias(node: dict[str, Any]) -> Any:
-    """Bias mantissas of a layer, one per neuron, in this bundle's axis order."""
-    return np.broadcast_to(node["bias_mant"], tuple(node["shape"])).astype(np.int64)
+def spread(node: dict[str, Any], field: str, default: int = 0) -> Any:
+    """A field of a neuron layer for every neuron, in this bundle's axis order."""
+    return np.broadcast_to(np.asarray(node.get(field, default), dtype=np.int64), tuple(node["shape"]))
+
+
+def lava_values(node: dict[str, Any], field: str, default: int = 0) -> Any:
+    """A field of a neuron layer as Lava takes it: one integer where all neurons share it, else an array in its order."""
+    values = spread(node, field, default)
+    return int(values.flat[0]) if (values == values.flat[0]).all() else np.ascontiguousarray(np.transpose(values))
 
 
 def extend(x: Any, kind: str, n_steps: int) -> Any:
@@ -152,45 +170,81 @@ def extend(x: Any, kind: str, n_steps: int) -> Any:
 
 def as_bias(net: Net, name: str, x: Any) -> Any | None:
     """The bias mantissas that replace the direct input x [n_steps, *shape] of a layer, or None where they cannot:
-    they must stay constant, fit 13 bits, share the bias's exponent, and meet a current without memory."""
+    nothing else feeds it, they stay constant, fit 13 bits, share the bias's exponent, and meet a current without memory."""
     node = net.nodes[name]
-    total = full_bias(node) + x[0]
-    fits = node["bias_exp"] == node["state_shift"] and node["i_decay"] == 4096 and np.abs(total).max() < 4096
-    return total if fits and (x == x[0]).all() else None
+    if node["type"] != "CubaLif" or net.incoming(name) != [(net.source, 0)]:
+        return None
+    total = spread(node, "bias_mant") + x[0]
+    fits = np.all(spread(node, "bias_exp") == node["state_shift"]) and np.all(spread(node, "i_decay") == 4096)
+    return total if fits and np.abs(total).max() < 4096 and (x == x[0]).all() else None
 
 
-def check_supported(net: Net) -> None:
-    """Refuse what Lava's processes cannot hold, naming the node."""
-    known = ("Input", "Conv2d", "Linear", "Flatten", "CubaLif", "Vote")
+# ---------------------------------------------------------------- what Lava can hold
+
+
+def check_supported(net: Net, chip: bool = False) -> None:
+    """Refuse what Lava's processes cannot hold exactly, naming the node."""
     for name, node in net.nodes.items():
-        if node["type"] not in known:
+        if node["type"] not in (*NEURONS, *SYNAPSES, "Input", "Flatten", "Vote"):
             fail(USAGE, "{}: Lava has no process for a {}".format(name, node["type"]))
-        if node["type"] == "CubaLif" and (node["state_bits"], node["state_shift"]) != (24, 6):
+        if name in net.synapses:
+            check_synapse(net, name, chip)
+        if name in net.neurons:
+            check_neurons(net, name, chip)
+
+
+def check_neurons(net: Net, name: str, chip: bool) -> None:
+    node = net.nodes[name]
+    if node["type"] == "CubaLif":
+        if (node["state_bits"], node["state_shift"]) != (24, 6):
             fail(USAGE, f"{name}: Lava's LIF has 24 bits of state, shifted by 6")
-        if node["type"] in ("Conv2d", "Linear"):
-            for source, delay, _ in net.origins(name):
-                most = 63 if node["type"] == "Linear" else 1
-                if not 1 <= delay <= most:
-                    fail(USAGE, f"{name}: a delay of {delay} timesteps from {source}; Lava offers 1..{most} here")
-                if net.nodes[source]["type"] not in ("Input", "CubaLif"):
-                    fail(USAGE, f"{name}: reads {source}, which is neither an input nor neurons")
-        if node["type"] == "CubaLif":
-            for source, delay, _ in net.origins(name):
-                kind = net.nodes[source]["type"]
-                if kind not in ("Conv2d", "Linear", "Input") or delay != 0:
-                    fail(USAGE, f"{name}: cannot be fed by {source} directly, or with delay {delay}")
+        if np.abs(spread(node, "bias_mant")).max() >= 2**15:
+            fail(USAGE, f"{name}: Lava's LIF has 16 bits of bias")
+    for source, delay, _ in net.origins(name):
+        if source not in (*net.neurons, *net.synapses, net.source):
+            fail(USAGE, f"{name}: cannot be fed by {source}")
+        if source not in net.synapses and delay and chip:
+            fail(USAGE, f"{name}: hears {source} after {delay} timesteps without a synapse; the chip has no such connection")
+        for origin, before, _ in net.origins(source) if source in net.synapses else ():
+            total = before + delay
+            if origin not in (*net.neurons, net.source):
+                fail(USAGE, f"{source}: reads {origin}, which is neither an input nor neurons")
+            if total < 1:
+                fail(USAGE, f"{source}: a delay of {total} timesteps from {origin}; Lava's synapses take at least 1")
+            if chip and total > 1 + (MAX_DELAY if net.nodes[source]["type"] == "Linear" else 0):
+                fail(USAGE, f"{source}: a delay of {total} timesteps from {origin}; the chip has no process for it")
+
+
+def check_synapse(net: Net, name: str, chip: bool) -> None:
+    node = net.nodes[name]
+    low, high = int(node["weight"].min()), int(node["weight"].max())
+    if low < -256 or high > 255:
+        fail(USAGE, f"{name}: weights from {low} to {high}; Lava holds -256..255")
+    if chip and np.any(node["weight"] % 2) and low < 0 < high:
+        fail(USAGE, f"{name}: odd weights of both signs; the chip holds even ones")
+    if node["type"] == "Linear":
+        delays = node.get("delays")
+        if delays is not None and (delays.min() < 0 or delays.max() > MAX_DELAY):
+            fail(USAGE, f"{name}: delays from {delays.min()} to {delays.max()}; Lava offers 0..{MAX_DELAY}")
+    elif node.get("sum_bits") != 24:  # Lava wraps every sum at 24 bits: harmless where no sum gets there
+        tops = [net.largest(source) for source, _, _ in net.origins(name)]
+        weights = np.abs(node["weight"]).reshape(len(node["weight"]), -1).sum(axis=1).max()
+        top = 1 if node.get("binary") else None if None in tops else sum(t for t in tops if t is not None)
+        if node.get("sum_bits") is not None or top is None or int(weights) * top >= 2**23:
+            fail(USAGE, f"{name}: sums may leave 24 bits, where Lava wraps them and this network does not")
 
 
 # ---------------------------------------------------------------- Lava
 
 
-def sink_class() -> Any:
-    """A process that records what reaches it and saves the array itself: reading a Lava variable is slow per element."""
+def own_processes() -> tuple[Any, Any]:
+    """Two processes of our own. Sink records what reaches it and saves the array itself: reading a Lava variable is slow
+    per element. Wait hands on what it received n_steps before: Lava has delays inside dense synapses only."""
     from lava.magma.core.decorator import implements, requires  # type: ignore[import-not-found]
     from lava.magma.core.model.py.model import PyLoihiProcessModel  # type: ignore[import-not-found]
-    from lava.magma.core.model.py.ports import PyInPort  # type: ignore[import-not-found]
+    from lava.magma.core.model.py.ports import PyInPort, PyOutPort  # type: ignore[import-not-found]
     from lava.magma.core.model.py.type import LavaPyType  # type: ignore[import-not-found]
-    from lava.magma.core.process.ports.ports import InPort  # type: ignore[import-not-found]
+    from lava.magma.core.process.ports.ports import InPort, OutPort  # type: ignore[import-not-found]
     from lava.magma.core.process.process import AbstractProcess  # type: ignore[import-not-found]
     from lava.magma.core.resources import CPU  # type: ignore[import-not-found]
     from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol  # type: ignore[import-not-found]
@@ -215,10 +269,30 @@ def sink_class() -> Any:
             if self.time_step == self.n_steps:
                 np.save(self.path, self.seen)
 
+    class Wait(AbstractProcess):  # type: ignore[misc]
+        def __init__(self, *, shape: tuple[int, ...], n_steps: int) -> None:
+            super().__init__(shape=shape, n_steps=n_steps)
+            self.a_in = InPort(shape=shape)
+            self.s_out = OutPort(shape=shape)
+
+    @implements(proc=Wait, protocol=LoihiProtocol)
+    @requires(CPU)
+    class PyWaitModel(PyLoihiProcessModel):  # type: ignore[misc]
+        a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+        s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+        def __init__(self, proc_params: Any) -> None:
+            super().__init__(proc_params)
+            self.held = [np.zeros(proc_params["shape"], dtype=np.int32) for _ in range(proc_params["n_steps"])]
+
+        def run_spk(self) -> None:
+            self.s_out.send(self.held.pop(0))  # before receiving: it may be part of a loop
+            self.held.append(self.a_in.recv())
+
     module = sys.modules[__name__]
-    for made in (Sink, PySinkModel):  # Lava looks for the model among the names of the module that holds the process
+    for made in (Sink, PySinkModel, Wait, PyWaitModel):  # Lava looks for a model in the module that holds its process
         setattr(module, made.__name__, made)
-    return Sink
+    return Sink, Wait
 
 
 class LavaRun:
@@ -227,7 +301,7 @@ class LavaRun:
     def __init__(self, net: Net, chip: bool, power: bool) -> None:
         self.net, self.chip, self.power = net, chip, power
         self.rail_power: dict[str, float] | None = None
-        self.sink = sink_class()
+        self.sink, self.wait = own_processes()
 
     def _source(self, x: Any, bits: int) -> Any:
         """The out port of a process that sends x [n_steps, *shape]."""
@@ -255,71 +329,114 @@ class LavaRun:
             port.connect(last.a_in)
         return last
 
-    def _neurons(self, name: str, bias: Any) -> Any:
+    def _neurons(self, name: str, bias: Any | None) -> Any:
+        """The process of a neuron layer; bias replaces its own mantissas."""
+        node = self.net.nodes[name]
+        if node["type"] != "CubaLif":
+            return self._sigma_delta(node)
         from lava.proc.lif.process import LIF, LIFReset  # type: ignore[import-not-found]
 
-        node = self.net.nodes[name]
+        mantissa = np.ascontiguousarray(np.transpose(spread(node, "bias_mant") if bias is None else bias))
+        du = lava_values(node, "i_decay") - 1
         values = {
-            "shape": lava_shape(node["shape"]), "du": int(node["i_decay"]) - 1, "dv": int(node["v_decay"]),
-            "vth": int(node["v_th"]), "bias_exp": int(node["bias_exp"]),
-            "bias_mant": np.ascontiguousarray(np.transpose(bias)).astype(np.int32), "name": name.replace(".", "_"),
+            "shape": lava_shape(node["shape"]), "du": du, "dv": lava_values(node, "v_decay"),
+            "vth": lava_values(node, "v_th"), "bias_exp": lava_values(node, "bias_exp"), "bias_mant": mantissa,
+            "u": lava_values(node, "i_init"), "v": lava_values(node, "v_init"), "name": name.replace(".", "_"),
         }
         if node["reset_interval"]:
             return LIFReset(reset_interval=int(node["reset_interval"]), reset_offset=int(node["reset_offset"]), **values)
         return LIF(**values)
 
-    def _synapse(self, name: str, port: Any, delay: int, flat: bool, bits: int) -> Any:
-        """Out port of a synapse process fed by `port`."""
+    def _sigma_delta(self, node: dict[str, Any]) -> Any:
+        from lava.proc.sdn.process import ActivationMode, Delta, Sigma, SigmaDelta  # type: ignore[import-not-found]
+
+        shape = lava_shape(node["shape"])
+        if node["type"] == "Sigma":
+            return Sigma(shape=shape)
+        values = {
+            "shape": shape, "vth": lava_values(node, "v_th"), "spike_exp": int(node["spike_exp"]),
+            "state_exp": int(node["state_exp"]),
+        }
+        if node["type"] == "Delta":
+            made = Delta(**values)
+        else:
+            mode = {"relu": ActivationMode.RELU, "unit": ActivationMode.UNIT}[node["activation"]]
+            made = SigmaDelta(bias=lava_values(node, "bias_mant"), act_mode=mode, **values)
+        if np.ndim(values["vth"]):
+            made.vth.shape = shape  # declared as one threshold a layer, computed element by element
+        return made
+
+    def _routed(self, port: Any, n_steps: int, flat: bool) -> Any:
+        """A port delayed by n_steps, flattened in the order C, H, W."""
+        if n_steps:
+            waiting = self.wait(shape=tuple(port.shape), n_steps=n_steps)
+            port.connect(waiting.a_in)
+            port = waiting.s_out
+        return port.transpose([2, 1, 0]).flatten() if flat and len(port.shape) == 3 else port
+
+    def _synapse(self, name: str, ports: dict[str, Any], later: int) -> Any:
+        """Out port of the process of a synapse, connected to all its sources; `later`: timesteps behind it."""
         from lava.proc.conv.process import Conv  # type: ignore[import-not-found]
+
+        net, node = self.net, self.net.nodes[name]
+        origins = [(source, delay + later - 1, flat) for source, delay, flat in net.origins(name)]
+        tops = [net.largest(source) for source, _, _ in origins]
+        spikes = tops == [1] and not net.nodes[origins[0][0]].get("signed")
+        bits = 16 if None in tops else max(t for t in tops if t is not None).bit_length()
+        bits = 0 if node.get("binary") or spikes else bits
+        inside = 0
+        if node["type"] == "Conv2d":
+            made = Conv(
+                weight=lava_kernel(node["weight"]), input_shape=tuple(ports[origins[0][0]].shape),
+                padding=tuple(reversed(node["padding"])), stride=tuple(reversed(node["stride"])),
+                dilation=tuple(reversed(node["dilation"])), groups=int(node["groups"]), num_message_bits=bits,
+            )
+        else:
+            own = node.get("delays")
+            room = MAX_DELAY if own is None else MAX_DELAY - int(own.max())
+            inside = min(room, *(n for _, n, _ in origins)) if len(origins) > 1 else min(room, origins[0][1])
+            made = self._dense(node, inside, own, bits)
+        for source, n_steps, flat in origins:
+            self._routed(ports[source], n_steps - inside, flat).connect(made.s_in)
+        return made.a_out
+
+    def _dense(self, node: dict[str, Any], later: int, own: Any | None, bits: int) -> Any:
         from lava.proc.dense.process import DelayDense, Dense  # type: ignore[import-not-found]
         from lava.utils.weightutils import SignMode  # type: ignore[import-not-found]
 
-        node = self.net.nodes[name]
-        if flat and len(port.shape) == 3:
-            port = port.transpose([2, 1, 0]).flatten()
-        if node["type"] == "Conv2d":
-            made = Conv(
-                weight=lava_kernel(node["weight"]), input_shape=tuple(port.shape), padding=tuple(reversed(node["padding"])),
-                stride=tuple(reversed(node["stride"])), dilation=tuple(reversed(node["dilation"])),
-                groups=int(node["groups"]), num_message_bits=bits,
-            )
-        elif delay == 1:
-            # MIXED keeps even weights in -256..254 as they are; one-sided modes would clip -256.
-            made = Dense(weights=node["weight"], num_message_bits=bits, sign_mode=SignMode.MIXED)
-        else:
-            made = DelayDense(
-                weights=node["weight"], delays=np.full(node["weight"].shape, delay - 1), max_delay=delay - 1,
-                num_message_bits=bits, sign_mode=SignMode.MIXED,
-            )
-        port.connect(made.s_in)
-        return made.a_out
+        weight = node["weight"]
+        sign, width = SignMode.MIXED, 8  # keeps even weights in -256..254 as they are; one-sided modes would clip -256
+        if np.any(weight % 2):
+            if weight.min() >= 0:
+                sign = SignMode.EXCITATORY
+            elif weight.max() <= 0 and weight.min() >= -255:
+                sign = SignMode.INHIBITORY
+            else:
+                width = 9  # Lava computes with a ninth bit, which a chip has not
+        values = {
+            "weights": weight, "num_message_bits": bits, "sign_mode": sign, "num_weight_bits": width,
+            "weight_exp": int(node.get("weight_exp", 0)),
+        }
+        if own is None and not later:
+            return Dense(**values)
+        delays = np.full(weight.shape, later) if own is None else own.astype(np.int64) + later
+        return DelayDense(delays=delays, max_delay=int(delays.max()), **values)
 
     def _build(self, x: Any) -> dict[str, Any]:
         """All processes for the input x [n_steps, *shape]; the out ports of the neuron layers."""
         net = self.net
-        entry = net.nodes[net.source]
-        bits = int(entry["max_value"]).bit_length() if entry["kind"] == "graded" else 0
-        direct = {n for n in net.neurons if any(s == net.source for s, _, _ in net.origins(n))}
-        injected = {}
-        made = {}
-        for name in net.neurons:
-            bias = as_bias(net, name, x) if name in direct else full_bias(net.nodes[name])
-            if bias is None:
-                bias = full_bias(net.nodes[name])
-                injected[name] = self._source(x, bits=16)
-            made[name] = self._neurons(name, bias)
+        bias = {name: as_bias(net, name, x) for name in net.neurons}
+        made = {name: self._neurons(name, bias[name]) for name in net.neurons}
         ports = {name: process.s_out for name, process in made.items()}
-        if any(s == net.source for n, v in net.nodes.items() if v["type"] != "CubaLif" for s, _, _ in net.origins(n)):
-            ports[net.source] = self._source(x, bits)
+        if any(s == net.source for n in net.nodes if bias.get(n) is None for s, _, _ in net.origins(n)):
+            entry = net.nodes[net.source]
+            ports[net.source] = self._source(x, 16 if entry["kind"] == "bias" else int(entry["max_value"]).bit_length())
         for name in net.neurons:
-            for synapse, _, _ in net.origins(name):
-                if synapse == net.source:
-                    if name in injected:
-                        injected[name].connect(made[name].a_in)  # no synapse between: no delay
-                    continue
-                for source, delay, flat in net.origins(synapse):
-                    used = bits if source == net.source else 0
-                    self._synapse(synapse, ports[source], delay, flat, used).connect(made[name].a_in)
+            for source, delay, flat in net.origins(name) if bias[name] is None else ():
+                if source in net.synapses:
+                    self._routed(self._synapse(source, ports, delay), 0, flat).connect(made[name].a_in)
+                else:  # no synapse between: no delay of its own
+                    self._routed(ports[source], delay, flat).connect(made[name].a_in)
         return {name: ports[name] for name in net.neurons}
 
     def _build_netx(self, x: Any, path: Path, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -328,16 +445,18 @@ class LavaRun:
         from lava.lib.dl.netx import hdf5  # type: ignore[import-not-found]
 
         network = hdf5.Network(net_config=str(path), **kwargs)
-        entry = self.net.nodes[self.net.source]
-        if entry["kind"] == "bias":
-            bias = as_bias(self.net, self.net.neurons[0], x)
+        first, entry = self.net.neurons[0], self.net.nodes[self.net.source]
+        direct = self.net.source in [source for source, _ in self.net.incoming(first)]
+        if direct and self.net.nodes[first]["type"] == "CubaLif":
+            bias = as_bias(self.net, first, x)
             if bias is None:
                 fail(USAGE, "network.net: the input is no constant bias of 13 bits; run without --net")
             network.in_layer.neuron.bias_mant.init = np.ascontiguousarray(np.transpose(bias)).astype(np.int32)
         else:
-            bits = int(kwargs.get("input_message_bits", 0))
-            flat = len(network.inp.shape) == 1 and x.ndim == 4
-            self._source(x.reshape(len(x), -1) if flat else x, bits).connect(network.inp)
+            bits = int(entry["max_value"]).bit_length()
+            target = network.in_layer.neuron.a_in if direct else network.inp
+            flat = len(target.shape) == 1 and x.ndim == 4
+            self._source(x.reshape(len(x), -1) if flat else x, bits).connect(target)
         self.network = network
         return dict(zip(self.net.neurons, [layer.neuron.s_out for layer in network.layers], strict=True))
 
@@ -413,7 +532,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = arguments.bundle
     manifest = read_manifest(folder)
     net = Net(*read_archive(folder / "graph.npz"))
-    check_supported(net)
+    check_supported(net, arguments.chip)
     golden = read_archive(folder / "golden.npz")[1]
     x = golden["x"]
     n_steps = int(manifest["n_chip_steps"])

@@ -15,6 +15,7 @@ import pytest
 from neurodeploy.export import run_on_loihi2 as script
 from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.reference import conv2d
+from neurodeploy.ir.serialize import save
 from tests.export.hand_bundles import write
 from tests.ir.hand_graphs import chain, inputs, residual
 
@@ -91,21 +92,38 @@ def test_biases_replace_direct_input_only_where_they_can(tmp_path: Path) -> None
     np.testing.assert_array_equal(script.extend(np.ones((2, 3), dtype=int), "graded", 4).sum(axis=1), [3, 3, 0, 0])
 
 
-@pytest.mark.parametrize(
-    ("edges", "what"),
-    [({("stem.lif", "pool.or"): 2}, r"pool\.or: a delay of 2 timesteps from stem\.lif; Lava offers 1\.\.1"),
-     ({("flat", "fc"): 64}, r"fc: a delay of 64 .* Lava offers 1\.\.63"),
-     ({("fc", "out"): 1}, "out: cannot be fed by fc directly, or with delay 1")],
-)
-def test_what_lava_lacks_is_named(edges: dict[tuple[str, str], int], what: str, tmp_path: Path) -> None:
-    graph = chain()
-    changed = tuple(Edge(e.src, e.dst, edges.get((e.src, e.dst), e.delay)) for e in graph.edges)
-    from neurodeploy.ir.serialize import save
+def changed(graph: IntGraph, folder: Path, delays: dict[tuple[str, str], int], **nodes: dict[str, Any]) -> script.Net:
+    """The script's view of a graph with other delays and other values in some nodes."""
+    edges = tuple(Edge(e.src, e.dst, delays.get((e.src, e.dst), e.delay)) for e in graph.edges)
+    values = tuple(replace(n, **nodes.get(n.name.replace(".", "_"), {})) for n in graph.nodes)
+    save(replace(graph, nodes=values, edges=edges), folder / "graph.npz")
+    return script.Net(*script.read_archive(folder / "graph.npz"))
 
-    save(replace(graph, edges=changed), tmp_path / "graph.npz")
+
+@pytest.mark.parametrize(
+    ("chip", "delays", "nodes", "what"),
+    [(False, {("stem.lif", "pool.or"): 0}, {}, r"pool\.or: a delay of 0 timesteps from stem\.lif; .* at least 1"),
+     (True, {("stem.lif", "pool.or"): 2}, {}, r"pool\.or: a delay of 2 timesteps from stem\.lif; the chip has no process"),
+     (True, {("flat", "fc"): 66}, {}, "fc: a delay of 66 timesteps from conv.lif; the chip"),
+     (False, {}, {"fc": {"weight": np.full((6, 12), 256)}}, r"fc: weights from 256 to 256; Lava holds -256\.\.255"),
+     (True, {}, {"fc": {"weight": np.arange(-3, 69).reshape(6, 12)}}, "fc: odd weights of both signs"),
+     (False, {}, {"fc": {"delays": np.full((6, 12), 64)}}, r"fc: delays from 64 to 64; Lava offers 0\.\.63"),
+     (False, {}, {"stem": {"sum_bits": 20}}, "stem: sums may leave 24 bits"),
+     (False, {}, {"out": {"state_bits": 20}}, "out: Lava's LIF has 24 bits of state"),
+     (False, {}, {"out": {"bias_mant": np.full(6, 2**15)}}, "out: Lava's LIF has 16 bits of bias")],
+)
+def test_what_lava_lacks_is_named(
+    chip: bool, delays: dict[tuple[str, str], int], nodes: dict[str, dict[str, Any]], what: str, tmp_path: Path
+) -> None:
     with pytest.raises(script.RunnerError, match=what) as caught:
-        script.check_supported(script.Net(*script.read_archive(tmp_path / "graph.npz")))
+        script.check_supported(changed(chain(), tmp_path, delays, **nodes), chip)
     assert caught.value.code == 2
+
+
+def test_what_lava_has_passes(tmp_path: Path) -> None:
+    delays = {("stem.lif", "pool.or"): 3, ("flat", "fc"): 64, ("fc", "out"): 9}
+    script.check_supported(changed(chain(), tmp_path, delays, fc={"weight": np.arange(-3, 69).reshape(6, 12)}))
+    script.check_supported(changed(chain("graded"), tmp_path, {}, stem={"sum_bits": 24}))
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
