@@ -1,117 +1,104 @@
 """Energy of one inference: one term a line, counts times entries of the profile, plus power times time.
 
 Layers carry the dynamic terms, the chip carries static and management. A term whose entry the profile does not have is
-None, "not available", and is named under `excluded`; it is never zero.
+None, "not available", and is named under `excluded`; it is never zero. `events` has the terms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.cost.band import Band, total
 from neurodeploy.cost.counts import Counts, LayerCounts
+from neurodeploy.cost.events import TERMS, Prices, Term
+from neurodeploy.cost.mapping import MappedCore, Plan
 from neurodeploy.cost.result import CoreCost, Cost, LayerCost, Limiting
 from neurodeploy.cost.schedule import Schedule, apply_schedule
-from neurodeploy.cost.timing import TIME_ENTRIES, Timing, time_steps
+from neurodeploy.cost.timing import Timing, time_steps
+from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import Profile, Quantity, Status, weakest
-from neurodeploy.place.placement import Core, Placement
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Term:
-    """A term of the dynamic energy: count -> entry of the profile's energy table, for neuron layers or for inputs."""
-
-    name: str
-    entries: dict[str, str]
-    of: Literal["neurons", "inputs", "all"]
-
-
-TERMS = (
-    Term("synapse", {"n_synops": "synapse"}, of="neurons"),
-    Term("soma", {"n_updates_active": "update_active", "n_updates_inactive": "update_inactive"}, of="neurons"),
-    Term("spike", {"n_packets_out": "spike"}, of="neurons"),
-    Term("hop", {"n_hops_ew": "hop_ew", "n_hops_ns": "hop_ns"}, of="all"),
-    Term("input", {"n_packets_out": "spike"}, of="inputs"),
-)
 POWER_TERMS = {"static": "static", "management": "management"}  # term -> entry of the power table, x chips x time
 
 
-def cost(counts: Counts, plan: Placement, profile: Profile, schedule: Schedule = "single") -> Cost:
+def cost(
+    counts: Counts, plan: Plan, profile: Profile, schedule: Schedule = "single", *, units: Mapping[str, str] | None = None,
+    interval_s: float | None = None,
+) -> Cost:
     """Mean cost of one sample: energy split with bands, latency, counts, layers, cores, provenance.
 
-    Raises UsageError for a schedule that the counts do not cover and for a profile without the times of `timing`.
+    `units` names the kind of synapse memory of single synapse nodes, where the profile has several. `interval_s` is the
+    time between samples where it is known, from a measured rate of inferences: static and management power then run for
+    that long instead of the predicted time.
+    Raises UsageError for a schedule that the counts do not cover, for a profile without the times of `timing`, for units
+    that the profile does not have, and for an interval that is not positive.
     """
+    if interval_s is not None and not 0 < interval_s < float("inf"):
+        raise UsageError(f"interval_s is {interval_s}", limit="A positive number of seconds between samples")
+    prices = Prices(profile, counts, units)
     scheduled = apply_schedule(counts, schedule)
-    timing = time_steps(scheduled, profile)
+    timing = time_steps(scheduled, profile, prices)
     # Static power runs while the sample holds the chip: until its last output, or until the next sample enters.
     latency_s = timing.total_s if schedule == "single" else timing.total_s.scaled(_n_chip_steps(counts) / counts.n_timesteps)
-    layers = tuple(_layer_cost(layer, plan, profile, counts.n_timesteps) for layer in scheduled.layers.values())
+    held_s = timing.total_s if interval_s is None else Band(interval_s, interval_s, interval_s)
+    layers = tuple(_layer_cost(layer, prices, counts.n_timesteps) for layer in scheduled.layers.values())
     breakdown: dict[str, Band | None] = {
-        term.name: total(layer.breakdown_j.get(term.name) for layer in layers) if _has(term, profile) else None
+        term.name: total(layer.breakdown_j.get(term.name) for layer in layers) if prices.has(term) else None
         for term in TERMS
     }
     energy_dynamic_j = total(breakdown.values())
     for name, entry in POWER_TERMS.items():
         power = profile.power.get(entry)
-        breakdown[name] = Band(*power.si).times(timing.total_s).scaled(plan.n_chips) if power is not None else None
+        breakdown[name] = Band(*power.si).times(held_s).scaled(plan.n_chips) if power is not None else None
     energy_j = total(breakdown.values())
-    used = _used(profile)
+    used = _used(profile, prices)
     return Cost(
-        target=profile.name, schedule=schedule, n_cores=plan.n_cores, n_chips=plan.n_chips, energy_j=energy_j,
+        target=profile.name, schedule=schedule, n_cores=len(counts.mapping.cores), n_chips=plan.n_chips, energy_j=energy_j,
         energy_dynamic_j=energy_dynamic_j, breakdown_j=breakdown, latency_s=latency_s,
-        interval_s=timing.total_s, edp_js=energy_j.times(latency_s),
+        interval_s=held_s, edp_js=energy_j.times(latency_s),
         latency_steps_s=tuple(float(s) for s in timing.steps_s), counts=_totals(scheduled), layers=layers,
-        cores=_core_costs(scheduled, plan, profile, timing), limiting=_limiting(plan, timing),
+        cores=_core_costs(scheduled, prices, timing), limiting=_limiting(scheduled, timing),
         status=_status(used.values(), profile, counts.exact),
         breakdown_status={
-            name: None if band is None else _status(_behind(name, used), profile, counts.exact)
+            name: None if band is None else _status(_behind(name, used, prices, interval_s is None), profile, counts.exact)
             for name, band in breakdown.items()
         },
-        excluded=_excluded(breakdown, counts, plan, profile),
+        excluded=_excluded(breakdown, counts, plan, prices),
         provenance={name: quantity.model_dump() for name, quantity in used.items()}, exact_counts=counts.exact,
     )
 
 
 def _n_chip_steps(counts: Counts) -> int:
     """Steps from a sample's first input to its last output, even where the trace went on for longer."""
-    assert counts.latencies is not None  # `apply_schedule` has refused a network without windows
+    assert counts.latencies is not None  # a pipeline: `apply_schedule` has refused a network without windows
     return counts.n_timesteps + max(counts.latencies[name] for name in counts.activity)
 
 
-def _has(term: Term, profile: Profile) -> bool:
-    return all(entry in profile.energy for entry in term.entries.values())
-
-
-def _applies(term: Term, layer: LayerCounts) -> bool:
-    return term.of == "all" or layer.is_input == (term.of == "inputs")
-
-
-def _per_core(layer: LayerCounts, term: Term, profile: Profile, i: int) -> Floats:
+def _per_core(layer: LayerCounts, term: Term, prices: Prices, i: int) -> Floats:
     """Joule per core of the layer, mean of the samples, at the low (0), nominal (1) or high (2) constants."""
     sums: list[Floats] = [
-        getattr(layer, key).sum(axis=0).mean(axis=0) * profile.energy[entry].si[i] for key, entry in term.entries.items()
+        count.sum(axis=0).mean(axis=0) * quantity.si[i] for count, quantity in prices.energy(term, layer)
     ]
     return sum(sums[1:], sums[0])
 
 
-def _layer_cost(layer: LayerCounts, plan: Placement, profile: Profile, n_timesteps: int) -> LayerCost:
+def _layer_cost(layer: LayerCounts, prices: Prices, n_timesteps: int) -> LayerCost:
     breakdown: dict[str, Band | None] = {}
     for term in TERMS:
-        if _applies(term, layer):
+        if term.applies(layer):
             breakdown[term.name] = (
-                Band(*(float(_per_core(layer, term, profile, i).sum()) for i in range(3))) if _has(term, profile) else None
+                Band(*(float(_per_core(layer, term, prices, i).sum()) for i in range(3))) if prices.has(term) else None
             )
     n = _sums(layer)
     return LayerCost(
         name=layer.name, is_input=layer.is_input, n_neurons=layer.n_neurons,
-        n_cores=0 if layer.is_input else len(plan.cores_of(layer.name)),
+        n_cores=0 if layer.columns is None else len(layer.columns),
         spike_rate=n["n_spikes"] / (layer.n_neurons * n_timesteps) if layer.n_neurons else None,
         energy_dynamic_j=total(breakdown.values()), breakdown_j=breakdown, counts=n,
     )
@@ -145,57 +132,61 @@ def _totals(counts: Counts) -> dict[str, float]:
     }
 
 
-def _core_costs(counts: Counts, plan: Placement, profile: Profile, timing: Timing) -> tuple[CoreCost, ...]:
-    energy: list[Floats] = []
+def _core_costs(counts: Counts, prices: Prices, timing: Timing) -> tuple[CoreCost, ...]:
+    joule = np.zeros((3, len(counts.mapping.cores)))
     for layer in counts.layers.values():
-        if not layer.is_input:
-            terms = [t for t in TERMS if _applies(t, layer) and _has(t, profile)]
-            energy.append(
-                np.array([np.sum([_per_core(layer, t, profile, i) for t in terms], axis=0) for i in range(3)])
+        terms = [t for t in TERMS if t.applies(layer) and prices.has(t)]
+        if layer.columns is not None and terms:
+            joule[:, layer.columns] += np.array(
+                [np.sum([_per_core(layer, t, prices, i) for t in terms], axis=0) for i in range(3)]
             )
-    joule = np.concatenate(energy, axis=1)
     limits = timing.share_send + timing.share_receive
     busiest = int(limits.argmax()) if limits.any() else int(np.maximum(timing.send_s, timing.receive_s).argmax())
     return tuple(
         CoreCost(
-            index=core.index, chip=core.chip, x=core.x, y=core.y, node=core.node, n_neurons=core.n_neurons,
+            index=core.index, chip=core.chip, x=core.x, y=core.y, node=_names(core), n_neurons=core.n_neurons,
             energy_dynamic_j=Band(*(float(e) for e in joule[:, k])), send_s=float(timing.send_s[k]),
             receive_s=float(timing.receive_s[k]), share_of_steps=float(limits[k]), busiest=k == busiest,
         )
-        for k, core in enumerate(_ordered(plan))
+        for k, core in enumerate(counts.mapping.cores)
     )
 
 
-def _ordered(plan: Placement) -> list[Core]:
-    """Cores in mapping order, as the columns of the counts."""
-    return [core for name, _ in plan.shapes for core in plan.cores_of(name)]
+def _names(core: MappedCore) -> str:
+    """The layers of a core in one word."""
+    return " + ".join(core.nodes)
 
 
-def _limiting(plan: Placement, timing: Timing) -> Limiting:
+def _limiting(counts: Counts, timing: Timing) -> Limiting:
     """The core and side that set the length of most steps; the floor where it does."""
     shares = np.concatenate([timing.share_send, timing.share_receive])
     k, n = int(shares.argmax()), len(timing.share_send)
     floor = 1.0 - float(shares.sum())
     if shares[k] <= floor:
         return Limiting(core=None, node=None, side="floor", share_of_steps=floor)
-    core = _ordered(plan)[k % n]
-    return Limiting(core=core.index, node=core.node, side="send" if k < n else "receive", share_of_steps=float(shares[k]))
+    core = counts.mapping.cores[k % n]
+    return Limiting(
+        core=core.index, node=_names(core), side="send" if k < n else "receive", share_of_steps=float(shares[k])
+    )
 
 
-def _used(profile: Profile) -> dict[str, Quantity]:
+def _used(profile: Profile, prices: Prices) -> dict[str, Quantity]:
     """Every entry of the profile that a figure rests on, by its dotted name."""
-    wanted = [("energy", e) for term in TERMS for e in term.entries.values()]
-    wanted += [("power", e) for e in POWER_TERMS.values()] + [("time", e) for e in TIME_ENTRIES]
+    wanted = [("energy", e) for term in TERMS for e in prices.entries(term)]
+    wanted += [("power", e) for e in POWER_TERMS.values()] + [("time", e) for e in prices.times()]
+    sync = profile.sync_of(prices.n_tiles)
+    wanted += [("sync", sync[0])] if sync is not None else []
     return {
         f"{table}.{entry}": getattr(profile, table)[entry] for table, entry in wanted if entry in getattr(profile, table)
     }
 
 
-def _behind(term: str, used: dict[str, Quantity]) -> list[Quantity]:
+def _behind(term: str, used: dict[str, Quantity], prices: Prices, predicted_time: bool) -> list[Quantity]:
     """The entries that a term rests on: energies per event, or a power and the times that it runs for."""
     if term in POWER_TERMS:
-        return [q for name, q in used.items() if name == f"power.{POWER_TERMS[term]}" or name.startswith("time.")]
-    return [used[f"energy.{entry}"] for t in TERMS if t.name == term for entry in t.entries.values()]
+        times = [q for name, q in used.items() if name.startswith(("time.", "sync."))] if predicted_time else []
+        return [used[f"power.{POWER_TERMS[term]}"], *times]
+    return [used[f"energy.{entry}"] for t in TERMS if t.name == term for entry in prices.entries(t)]
 
 
 def _status(used: Iterable[Quantity], profile: Profile, exact: bool) -> Status:
@@ -206,13 +197,14 @@ def _status(used: Iterable[Quantity], profile: Profile, exact: bool) -> Status:
     return weakest(statuses)
 
 
-def _excluded(breakdown: dict[str, Band | None], counts: Counts, plan: Placement, profile: Profile) -> tuple[str, ...]:
+def _excluded(breakdown: dict[str, Band | None], counts: Counts, plan: Plan, prices: Prices) -> tuple[str, ...]:
+    profile = prices.profile
     found = [
         "host computer and its link to the chip", "off-chip memory (DRAM)", "sensor and its interface",
         "loading weights and configuration, reading the votes out",
     ]
     for term in (t for t in TERMS if breakdown[t.name] is None):
-        absent = [f"energy.{e}" for e in term.entries.values() if e not in profile.energy]
+        absent = [f"energy.{e}" for e in prices.entries(term) if e not in profile.energy]
         found.append(f"{term.name}: not available, {profile.name} has no {', '.join(absent)}")
     for name, entry in POWER_TERMS.items():
         if breakdown[name] is None:

@@ -50,7 +50,7 @@ def apply_schedule(counts: Counts, schedule: Schedule) -> Counts:
         for name, act in counts.activity.items()
     }
     traffic = tuple(
-        Traffic(t.source, t.synapse, t.target, *(
+        Traffic(t.source, t.synapse, t.kind, t.target, *(
             window(a, latencies[t.source])
             for a in (t.n_synops, t.n_packets_in, t.n_packets_out, t.n_hops_ew, t.n_hops_ns)
         ))

@@ -1,28 +1,24 @@
 """How long each timestep takes: the busiest core decides, on its sending or its receiving side, down to a floor.
 
-time of a step = max(step_floor, max over cores of send, max over cores of receive)
-send    = updates x update time + packets sent x spike time          receive = synops x synapse time
-The simple form that SANA-FE reproduces boards with (Boyle et al., TCAD 2025): both sides of a core overlap.
+time of a step = max(step_floor, max over cores of send, max over cores of receive) + synchronisation
+send    = updates x update time + packets sent x spike time          receive = synops x synapse time (+ packets x axon in)
+The simple form that SANA-FE reproduces boards with (Boyle et al., TCAD 2025): both sides of a core overlap. A core's work is
+that of all layers on it, and of inputs that sit on it. `events` says which entries of a profile the times are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.cost.band import Band
-from neurodeploy.cost.counts import Counts
+from neurodeploy.cost.counts import Counts, LayerCounts
+from neurodeploy.cost.events import FLOOR, Charge, Prices
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import Profile
-
-# count -> entry of the profile's time table
-SEND = {"n_updates_active": "update_active", "n_updates_inactive": "update_inactive", "n_packets_out": "spike"}
-RECEIVE = {"n_synops": "synapse"}
-FLOOR = "step_floor"
-TIME_ENTRIES = (*SEND.values(), *RECEIVE.values(), FLOOR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +26,8 @@ class Timing:
     """Times of a batch of samples. `send_s`, `receive_s`: nominal [n_cores], summed over steps, mean of the samples.
 
     `total_s` is the mean time of all steps, `steps_s` its nominal parts [n_steps]; `share_send`, `share_receive`
-    [n_cores] are the shares of steps whose length that side of that core sets (the floor sets the rest).
+    [n_cores] are the shares of steps whose length that side of that core sets (the floor sets the rest); a synchronisation
+    is in total_s and steps_s, and nobody's share.
     """
 
     total_s: Band
@@ -41,24 +38,27 @@ class Timing:
     share_receive: NDArray[np.float64]
 
 
-def time_steps(counts: Counts, profile: Profile) -> Timing:
+def time_steps(counts: Counts, profile: Profile, prices: Prices | None = None) -> Timing:
     """Timing of all steps of the counts, cores in mapping order. Raises UsageError where the profile lacks a time."""
-    missing = [name for name in TIME_ENTRIES if name not in profile.time]
+    prices = Prices(profile, counts) if prices is None else prices
+    missing = [name for name in prices.times() if name not in profile.time]
     if missing:
         raise UsageError(
             f"no time for {', '.join(missing)}", where=f"profile {profile.name}",
             remedy="Add the entries under [time], see hw_profiles/_template.toml",
         )
+    sync = profile.sync_of(prices.n_tiles)
     totals = []
     for i in range(3):
-        send, receive = _load(counts, SEND, profile, i), _load(counts, RECEIVE, profile, i)
-        floor = profile.time[FLOOR].si[i]
-        steps = np.maximum(np.maximum(send.max(axis=-1), receive.max(axis=-1)), floor)
+        send, receive = _load(counts, prices.send, i), _load(counts, prices.receive, i)
+        floor = profile.time[FLOOR].si[i] if FLOOR in profile.time else 0.0
+        busy = np.maximum(np.maximum(send.max(axis=-1), receive.max(axis=-1)), floor)
+        steps = busy if sync is None else busy + sync[1].si[i]
         if counts.n_steps_run is not None:  # a sample that has stopped takes no time, not even the floor
             steps = steps * (np.arange(counts.n_steps)[:, None] < counts.n_steps_run)
         totals.append(float(steps.sum(axis=0).mean()))
         if i == 1:
-            nominal = (send, receive, steps, steps > floor)
+            nominal = (send, receive, steps, busy > floor)
     send, receive, steps, above = nominal
     both = np.concatenate([send, receive], axis=-1)
     limiting = np.zeros(both.shape[-1])
@@ -70,11 +70,11 @@ def time_steps(counts: Counts, profile: Profile) -> Timing:
     )
 
 
-def _load(counts: Counts, entries: dict[str, str], profile: Profile, i: int) -> NDArray[np.float64]:
+def _load(counts: Counts, side: Callable[[LayerCounts], list[Charge]], i: int) -> NDArray[np.float64]:
     """Seconds of work per core, [n_steps, B, n_cores], at the low (0), nominal (1) or high (2) constants."""
-    parts = []
+    work = np.zeros((counts.n_steps, counts.batch, len(counts.mapping.cores)))
     for layer in counts.layers.values():
-        if not layer.is_input:  # an input has no core that could be busy
-            terms: list[Any] = [getattr(layer, key) * profile.time[entry].si[i] for key, entry in entries.items()]
-            parts.append(sum(terms[1:], terms[0]))
-    return np.concatenate(parts, axis=-1)
+        terms = [count * quantity.si[i] for count, quantity in side(layer)]
+        if layer.columns is not None and terms:  # an input that sits on no core keeps none busy
+            work[..., layer.columns] += sum(terms[1:], terms[0])
+    return work
