@@ -22,7 +22,7 @@ Status = Literal["measured", "published", "estimated", "assumed"]
 STATUS_ORDER: tuple[Status, ...] = ("measured", "published", "estimated", "assumed")  # most to least trustworthy
 
 _SI = {"pJ": 1e-12, "nJ": 1e-9, "ns": 1e-9, "us": 1e-6, "W/chip": 1.0, "mW/chip": 1e-3}
-_COUNTS = {"core", "tile", "neuron", "word", "bit", "axon", "group"}
+_COUNTS = {"core", "tile", "neuron", "word", "bit", "axon", "group", "lsb"}
 
 
 def weakest(statuses: list[Status]) -> Status:
@@ -82,7 +82,18 @@ class Quantity(_Strict):
 
 
 class Arithmetic(_Strict):
-    """What a neuron and a synapse of the chip can hold; `neuron` names the behaviour that `ir.nodes` implements."""
+    """What a neuron and a synapse of the chip can hold; `neuron` names the behaviour that `ir.nodes` implements.
+
+    `bias_exp` is the exponent that networks made here get, `message_bits` the width of their graded input. What the chip
+    itself takes is wider where a profile says so: `bias_exp_min`..`bias_exp_max`, `payload_bits`, `weight_exp_min`..
+    `weight_exp_max` (scale of a synapse's sum), `weight_one_sign_max` (magnitude of weights that all have one sign),
+    `sigma_delta_exp_max` (None: no sigma-delta neurons), `v_readout_on_spike` (see `sim.trace.spike_readout`).
+    """
+
+    added: ClassVar[frozenset[str]] = frozenset({
+        "bias_exp_min", "bias_exp_max", "payload_bits", "weight_exp_min", "weight_exp_max", "weight_one_sign_max",
+        "sigma_delta_exp_max", "v_readout_on_spike",
+    })
 
     neuron: Literal["cuba_lif"]
     fire: Literal[">", ">="]
@@ -101,6 +112,25 @@ class Arithmetic(_Strict):
     delay_max: int
     source: str
     status: Status
+    bias_exp_min: int | None = None
+    bias_exp_max: int | None = None
+    payload_bits: int | None = None
+    weight_exp_min: int = 0
+    weight_exp_max: int = 0
+    weight_one_sign_max: int | None = None
+    sigma_delta_exp_max: int | None = None
+    v_readout_on_spike: Quantity | None = None
+
+    @property
+    def bias_exps(self) -> tuple[int, int]:
+        """(lowest, highest) bias exponent."""
+        low, high = self.bias_exp_min, self.bias_exp_max
+        return (self.bias_exp if low is None else low, self.bias_exp if high is None else high)
+
+    @property
+    def payload_max(self) -> int:
+        """Largest graded message without a sign; with one, the bits hold half as much."""
+        return int(2 ** (self.message_bits if self.payload_bits is None else self.payload_bits) - 1)
 
     @property
     def bias_max(self) -> int:

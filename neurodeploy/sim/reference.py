@@ -7,44 +7,62 @@ from numpy.typing import NDArray
 
 from neurodeploy.fixedpoint import shift_signed
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Flatten, Input, Linear, MaxPool2d, Node
-from neurodeploy.ir.reference import conv2d, default_steps, step, walk
-from neurodeploy.sim.trace import Recorder, Trace, vote_node
+from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Flatten, Input, Linear, MaxPool2d, Node, SigmaDelta
+from neurodeploy.ir.reference import Moment, conv2d, default_steps, step, walk
+from neurodeploy.sim.trace import STATES, Recorder, Trace, spike_readout, vote_node
 
 Flags = NDArray[np.bool_]
 
 
-def simulate(graph: IntGraph, x: Array, n_steps: int | None = None, record_state: bool = False) -> Trace:
+def simulate(
+    graph: IntGraph, x: Array, n_steps: int | None = None, record_state: bool = False, v_readout: str = "lava"
+) -> Trace:
     """Run chip input x, integers [T, B, *input shape], for `n_steps` (default: see `ir.reference.evaluate`).
 
-    Raises UsageError for input that the graph cannot take.
+    `v_readout`: what v_mem shows where a neuron fired, see `trace.spike_readout`. Raises UsageError for input that the
+    graph cannot take, NeurodeployError where a message outgrows 32 bits.
     """
     vote = vote_node(graph)
     batch = x.shape[1] if x.ndim > 1 else 0
     n_steps = default_steps(graph, x.shape[0]) if n_steps is None else n_steps
-    recorder = Recorder(graph, batch, n_steps, record_state)
+    recorder = Recorder(graph, batch, n_steps, record_state, spike_readout(v_readout))
     events: list[dict[str, Flags]] = []  # by timestep, then node: where it sends an event on
+    reached: list[dict[str, Flags]] = []  # by timestep, then delayed synapse: where an event reaches it
     for moment in walk(graph, x, n_steps):
         events.append({})
+        reached.append({})
         for node in graph.order:
             output = moment.output[node.name]
             arrived = _arrived(graph, node, events, moment.t, batch)
-            if isinstance(node, Input | CubaLif):
+            if isinstance(node, Input) or node.is_neuron:
                 events[-1][node.name] = output != 0
                 recorder.add(moment.t, "spikes", node.name, output)
+            elif isinstance(node, Linear) and node.delays is not None:
+                reached[-1][node.name] = arrived
+                events[-1][node.name] = _delayed(node, node.delays, reached)
             else:
                 events[-1][node.name] = _through(node, arrived)
-            if isinstance(node, CubaLif):
-                before, after = moment.before[node.name], moment.after[node.name]
-                bias = shift_signed(node.bias_mant, node.bias_exp) != 0
-                updated = (before["v_mem"] != 0) | (before["i_syn"] != 0) | arrived | bias | (output != 0)
-                recorder.add(moment.t, "updated", node.name, updated)
+            if node.is_neuron:
+                recorder.add(moment.t, "updated", node.name, _updated(node, moment, arrived))
                 if record_state:
-                    recorder.add(moment.t, "v_mem", node.name, after["v_mem"])
-                    recorder.add(moment.t, "i_syn", node.name, after["i_syn"])
+                    for kind, name in STATES[type(node)].items():
+                        recorder.add(moment.t, kind, node.name, moment.after[node.name][name])
         if vote is not None:
             recorder.vote(moment.output[vote.name])
     return recorder.trace()
+
+
+def _updated(node: Node, moment: Moment, arrived: Flags) -> Flags:
+    """Which neurons a layer had to update: see `Trace`."""
+    updated: Flags = arrived | (moment.output[node.name] != 0)
+    for name, state in moment.before[node.name].items():
+        if name != "t":
+            updated = updated | (state != 0)
+    if isinstance(node, CubaLif):
+        updated = updated | (shift_signed(node.bias_mant, node.bias_exp) != 0)
+    elif isinstance(node, SigmaDelta):
+        updated = updated | (node.bias_mant != 0)
+    return updated
 
 
 def _arrived(graph: IntGraph, node: Node, events: list[dict[str, Flags]], t: int, batch: int) -> Flags:
@@ -59,6 +77,15 @@ def _arrived(graph: IntGraph, node: Node, events: list[dict[str, Flags]], t: int
 def _source_shape(graph: IntGraph, node: Node) -> tuple[int, ...]:
     edges = graph.incoming(node.name)
     return graph.shapes[edges[0].src] if edges else graph.shapes[node.name]
+
+
+def _delayed(node: Linear, delays: Array, reached: list[dict[str, Flags]]) -> Flags:
+    """Where a synapse with delays hands on an event: at the neurons for which one that reached it is now due."""
+    past = np.stack([step[node.name] for step in reached[::-1][: int(delays.max()) + 1]])  # newest first
+    known = np.minimum(delays, len(past) - 1)
+    # [O, I, B]: the event from source i that its delay to neuron o makes due, if the run is old enough.
+    due = past[known, :, np.arange(delays.shape[1])] & (delays < len(past))[..., np.newaxis]
+    return np.asarray(due.any(axis=1).T)
 
 
 def _through(node: Node, arrived: Flags) -> Flags:

@@ -8,19 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.hw.profile import target
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import Array, Vote
+from neurodeploy.ir.nodes import Array, CubaLif, Delta, Node, Sigma, SigmaDelta, Vote
+
+# Which state of a neuron (`ir.reference.State`) is recorded as what.
+STATES: dict[type[Node], dict[str, str]] = {
+    CubaLif: {"v_mem": "v_mem", "i_syn": "i_syn"}, Delta: {"v_mem": "act"}, SigmaDelta: {"v_mem": "sigma"},
+    Sigma: {"v_mem": "sigma"},
+}
+LAVA = "lava"
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
     """One run of `n_steps` chip timesteps. Rasters are in CHIP time, [T', B, *shape]; votes in MODEL time.
 
-    spikes: int32, by name of every input (its values) and neuron layer (0 or 1).
-    updated: bool, by neuron layer: in that step the neuron's v_mem or i_syn was not zero before the step, or an event
-    arrived (any spike through any of its synapses, whatever the weights), or its bias is not zero, or it fired.
+    spikes: int32, by name of every input (its values) and neuron layer (0 or 1; sigma-delta neurons: the message).
+    updated: bool, by neuron layer: in that step the neuron's state (v_mem or i_syn; act, residue or sigma) was not zero
+    before the step, or an event arrived (any message through any of its synapses, whatever the weights, and a delayed
+    one when its delay is over), or its bias is not zero, or it fired.
     votes: float64 [T' - latency, B, n_classes], row t belonging to model timestep t; zero classes without a Vote.
-    v_mem, i_syn: int64 by neuron layer at the END of each step, after the reset; None where not recorded.
+    v_mem, i_syn: int64 by neuron layer at the END of each step, after the reset; None where not recorded. For sigma-delta
+    neurons v_mem is sigma, for a Delta act, and there is no i_syn.
     """
 
     graph: IntGraph
@@ -69,6 +79,7 @@ class Recorder:
     batch: int
     n_steps: int
     record_state: bool
+    v_on_spike: int = 0  # what v_mem shows where a CubaLif fired
     _arrays: dict[str, dict[str, Array]] = field(default_factory=dict)
     _votes: list[Array] = field(default_factory=list)
 
@@ -82,6 +93,13 @@ class Recorder:
         if name not in table:
             dtype = {"spikes": np.int32, "updated": np.bool_}.get(kind, np.int64)
             table[name] = np.zeros((self.n_steps, *values.shape), dtype=dtype)
+        if kind == "spikes" and values.dtype.itemsize > 4 and np.abs(values).max(initial=0) >= 2**31:
+            raise NeurodeployError(
+                f"a message of {np.abs(values).max()} at timestep {t}", where=name, code="overflow",
+                limit="Messages have at most 32 bits", remedy="Use smaller weights, or a larger state_exp before it",
+            )
+        if kind == "v_mem" and self.v_on_spike and isinstance(self.graph[name], CubaLif):
+            values = np.where(self._arrays["spikes"][name][t] != 0, self.v_on_spike, values)
         table[name][t] = values
 
     def vote(self, values: Array) -> None:
@@ -99,6 +117,22 @@ class Recorder:
             self.graph, self.n_steps, self._arrays.get("spikes", {}), self._arrays.get("updated", {}),
             np.stack(votes).astype(np.float64) if votes else empty, *state,
         )
+
+
+def spike_readout(v_readout: str) -> int:
+    """What a neuron's v_mem reads at the end of a step in which it fired: 0 in "lava", else what the named target shows.
+
+    Nothing else depends on it: a read-out, no state. Raises UsageError for a target whose profile does not say.
+    """
+    if v_readout == LAVA:
+        return 0
+    shown = target(v_readout).arithmetic.v_readout_on_spike
+    if shown is None:
+        raise UsageError(
+            f"what v_mem shows where a neuron of {v_readout} fired is not known", code="unknown_readout",
+            limit=f"Known: {LAVA}, and targets with arithmetic.v_readout_on_spike", remedy=f"Use {LAVA!r}",
+        )
+    return shown.count
 
 
 def first_difference(a: Trace, b: Trace) -> str | None:
