@@ -115,8 +115,9 @@ class Graph:
                 sources = [known.get(e.src) for e in self.incoming(node.name)]
                 # A recurrent edge may come from a node whose shape is not known yet; one known source is enough.
                 first = next((s for s in sources if s is not None), None)
-                if isinstance(node, Input) or first is not None:
-                    known[node.name] = node.output_shape(first if first is not None else ())
+                own: Shape | None = getattr(node, "shape", None) if node.is_neuron else None  # neurons may have no source
+                if isinstance(node, Input) or own is not None or first is not None:
+                    known[node.name] = own or node.output_shape(first if first is not None else ())
                     waiting.remove(node)
                     break
             else:
@@ -125,13 +126,16 @@ class Graph:
 
     @cached_property
     def latencies(self) -> dict[str, int]:
-        """Timesteps from the input to each node: along the longest path, or in a recurrent graph along the shortest."""
+        """Timesteps from the input to each node: along the longest path, or in a recurrent graph along the shortest.
+
+        A neuron layer that nothing feeds counts from 0: its bias or its initial state drives it.
+        """
         if self.is_acyclic:
             latency: dict[str, int] = {}
             for node in self.feedforward_order:
                 latency[node.name] = max((latency[e.src] + e.delay for e in self.incoming(node.name)), default=0)
             return latency
-        latency = {node.name: 0 for node in self.inputs}
+        latency = {n.name: 0 for n in self.nodes if not self.incoming(n.name)}
         changed = True
         while changed:  # Bellman-Ford; delays are not negative
             changed = False
@@ -141,7 +145,7 @@ class Graph:
                     if edge.dst not in latency or arrival < latency[edge.dst]:
                         latency[edge.dst] = arrival
                         changed = True
-        return latency
+        return {n.name: latency.get(n.name, 0) for n in self.nodes}  # a loop that nothing feeds runs by itself
 
     @cached_property
     def is_balanced(self) -> bool:

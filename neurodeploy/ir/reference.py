@@ -296,7 +296,8 @@ def walk(graph: Graph, x: Array, n_steps: int | None = None) -> Iterator[Moment]
                     seen = past[edge.src]
                     shape = (batch, *graph.shapes[edge.src])
                     terms.append(seen[index] if index < len(seen) else np.zeros(shape, dtype=x.dtype))
-                a = terms[0]
+                # A neuron layer that nothing feeds lives on its bias or its initial state.
+                a = terms[0] if terms else np.zeros((batch, *graph.shapes[node.name]), dtype=x.dtype)
                 for term in terms[1:]:
                     a = a + term
             total[node.name] = a
