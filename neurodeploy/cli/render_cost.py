@@ -119,7 +119,7 @@ def show_trust(console: Console, cost: Mapping[str, Any], disclaimer: str | None
 
 def _time_status(cost: Mapping[str, Any]) -> Status:
     """Weakest status behind the times: constants, and counts that were not simulated."""
-    used = [entry["status"] for name, entry in cost["provenance"].items() if name.startswith("time.")]
+    used = [entry["status"] for name, entry in cost["provenance"].items() if name.startswith(("time.", "sync."))]
     return weakest(used if cost["exact_counts"] else [*used, cost["status"]])
 
 

@@ -106,7 +106,7 @@ def _show(console: Console, profile: Profile) -> None:
     tables.show(console, {**single, "disclaimer": profile.disclaimer, "digest": profile.digest})
     for name in type(profile).model_fields:
         part = getattr(profile, name)
-        if isinstance(part, BaseModel | dict):
+        if isinstance(part, BaseModel | dict) and part != {}:
             tables.table(console, name, _rows(part), ("number", "value", "low", "high", "unit", "status", "source"))
 
 

@@ -210,7 +210,15 @@ class Synapses(_Strict):
     status: Status
 
 
-# What two forms of a table would charge twice; see `cost/events.py`.
+# Entries that the cost model knows, see `cost/events.py`; besides them `synapse_<kind of memory>`.
+_EVENTS = frozenset({
+    SYNAPSE, "update_active", "update_inactive", "soma_access", "soma_update", "soma_spike", "spike", "axon_out", "hop_ew",
+    "hop_ns",
+})  # fmt: skip
+_ENTRIES: dict[str, frozenset[str]] = {
+    "energy": _EVENTS, "time": _EVENTS | {"axon_in", "step_floor"}, "power": frozenset({"static", "management"}),
+}
+# What two forms of a table would charge twice.
 _EITHER_OR: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (frozenset({"update_active", "update_inactive"}), frozenset({"soma_access", "soma_update", "soma_spike"})),
     (frozenset({"spike"}), frozenset({"axon_out", "soma_spike"})),
@@ -254,6 +262,14 @@ class Profile(_Strict):
             for name, quantity in table.items():
                 if not quantity.unit.endswith(wanted):
                     raise ValueError(f"{name} has unit {quantity.unit}, expected one of {wanted}")
+        return self
+
+    @model_validator(mode="after")
+    def _charges_nothing_in_vain(self) -> Self:
+        for where, known in _ENTRIES.items():
+            for name in getattr(self, where):
+                if name not in known and not (where != "power" and name.startswith(f"{SYNAPSE}_")):
+                    raise ValueError(f"{where}.{name} is no event that anything counts; known: {', '.join(sorted(known))}")
         return self
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ def test_every_shipped_profile_loads(name: str) -> None:
     profile = target(name)
     assert profile.name == name
     assert all(target(alias).name == name for alias in profile.aliases)
-    for table in (profile.energy, profile.time, profile.power):
+    for table in (profile.energy, profile.time, profile.power, profile.sync):
         for quantity in table.values():
             low, nominal, high = quantity.si
             assert 0 <= low <= nominal <= high and len(quantity.source) > 10
@@ -133,4 +133,104 @@ def test_a_quantity_without_a_band_is_its_own_band() -> None:
 
 
 def test_the_template_names_every_field() -> None:
-    assert set(tomllib.loads(TEMPLATE.read_text())) == set(Profile.model_fields)
+    text = TEMPLATE.read_text()
+    optional = {name for name in Profile.model_fields if f"# [{name}]" in text}
+    assert optional == Profile.added
+    assert set(tomllib.loads(text)) == set(Profile.model_fields) - optional
+
+
+def test_what_the_template_comments_out_is_valid(tmp_path: Path) -> None:
+    """Uncommented, in the form that it is an alternative to."""
+    optional = ("# linear", "# conv2d", "# zeros", "# source", "# status", "# [s", "# 1 ", "# axon_in")
+    lines = [line[2:] if line.startswith(optional) else line for line in TEMPLATE.read_text().splitlines()]
+    text = "\n".join(lines).replace("\nsynapse = {", "\nsynapse_dense = {")
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    profile = read(path)
+    assert profile.synapses is not None and profile.synapses.linear == "dense" and profile.zeros == "stored"
+    assert profile.sync_of(7) == ("1", profile.sync["1"]) and "axon_in" in profile.time
+
+
+def test_loihi1_by_hand() -> None:
+    """The table of design/energy.md, section 1, which is that of SANA-FE's fixtures."""
+    profile = target("loihi1")
+    joule = {name: q.value for name, q in profile.energy.items()}
+    assert joule == {
+        "synapse_dense": 35.5, "synapse_sparse": 33.6, "synapse_conv": 24.0, "soma_access": 51.2, "soma_update": 21.6,
+        "soma_spike": 69.3, "axon_out": 111.0, "hop_ew": 3.0, "hop_ns": 4.2,
+    }
+    assert {name: q.value for name, q in profile.time.items()} == {
+        "synapse_dense": 3.8, "synapse_sparse": 4.7, "synapse_conv": 3.1, "soma_access": 6.0, "soma_update": 3.7,
+        "soma_spike": 30.0, "axon_out": 5.1, "axon_in": 16.0, "hop_ew": 4.1, "hop_ns": 6.5,
+    }
+    assert {name: q.value for name, q in profile.sync.items()} == {"1": 0.6, "2": 1.0, "4": 1.4, "29": 1.8}
+    for table, share in ((profile.energy, 0.12), (profile.time, 0.25), (profile.sync, 0.25)):
+        for quantity in table.values():  # the published accuracy, on every constant
+            assert (quantity.low, quantity.high) == pytest.approx(
+                ((1 - share) * quantity.value, (1 + share) * quantity.value), rel=1e-12  # decimals of the file
+            )
+    assert profile.power["static"].si == pytest.approx((0.029, 0.0297, 0.030), rel=1e-12)  # mW in the file
+    assert profile.power["management"].si[1] == pytest.approx(0.070, rel=1e-12)
+    assert (profile.capacity.neurons_per_core.count, profile.capacity.synapse_words_per_core.count) == (1024, 128 * 1024 // 8)
+    assert profile.arithmetic.message_bits == 1 and profile.systems["Pohoiki Springs"] == 768
+    assert "12 %" in profile.disclaimer and "25 %" in profile.disclaimer
+
+
+@pytest.mark.parametrize(("tiles", "key"), [(1, "1"), (2, "2"), (3, "2"), (4, "4"), (28, "4"), (29, "29"), (32, "29")])
+def test_synchronisation_by_tiles(tiles: int, key: str) -> None:
+    profile = target("loihi1")
+    assert profile.sync_of(tiles) == (key, profile.sync[key])
+    assert target("loihi2").sync_of(tiles) is None
+
+
+def entry(name: str, unit: str) -> str:
+    return f'{name} = {{ value = 1, unit = "{unit}", status = "assumed", source = "a test" }}'
+
+
+# table of loihi1.toml, line added to it, words of the message
+MIXED: list[tuple[str, str, str]] = [
+    ("[energy] ", entry("spike", "pJ"), r"axon_out, soma_spike, spike.*twice"),
+    ("[energy] ", entry("update_active", "pJ"), r"update_active.*twice"),
+    ("[energy] ", entry("synapse", "pJ"), "give one entry a unit"),
+    ("[time] ", entry("spike", "ns"), "time has .*twice"),
+    ("[energy] ", entry("synpase", "pJ"), "energy.synpase is no event"),
+    ("[sync] ", entry('"0"', "us"), "expected numbers of tiles"),
+    ("[sync] ", entry('"many"', "us"), "expected numbers of tiles"),
+    ("[sync] ", entry('"3"', "pJ"), "3 has unit pJ"),
+]
+
+
+@pytest.mark.parametrize(("table", "line", "message"), MIXED)
+def test_forms_do_not_mix(table: str, line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    text = (folder("hw_profiles") / "loihi1.toml").read_text()
+    head = next(row for row in text.splitlines() if row.startswith(table))
+    path.write_text(text.replace(head, f"{head}\n{line}"))
+    with pytest.raises(UsageError, match=message):
+        read(path)
+
+
+def test_synchronisation_starts_at_one_tile(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    text = (folder("hw_profiles") / "loihi1.toml").read_text()
+    path.write_text(text.replace("\n1 = {", "\n3 = {"))
+    with pytest.raises(UsageError, match="no entry for 1 tile"):
+        read(path)
+
+
+def test_units_need_a_table_that_says_who_uses_them() -> None:
+    raw = (folder("hw_profiles") / "loihi1.toml").read_text()
+    content = tomllib.loads(raw)
+    del content["synapses"]
+    with pytest.raises(ValueError, match=r"no \[synapses\] says"):
+        Profile.model_validate(content)
+
+
+def test_later_fields_leave_old_digests_alone() -> None:
+    """A bundle stores a profile's content and digest; content written before a field existed must still match."""
+    profile = target("loihi2")
+    content = profile.model_dump(mode="json")
+    for name in Profile.added:
+        del content[name]
+    assert Profile.model_validate(content).digest == profile.digest
+    assert target("loihi1").digest != target("loihi1", {"synapses.zeros": "culled"}).digest
