@@ -5,7 +5,8 @@ from neurodeploy.jobs.energy import energy
 from neurodeploy.jobs.export import export
 from neurodeploy.jobs.resolve import resolve_deploy
 from neurodeploy.jobs.search import resolve_recipe, search, worker
+from neurodeploy.jobs.simulate import simulate
 from neurodeploy.jobs.train import train
 from neurodeploy.jobs.validate import validate
 
-__all__ = ["check", "energy", "export", "resolve_deploy", "resolve_recipe", "search", "train", "validate", "worker"]
+__all__ = ["check", "energy", "export", "resolve_deploy", "resolve_recipe", "search", "simulate", "train", "validate", "worker"]

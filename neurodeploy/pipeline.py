@@ -11,19 +11,22 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.cost.counts import count
 from neurodeploy.cost.model import cost as cost_of
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
+from neurodeploy.cost.windows import schedule_for
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
 from neurodeploy.errors import NeurodeployWarning, UnsafeFile, UsageError
 from neurodeploy.export.bundle import Bundle
+from neurodeploy.export.golden import random_inputs
 from neurodeploy.export.write import export as write_bundle
 from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
@@ -39,9 +42,12 @@ from neurodeploy.models.files import save as save_module
 from neurodeploy.place import Placement
 from neurodeploy.place import place as place_network
 from neurodeploy.quantize import quantize as quantize_graph
+from neurodeploy.quantize.passing import for_target
 from neurodeploy.sim.clocked import simulate as run
 from neurodeploy.sim.trace import Trace
 from neurodeploy.validate.bundle import open_bundle
+
+Readout = Literal["lava", "loihi2"]
 
 __all__ = ["cost", "export", "load", "lower", "place", "quantize", "save", "simulate"]
 
@@ -82,13 +88,12 @@ def quantize(
 ) -> IntGraph:
     """The graph in the target's integers: lowers it where needed, then chooses scales on calibration images [B, C, H, W].
 
-    An IntGraph of the same target passes unchanged. Warns (`uncalibrated`) without calibration images.
+    An IntGraph passes unchanged onto every target whose neurons compute alike (a `.net` onto loihi1 and loihi2); whether
+    it fits is `place`'s to say. Raises UsageError for another arithmetic. Warns (`uncalibrated`) without images.
     """
     profile = _profile(target)
     if isinstance(graph, IntGraph):
-        if graph.target != profile.name:
-            raise UsageError(f"an integer network for {graph.target}", limit=f"Asked for {profile.name}",
-                             remedy="Quantize the trained network again")
+        for_target(graph, profile)
         return graph
     if calibration is None:
         warnings.warn(
@@ -104,32 +109,58 @@ def place(net: Graph, target: Profile | str, n_chips: int | None = None) -> Plac
     return place_network(net, _profile(target), n_chips)
 
 
-def simulate(net: IntGraph, x: NDArray[Any], plan: Placement | None = None) -> Trace:
-    """Run images [B, C, H, W] (real, 0..1) or chip input [T, B, *input shape] (integers) on the chip's arithmetic.
+def simulate(
+    net: IntGraph, x: NDArray[Any], plan: Placement | None = None, *, n_steps: int | None = None, record_state: bool = False,
+    v_readout: Readout = "lava",
+) -> Trace:
+    """Run images [B, C, H, W] (real, 0..1) or chip input [T, B, *input shape] (whole numbers) on the chip's arithmetic.
 
-    `plan` is checked to belong to the network; counts per core come from `cost`.
+    `plan` is checked to belong to the network; counts per core come from `cost`. `n_steps` chip timesteps are run,
+    default T and the network's latency. `v_readout`: what v_mem shows in the timestep of a spike (`sim.clocked.simulate`).
     """
-    if plan is not None and plan.target != net.target:
-        raise UsageError(f"a placement for {plan.target}", limit=f"The network is for {net.target}")
-    return run(net, chip_input(net, x) if x.dtype.kind == "f" else x)
+    if plan is not None and dict(plan.shapes) != {n.name: net.shapes[n.name] for n in net.neurons}:
+        raise UsageError("a placement of another network", where=plan.target, limit=f"It holds {dict(plan.shapes)}",
+                         remedy="Place the network that is simulated")
+    return run(net, _chip_input(net, x), n_steps, record_state=record_state, **({} if v_readout == "lava" else {"v_readout": v_readout}))
 
 
-def cost(trace: Trace, plan: Placement, target: Profile | str, *, schedule: Schedule = "pipelined") -> Cost:
-    """Energy and latency of one inference, from exactly counted events."""
-    return cost_of(count(trace, plan), plan, _profile(target), schedule)
+def _chip_input(net: IntGraph, x: NDArray[Any]) -> NDArray[Any]:
+    x = np.asarray(x)
+    if x.dtype.kind != "f":
+        return x
+    if net.target or net.host is not None:  # quantized here: its input says how images enter
+        return chip_input(net, x)
+    if (np.rint(x) != x).any():
+        raise UsageError(
+            "real numbers for a network whose file does not say how they become chip input", where=net.inputs[0].name,
+            limit=f"Its input takes integers [T, B, *{net.inputs[0].shape}]", remedy="Code the data first",
+        )
+    return x.astype(np.int64)
+
+
+def cost(trace: Trace, plan: Placement, target: Profile | str, *, schedule: Schedule | None = None) -> Cost:
+    """Energy and latency of one inference, from exactly counted events.
+
+    schedule None: `pipelined`, or `single` where samples cannot follow each other (recurrent or delayed networks, layers
+    that are not reset with each sample).
+    """
+    profile = _profile(target)
+    return cost_of(count(trace, plan), plan, profile, schedule_for(trace.graph, schedule))
 
 
 def export(
     net: IntGraph, plan: Placement, target: Profile | str, out: str | Path, *, golden_images: NDArray[Any] | None = None,
-    metadata: dict[str, Any] | None = None, lowered: Graph | None = None,
+    golden_inputs: NDArray[Any] | None = None, metadata: dict[str, Any] | None = None, lowered: Graph | None = None,
 ) -> Bundle:
-    """Write a bundle. Golden vectors come from `golden_images` [B, C, H, W], else from the data named in the metadata."""
+    """Write a bundle. Golden vectors play `golden_inputs` (integers [T, B, *input shape]) or `golden_images`
+    [B, C, H, W], else test images of the data named in the metadata; without any, random chip input."""
     profile = _profile(target)
-    if golden_images is None:
-        golden_images = dataset_of(net).split("test")[0][:8]
     fields = {"data": net.metadata.get("data"), **(metadata or {})}
-    return write_bundle(net, plan, profile, Path(out), golden_inputs=chip_input(net, golden_images), metadata=fields,
-                        lowered=lowered)
+    if golden_inputs is None:
+        if golden_images is None and (fields["data"] or {}).get("name") is not None:
+            golden_images = dataset_of(net).split("test")[0][:8]
+        golden_inputs = random_inputs(net) if golden_images is None else chip_input(net, golden_images)
+    return write_bundle(net, plan, profile, Path(out), golden_inputs=golden_inputs, metadata=fields, lowered=lowered)
 
 
 def dataset_of(graph: Graph, data: str | Path | None = None) -> Dataset:

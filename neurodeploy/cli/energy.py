@@ -8,13 +8,20 @@ import typer
 
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import (
+    ChipInput,
     Data,
     Debug,
     DryRun,
     Json,
+    LayoutOption,
+    MessageBits,
     Model,
+    ResetInterval,
+    ResetOffset,
     Settings,
     Targets,
+    Timesteps,
+    net_options,
     overrides,
     resolved,
     several_targets,
@@ -31,9 +38,17 @@ def energy(
         float | None,
         typer.Option("--rate", min=0.0, max=1.0, help="Assume this many spikes a neuron and timestep; no data is run."),
     ] = None,
+    given: ChipInput = None,
+    layout: LayoutOption = "torch",
+    timesteps: Timesteps = None,
     schedule: Annotated[
-        Literal["single", "pipelined"], typer.Option("--schedule", help="One sample alone, or a new one every T timesteps.")
-    ] = "pipelined",
+        Literal["single", "pipelined"] | None,
+        typer.Option("--schedule", help="One sample alone, or a new one every T timesteps. Default: pipelined where each "
+                     "sample then gets what it gets alone, else single."),
+    ] = None,
+    reset_interval: ResetInterval = None,
+    reset_offset: ResetOffset = None,
+    message_bits: MessageBits = None,
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -41,12 +56,17 @@ def energy(
 ) -> Outcome:
     """Energy and latency of one inference on each chip, from the events its simulator counts.
 
+    The events are those of the model's dataset (--data names another), or of the chip input in --input: counted exactly,
+    layer by layer and core by core. --rate assumes a firing rate instead, and everything is then `assumed`.
+
     Each figure is a band (low to high) with the weakest status among the numbers behind it; a term that the
-    profile does not know is listed as excluded, never counted as zero.
+    profile does not know is listed as excluded, never counted as zero. Exit code 3 when the network does not fit one of
+    the chips; the others are complete all the same.
 
     Examples:
       neurodeploy energy model.safetensors --target loihi2
-      neurodeploy energy model.safetensors --target all --rate 0.1 --json
+      neurodeploy energy net.net --target all --input in.npz --json
+      neurodeploy energy net.net --target loihi1 --rate 0.1 --timesteps 16
       neurodeploy energy model.safetensors --target loihi2 --set profile.energy.synapse.value=20
     """
     frame: Frame = ctx.obj
@@ -59,7 +79,8 @@ def energy(
 
     with frame.progress() as progress:
         report = commands.energy(
-            model, names, data=data, rate=rate, schedule=schedule, overrides=changes, progress=progress
+            model, names, data=data, rate=rate, given=given, layout=layout, n_timesteps=timesteps, schedule=schedule,
+            net=net_options(reset_interval, reset_offset, message_bits), overrides=changes, progress=progress,
         )
     found = report.to_dict()
     return Outcome(found, lambda console: show_energy(console, found), report.errors)

@@ -8,7 +8,25 @@ from typing import Annotated
 import typer
 
 from neurodeploy.cli.frame import Frame, Outcome
-from neurodeploy.cli.options import Data, Debug, DryRun, Json, Model, Settings, Target, one_target, overrides, resolved
+from neurodeploy.cli.options import (
+    ChipInput,
+    Data,
+    Debug,
+    DryRun,
+    Json,
+    LayoutOption,
+    MessageBits,
+    Model,
+    ResetInterval,
+    ResetOffset,
+    Settings,
+    Target,
+    Timesteps,
+    net_options,
+    one_target,
+    overrides,
+    resolved,
+)
 from neurodeploy.cli.render_deploy import show_export
 
 
@@ -18,6 +36,12 @@ def export(
     target: Target,
     out: Annotated[Path | None, typer.Option("--out", help="New folder of the bundle. Default: one under runs/.")] = None,
     data: Data = None,
+    given: ChipInput = None,
+    layout: LayoutOption = "torch",
+    timesteps: Timesteps = None,
+    reset_interval: ResetInterval = None,
+    reset_offset: ResetOffset = None,
+    message_bits: MessageBits = None,
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -25,11 +49,14 @@ def export(
 ) -> Outcome:
     """Lower, quantize and place a model, and write a bundle: artifact, manifest, golden vectors, run script.
 
-    The scales come from images of the calibration data; without any, from the weights alone (a warning says so).
+    The scales come from images of the calibration data; without any, from the weights alone (a warning says so). A
+    network of integers (.net, bundle, graph.npz) is written as it is, never requantized. The golden vectors play test
+    images of the data, else the chip input in --input, else random input.
 
     Examples:
       neurodeploy export model.safetensors --target loihi2
       neurodeploy export model.safetensors --target loihi2 --data digits --out exports/mine
+      neurodeploy export net.net --target loihi1 --input in.npz --reset-interval 16
       neurodeploy export model.safetensors --target loihi2 --set quantize.qat_epochs=0
     """
     frame: Frame = ctx.obj
@@ -41,6 +68,9 @@ def export(
     from neurodeploy import commands
 
     with frame.progress() as progress:
-        result = commands.export(model, name, out=out, data=data, overrides=changes, progress=progress)
+        result = commands.export(
+            model, name, out=out, data=data, given=given, layout=layout, n_timesteps=timesteps,
+            net=net_options(reset_interval, reset_offset, message_bits), overrides=changes, progress=progress,
+        )
     written = result.to_dict()
     return Outcome(written, lambda console: show_export(console, written))

@@ -6,7 +6,7 @@ import inspect
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.markup import escape
 from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from neurodeploy.jobs.opened import NetOptions
 
 # --json and --debug are read before the parser runs (a usage error needs them too); declared here for --help.
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
@@ -36,7 +39,22 @@ Data = Annotated[
     str | None,
     typer.Option("--data", metavar="DATA", help="A dataset's name, a folder, an .npz with x and y. Default: the model's own."),
 ]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", exists=True, help="A .safetensors model file or a bundle folder.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", exists=True,
+    help="A .safetensors or .pt model, a .nir, a lava-dl .net, a graph.npz or a bundle folder.")]
+Network = Annotated[Path, typer.Argument(metavar="FILE", exists=True,
+    help="A lava-dl .net, a bundle, a graph.npz, a .nir or a model.")]
+ChipInput = Annotated[Path | None, typer.Option("--input", "-i", metavar="IN.NPZ",
+    help="What enters the network, one array of integers, as for `simulate`.")]
+LayoutOption = Annotated[Literal["torch", "lava"], typer.Option("--layout",
+    help="Order of the input's axes: torch = time first, maps (C, H, W); lava = time last, maps (W, H, C).")]
+Timesteps = Annotated[int | None, typer.Option("--timesteps", min=1, metavar="T",
+    help="Timesteps of one inference. Default: those of --input, else the file's own.")]
+ResetInterval = Annotated[int | None, typer.Option("--reset-interval", min=1, metavar="N",
+    help="Of a .net: reset all neurons every N timesteps, as netx's reset_interval.")]
+ResetOffset = Annotated[int | None, typer.Option("--reset-offset", min=0, metavar="N",
+    help="Of a .net: timestep of the first reset, as netx's reset_offset.")]
+MessageBits = Annotated[int | None, typer.Option("--message-bits", min=0, max=32, metavar="BITS",
+    help="Of a .net: bits of the messages that enter it, as netx's input_message_bits; 0 = spikes.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice. Default: the recipe's.")]
 
 
@@ -113,6 +131,13 @@ def several_targets(frame: Frame, given: list[str]) -> list[str]:
     if not names:
         raise UsageError("no target is given", where="--target", remedy="`neurodeploy targets` lists them")
     return names
+
+
+def net_options(reset_interval: int | None, reset_offset: int | None, message_bits: int | None) -> NetOptions:
+    """What was said about a `.net` beside its file."""
+    from neurodeploy.jobs.opened import NetOptions
+
+    return NetOptions(reset_interval, reset_offset, message_bits)
 
 
 def resolved(model: Path, names: list[str], changes: dict[str, Any]) -> Outcome:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from neurodeploy.cli import tables
-from neurodeploy.cli.figures import count, percent, share_of
+from neurodeploy.cli.figures import MISSING, count, percent, share_of
 from neurodeploy.cli.render_exit import show_early_exit
 
 _CORES_SHOWN = 6  # core numbers of a layer that are listed one by one
@@ -109,6 +109,9 @@ def show_export(console: Console, data: Mapping[str, Any]) -> None:
 
 def show_quantization(console: Console, found: Mapping[str, Any]) -> None:
     """One row a layer: its integers, and what rounding did to its spikes on the calibration data."""
+    if found.get("as_given"):
+        _show_integers(console, found["layers"])
+        return
     ranges = {entry["layer"]: entry for entry in found["ranges"]}
     rows = [
         [
@@ -130,6 +133,18 @@ def show_quantization(console: Console, found: Mapping[str, Any]) -> None:
     note += "Fine-tuned in integers after rounding. " if fine_tuned else ""
     note += "clips: some input could reach the membrane's limit. No current or accumulator can wrap."
     tables.grid(console, "Quantization", columns, rows, note=note)
+
+
+def _show_integers(console: Console, layers: list[dict[str, Any]]) -> None:
+    """One row a layer of a network that came as integers."""
+
+    def span(values: list[int] | None) -> str:
+        return MISSING if values is None else str(values[0]) if values[0] == values[1] else f"{values[0]} to {values[1]}"
+
+    names = ("weight", "v_th", "i_decay", "v_decay", "bias_mant")
+    rows = [[entry["layer"], entry["neuron"], *(span(entry[name]) for name in names)] for entry in layers]
+    columns = ["layer", "neuron", "weights", "v_th", "i_decay", "v_decay", "bias"]
+    tables.grid(console, "Integers", columns, rows, note="As the file has them: nothing was rounded or scaled.", left=2)
 
 
 def show_verdict(console: Console, data: Mapping[str, Any]) -> None:

@@ -22,6 +22,9 @@ def show_energy(console: Console, data: Mapping[str, Any]) -> None:
     for name, entry in targets.items():
         if entry["fits"]:
             _show_target(console, name, entry)
+        elif "reason" in entry:
+            tables.say(console, f"{name}: no figure can be given. {entry['reason']}")
+            console.print()
         else:
             n = len(entry["violations"])
             tables.say(console, f"{name}: does not fit, {n} limit{'s' if n != 1 else ''} broken; no figure can be given.")
@@ -45,7 +48,17 @@ def _show_side_by_side(console: Console, targets: Mapping[str, Mapping[str, Any]
 def _show_target(console: Console, name: str, entry: Mapping[str, Any]) -> None:
     schedule = {entry["schedule"]: dict(entry)}
     title, simulated = f"{name}: {entry['n_cores']} cores", None
-    if entry["data"] is None:
+    if "input" in entry:
+        used = entry["input"]
+        simulated = (
+            f"run and counted on a simulator of the chip's integer arithmetic, {used['n_samples']} "
+            f"sample{'s' if used['n_samples'] != 1 else ''} of {used['file']}"
+        )
+        tables.facts(console, title, [
+            ("accuracy", MISSING),
+            ("activity", f"{used['n_samples']} x {used['n_timesteps']} timesteps of {used['file']}, every event counted"),
+        ])
+    elif entry["data"] is None:
         activity = f"assumed: {entry['rate']:g} spikes a neuron and timestep; no data was run"
         tables.facts(console, title, [("accuracy", MISSING), ("activity", activity)])
     else:

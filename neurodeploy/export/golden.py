@@ -11,6 +11,7 @@ from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.ir import archive
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array
+from neurodeploy.ir.reference import input_range
 from neurodeploy.sim.clocked import simulate
 
 GOLDEN = "golden.npz"
@@ -39,6 +40,37 @@ def record(net: IntGraph, x: Array) -> Golden:
         )
     trace = simulate(net, x, net.n_chip_steps)
     return Golden(np.asarray(x), {n.name: trace.spikes[n.name] for n in net.neurons})
+
+
+_FRACTIONS = (0.3, 0.1, 0.03, 0.6, 1.0)  # of the input's range or of its elements; the first that drives most layers
+
+
+def random_inputs(net: IntGraph, n_samples: int = 8, seed: int = 0) -> Array:
+    """Chip input int64 [T, n_samples, *input shape] drawn at random, at the strength that makes most layers fire.
+
+    Spikes are drawn with one probability, messages are sparse and uniform, biases uniform and constant over time.
+    """
+    best, most = None, -1
+    for fraction in _FRACTIONS:
+        x = _draw(net, n_samples, np.random.default_rng(seed), fraction)
+        trace = simulate(net, x[:, :1], net.n_chip_steps)
+        n_firing = sum(bool(trace.spikes[n.name].any()) for n in net.neurons)
+        if n_firing > most:
+            best, most = x, n_firing
+    assert best is not None  # there are fractions
+    return best
+
+
+def _draw(net: IntGraph, n_samples: int, rng: np.random.Generator, fraction: float) -> Array:
+    entry = net.inputs[0]
+    low, high = (int(v) for v in input_range(entry))
+    once = (n_samples, *entry.shape)
+    if entry.kind == "bias":
+        values = np.rint(rng.uniform(low * fraction, high * fraction, size=once)).astype(np.int64)
+        return np.repeat(values[np.newaxis], net.n_timesteps, axis=0)
+    size = (net.n_timesteps, *once)
+    values = rng.integers(low, high + 1, size=size) if entry.kind == "graded" else np.ones(size, dtype=np.int64)
+    return np.asarray(values * (rng.random(size) < fraction), dtype=np.int64)
 
 
 def _small(values: Array) -> Array:

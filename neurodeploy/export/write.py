@@ -8,7 +8,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.export import golden
 from neurodeploy.export.bundle import Bundle, write_manifest, written_whole
 from neurodeploy.export.loihi2 import write_artifacts
@@ -17,6 +17,8 @@ from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nir import write_nir
 from neurodeploy.ir.nodes import Array
 from neurodeploy.place import Placement
+from neurodeploy.quantize.passing import for_target
+from neurodeploy.quantize.report import as_given
 
 NIR = "model.nir"
 
@@ -32,19 +34,33 @@ def export(
 
     golden_inputs: chip input [T, B, *input shape] of some samples. metadata: plain values for the manifest; `data`,
     `seed`, `accuracy` and `early_exit` get places of their own. lowered: the real-valued network written as
-    `model.nir`; without it the integer network is. Raises UsageError when `out` cannot be written or network,
-    placement and profile are of different targets.
+    `model.nir`; without it the integer network is. A network that NIR has no words for (recurrent, delays of its own,
+    sigma-delta) goes without that file, and the manifest says why. Raises UsageError when `out` cannot be written, when
+    the placement is for another target, or when its neurons do not compute as the network's.
     """
-    for what, found in (("network", net.target), ("placement", plan.target)):
-        if found != profile.name:
-            raise UsageError(f"the {what} was made for {found!r}", limit=f"Exporting to {profile.name}", remedy="Make it again")
+    if plan.target != profile.name:
+        raise UsageError(f"the placement was made for {plan.target!r}", limit=f"Exporting to {profile.name}",
+                         remedy="Place the network on this target")
+    net = for_target(net, profile)
     vectors = golden.record(net, golden_inputs)
     with written_whole(Path(out)) as folder:
         artifacts = _WRITERS[profile.arithmetic.neuron](net, folder, profile.name)
-        write_nir(net if lowered is None else lowered, folder / NIR)
+        reason = _write_nir(net if lowered is None or isinstance(lowered, IntGraph) else lowered, folder / NIR)
         golden.save(vectors, folder / golden.GOLDEN)
-        write_manifest(folder, {**_describe(net, plan, profile, vectors, metadata), **artifacts})
+        nir = {"nir": {"file": NIR if reason is None else None, "reason": reason}}
+        write_manifest(folder, {**_describe(net, plan, profile, vectors, metadata), **artifacts, **nir})
     return Bundle(Path(out))
+
+
+def _write_nir(graph: Graph, path: Path) -> str | None:
+    """Write `model.nir`; returns why NIR cannot hold the network, where it cannot."""
+    try:
+        write_nir(graph, path)
+    except NeurodeployError as error:
+        if error.error_code != "not_nir":
+            raise
+        return f"{error.where}: {error.what}"
+    return None
 
 
 def _describe(
@@ -63,7 +79,7 @@ def _describe(
         },
         "n_timesteps": net.n_timesteps,
         "n_chip_steps": net.n_chip_steps,
-        "quantization": net.quantization,
+        "quantization": as_given(net),
         "placement": plan.to_dict(),
         "golden": {"n_samples": int(vectors.x.shape[1]), "n_spikes": vectors.n_spikes},
         "versions": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,20 @@ import numpy as np
 
 from neurodeploy.cost.counts import from_rates, mean_rates
 from neurodeploy.cost.model import cost
-from neurodeploy.cost.proxies import proxies
+from neurodeploy.cost.proxies import proxies, proxies_of
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
+from neurodeploy.cost.windows import no_window, schedule_for
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.datasets import Dataset
+from neurodeploy.data.spikes import Layout, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir.graph import Graph
 from neurodeploy.jobs.evaluate import evaluate
-from neurodeploy.jobs.measure import batches
-from neurodeploy.jobs.opened import Opened, open_model
+from neurodeploy.jobs.measure import batches, measure_given
+from neurodeploy.jobs.opened import NetOptions, Opened, open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.place import check
 from neurodeploy.progress import SILENT, Progress
@@ -31,7 +33,8 @@ from neurodeploy.sim.clocked import simulate
 
 @dataclass(frozen=True)
 class EnergyReport:
-    """Per target the contract's fields; proxies apart; `errors` where the network does not fit a target."""
+    """Per target the contract's fields; proxies apart; `errors` where the network does not fit a target, or cannot be
+    brought onto it."""
 
     targets: dict[str, dict[str, Any]]
     proxies: dict[str, Any] | None
@@ -42,74 +45,151 @@ class EnergyReport:
         return {"targets": self.targets, "proxies": self.proxies}
 
 
+@dataclass(frozen=True)
+class Activity:
+    """Where the events come from: a dataset, a file of chip input, or an assumed rate; exactly one of them."""
+
+    dataset: Dataset | None
+    given: Path | None
+    layout: Layout
+    rate: float | None
+    n_timesteps: int | None
+
+
 def energy(
-    model: Path, targets: list[str], *, data: str | None = None, rate: float | None = None, schedule: Schedule = "pipelined",
+    model: Path, targets: list[str], *, data: str | None = None, rate: float | None = None, given: Path | None = None,
+    layout: Layout = "torch", n_timesteps: int | None = None, schedule: Schedule | None = None, net: NetOptions | None = None,
     overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
 ) -> EnergyReport:
-    """Energy and latency per target: exact counts on the dataset's test split, or an assumed `rate` of spikes per neuron
-    and timestep.
+    """Energy and latency per target: exact counts on the dataset's test split or on the chip input in `given`, or an
+    assumed `rate` of spikes per neuron and timestep.
 
-    A target that the network does not fit is reported with its violations and listed under `errors`; the others are
-    complete. Raises UsageError where neither a dataset is known nor a rate given.
+    `n_timesteps` is the length of an inference where neither file nor network says it; `schedule` None is pipelined
+    where that has a meaning, else single. A target that the network does not fit, or (of several targets) cannot be
+    brought onto, is reported with its violations or the reason and listed under `errors`; the others are complete.
+    Raises UsageError where events come from nowhere or from two places.
     """
-    opened = open_model(model)
+    opened = open_model(model, net)
     of_model, of_profile = split_overrides(overrides or {})
     settings = opened.settings(of_model)
-    dataset = None if rate is not None else opened.dataset(data)
-    if rate is None and dataset is None:
-        raise UsageError(
-            "the model names no dataset", where=str(model), code="missing_data",
-            remedy="Give one with --data, or assume a firing rate with --rate 0.1",
-        )
+    activity = _activity(opened, data, rate, given, layout, n_timesteps)
     found: dict[str, dict[str, Any]] = {}
     errors: list[NeurodeployError] = []
     apart: dict[str, Any] | None = None
     for name in targets:
         profile = profile_of(name, of_profile)
         try:
-            if rate is not None or dataset is None:
-                found[name], apart = _assumed(opened, profile, settings, float(rate or 0.0), schedule)
-            else:
-                found[name], apart = _measured(opened, profile, settings, dataset, schedule, progress)
+            found[name], apart = _entry(opened, profile, settings, activity, schedule, progress)
         except DoesNotFit as error:
             errors.append(error)
             found[name] = _unfit(error, check(opened.lowered(profile, settings), profile, settings.cost.n_chips).n_cores)
+        except UsageError as error:
+            if len(targets) == 1:
+                raise
+            errors.append(error)
+            found[name] = {**dict.fromkeys(_UNKNOWN), "fits": False, "n_cores": None, "violations": [], "reason": str(error)}
+    errors.sort(key=lambda error: not isinstance(error, DoesNotFit))  # the first decides the exit code
+    if errors and not any(isinstance(e, DoesNotFit) for e in errors) and len(errors) == len(targets):
+        raise errors[0]  # nothing was found out about any target: the question was wrong
     return EnergyReport(found, apart, tuple(errors))
 
 
+def _activity(
+    opened: Opened, data: str | None, rate: float | None, given: Path | None, layout: Layout, n_timesteps: int | None
+) -> Activity:
+    asked = [name for name, value in (("--data", data), ("--rate", rate), ("--input", given)) if value is not None]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} at once", where=asked[1], limit="Events come from one place",
+                         remedy="Give one of them")
+    dataset = None if rate is not None or given is not None else opened.dataset(data)
+    if not asked and dataset is None:
+        raise UsageError(
+            "the model names no dataset", where=str(opened.path), code="missing_data",
+            remedy="Give chip input with --input in.npz (exact counts), a dataset with --data, or assume a firing rate with "
+            "--rate 0.1",
+        )
+    if n_timesteps is not None and dataset is not None:
+        raise UsageError("a dataset's network has its own number of timesteps", where=f"--timesteps {n_timesteps}",
+                         remedy="Leave --timesteps out, or give chip input with --input")
+    return Activity(dataset, given, layout, rate, n_timesteps)
+
+
+def _entry(
+    opened: Opened, profile: Profile, settings: DeploySettings, activity: Activity, schedule: Schedule | None,
+    progress: Progress,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    if activity.rate is not None:
+        return _assumed(opened, profile, settings, activity.rate, activity.n_timesteps, schedule)
+    if activity.given is not None:
+        return _given(opened, profile, settings, activity, schedule, progress)
+    assert activity.dataset is not None  # `_activity` has refused anything else
+    return _measured(opened, profile, settings, activity.dataset, schedule, progress)
+
+
 def _measured(
-    opened: Opened, profile: Profile, settings: DeploySettings, data: Dataset, schedule: Schedule, progress: Progress
+    opened: Opened, profile: Profile, settings: DeploySettings, data: Dataset, asked: Schedule | None, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     deployment = opened.deployed(profile, settings, data, progress)
     images, labels = data.split("test")
     net, plan = deployment.net, deployment.plan
+    schedule = schedule_for(net, asked)
     final = evaluate(deployment.lowered, net, plan, profile, deployment.policy, images, labels, progress)
-    both = {
-        s: {
-            "energy_j": c.energy_j.to_dict(), "energy_dynamic_j": c.energy_dynamic_j.to_dict(), "latency_s": c.latency_s.nominal
-        }
-        for s, c in final.costs.items()
-    }
     entry = {
         "fits": True, "accuracy": final.accuracy, "early_exit": final.early_exit, "data": {"name": data.name, "split": "test"},
-        **_entry(final.costs[schedule], profile), "schedules": both,
+        **_figures(final.costs[schedule], profile), "schedules": _both(final.costs),
     }
     sample = simulate(net, chip_input(net, images[batches(net, len(images))[0]]))
     return entry, proxies(net, mean_rates(sample))
 
 
+def _given(
+    opened: Opened, profile: Profile, settings: DeploySettings, activity: Activity, asked: Schedule | None, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    assert activity.given is not None
+    dataset = opened.dataset()
+    opened.check_runs_on_spikes(dataset)
+    deployment = opened.deployed(profile, settings, dataset, progress)
+    read = read_input(activity.given, deployment.net, activity.layout)
+    net = replace(deployment.net, n_timesteps=read.n_timesteps(deployment.net, activity.n_timesteps))
+    schedule = schedule_for(net, asked)
+    measured = measure_given(net, deployment.plan, read.x, progress)
+    schedules: list[Schedule] = ["single"] if no_window(net) is not None else ["single", "pipelined"]
+    costs = {s: cost(measured.counts, deployment.plan, profile, s) for s in schedules}
+    entry = {
+        "fits": True, "accuracy": None, "early_exit": None, "data": None,
+        "input": {
+            "file": str(activity.given), "n_samples": read.x.shape[1], "n_timesteps": net.n_timesteps,
+            "n_chip_timesteps": net.n_chip_steps,
+        },
+        **_figures(costs[schedule], profile), "schedules": _both(costs),
+    }
+    return entry, proxies_of(net, measured.messages)
+
+
+def _both(costs: dict[Schedule, Cost]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "energy_j": c.energy_j.to_dict(), "energy_dynamic_j": c.energy_dynamic_j.to_dict(), "latency_s": c.latency_s.nominal
+        }
+        for name, c in costs.items()
+    }
+
+
 def _assumed(
-    opened: Opened, profile: Profile, settings: DeploySettings, rate: float, schedule: Schedule
+    opened: Opened, profile: Profile, settings: DeploySettings, rate: float, n_timesteps: int | None, asked: Schedule | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     if not 0 <= rate <= 1:
         raise UsageError(f"rate is {rate}", limit="Spikes per neuron and timestep lie in 0 to 1")
     lowered = opened.lowered(profile, settings)
+    if n_timesteps is not None:
+        lowered = replace(lowered, n_timesteps=n_timesteps)
     fit = check(lowered, profile, settings.cost.n_chips)
     if fit.placement is None:
         raise DoesNotFit(fit.violations, target=profile.name)
+    schedule = schedule_for(lowered, asked)
     rates = uniform_rates(lowered, rate)
     found = cost(from_rates(lowered, fit.placement, rates), fit.placement, profile, schedule)
-    entry = {"fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, **_entry(found, profile)}
+    entry = {"fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, **_figures(found, profile)}
     terms = {term: None if status is None else "assumed" for term, status in found.breakdown_status.items()}
     return {**entry, "status": "assumed", "breakdown_status": terms}, proxies(lowered, rates)
 
@@ -134,5 +214,5 @@ def uniform_rates(graph: Graph, rate: float) -> dict[str, np.ndarray[Any, Any]]:
     return {n.name: np.full((graph.n_timesteps, *graph.shapes[n.name]), rate) for n in nodes}
 
 
-def _entry(found: Cost, profile: Profile) -> dict[str, Any]:
+def _figures(found: Cost, profile: Profile) -> dict[str, Any]:
     return {**found.to_dict(), "disclaimer": profile.disclaimer}

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurodeploy.data.chip_input import chip_input
-from neurodeploy.errors import NeurodeployWarning
+from neurodeploy.data.spikes import Layout, read_input
+from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.export.bundle import Bundle, check_out
+from neurodeploy.export.golden import random_inputs
 from neurodeploy.export.write import export as write
 from neurodeploy.hw.profile import target as profile_of
+from neurodeploy.ir.graph import IntGraph
 from neurodeploy.jobs.bundles import write_bundle
+from neurodeploy.jobs.deploy import Deployment
 from neurodeploy.jobs.evaluate import evaluate
-from neurodeploy.jobs.opened import open_model
+from neurodeploy.jobs.opened import NetOptions, open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.progress import SILENT, Progress
 
@@ -38,41 +43,75 @@ class ExportResult:
 
 
 def export(
-    model: Path, target: str, *, out: Path | None = None, data: str | None = None,
+    model: Path, target: str, *, out: Path | None = None, data: str | None = None, given: Path | None = None,
+    layout: Layout = "torch", n_timesteps: int | None = None, net: NetOptions | None = None,
     overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
 ) -> ExportResult:
     """Lower, quantize (calibrated on validation data), place and write; an integer network is never requantized.
 
-    Without a dataset, scales come from the weights alone (warning `uncalibrated`), golden inputs are random and accuracy
-    is None.
+    The golden vectors play chip input: of the dataset's test images, of the file `given`, else random. Without a dataset
+    a float network's scales come from the weights alone (warning `uncalibrated`) and accuracy is None. `n_timesteps` is
+    the length of a sample where a network without a dataset leaves it open.
     """
-    opened = open_model(model)
+    opened = open_model(model, net)
     of_model, of_profile = split_overrides(overrides or {})
     settings, profile = opened.settings(of_model), profile_of(target, of_profile)
     dataset = opened.dataset(data)
+    if dataset is not None and (given is not None or n_timesteps is not None):
+        raise UsageError(
+            "golden inputs come from the dataset", where="--input" if given is not None else "--timesteps",
+            limit=f"The network runs on {dataset.name}", remedy="Leave it out",
+        )
     if out is None:
         out = Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-export-{opened.path.stem}-{profile.name}"
     check_out(out)  # before the work, not after it
     deployment = opened.deployed(profile, settings, dataset, progress)
-    net = deployment.net
     accuracy: dict[str, Any] | None = None
     bundle: Bundle
     if dataset is None:
-        warnings.warn(
-            NeurodeployWarning("no dataset: scales come from the weights alone, accuracy is unknown", code="uncalibrated",
-                               where=str(model), remedy="Give one with --data"), stacklevel=2,
-        )
-        shape = (net.host.inputs[0] if net.host is not None else net.inputs[0]).shape
-        images = np.random.default_rng(settings.seed).random((8, *shape))
-        bundle = write(net, deployment.plan, profile, out, golden_inputs=chip_input(net, images),
-                       metadata={"data": None, "seed": settings.seed}, lowered=deployment.lowered)
+        if not isinstance(opened.graph, IntGraph):
+            warnings.warn(
+                NeurodeployWarning("no dataset: scales come from the weights alone, accuracy is unknown", code="uncalibrated",
+                                   where=str(model), remedy="Give one with --data"), stacklevel=2,
+            )
+        deployment, golden = _golden(deployment, given, layout, n_timesteps, settings.seed)
+        bundle = write(deployment.net, deployment.plan, profile, out, golden_inputs=golden,
+                       metadata={"data": None, "seed": settings.seed, "golden_input": str(given) if given else "random"},
+                       lowered=deployment.lowered)
+        _warn_silent(bundle, str(model))
     else:
         final = evaluate(
-            deployment.lowered, net, deployment.plan, profile, deployment.policy, *dataset.split("test"), progress
+            deployment.lowered, deployment.net, deployment.plan, profile, deployment.policy, *dataset.split("test"), progress
         )
         accuracy = {**final.accuracy, "agreement": final.agreement}
         source = opened.source(data)
         assert source is not None  # a dataset was found by it
         bundle = write_bundle(deployment, profile, dataset, source, final, out, seed=settings.seed)
-    artifact = bundle.path / (bundle.manifest.get("artifact") or "graph.npz")
-    return ExportResult(bundle.path, artifact, dict(net.quantization), deployment.plan.to_dict(), accuracy)
+    manifest = bundle.manifest
+    artifact = bundle.path / (manifest.get("artifact") or "graph.npz")
+    return ExportResult(bundle.path, artifact, manifest["quantization"], deployment.plan.to_dict(), accuracy)
+
+
+def _golden(
+    deployment: Deployment, given: Path | None, layout: Layout, n_timesteps: int | None, seed: int
+) -> tuple[Deployment, NDArray[Any]]:
+    """The deployment, its network as long as its golden input [T, B, *input shape], and that input."""
+    net = deployment.net
+    if not isinstance(deployment.lowered, IntGraph) and given is None and n_timesteps is None:
+        shape = (net.host.inputs[0] if net.host is not None else net.inputs[0]).shape
+        return deployment, chip_input(net, np.random.default_rng(seed).random((8, *shape)))
+    if given is None:
+        net = net if n_timesteps is None else replace(net, n_timesteps=n_timesteps)
+        return replace(deployment, net=net), random_inputs(net, seed=seed)
+    read = read_input(given, net, layout)
+    net = replace(net, n_timesteps=read.n_timesteps(net, n_timesteps))
+    x = read.x if read.timed else np.repeat(read.x, net.n_timesteps, axis=0)
+    return replace(deployment, net=net), x
+
+
+def _warn_silent(bundle: Bundle, model: str) -> None:
+    if not any(bundle.manifest["golden"]["n_spikes"].values()):
+        warnings.warn(NeurodeployWarning(
+            "no neuron fires on the golden inputs: they prove nothing, and `validate` refuses the bundle", code="silent_golden",
+            where=model, remedy="Give inputs that make it fire with --input, or more timesteps with --timesteps",
+        ), stacklevel=3)

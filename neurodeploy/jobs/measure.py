@@ -54,6 +54,30 @@ def measure(net: IntGraph, plan: Placement, images: NDArray[Any], progress: Prog
     return Measured(np.concatenate(votes, axis=1), concatenate(counts))
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What a network did with inputs that a user gave: counts of all samples, and how many messages [*shape] each
+    element of its inputs and layers sent, mean of the samples."""
+
+    counts: Counts
+    messages: dict[str, NDArray[np.float64]]
+
+
+def measure_given(net: IntGraph, plan: Placement, x: NDArray[Any], progress: Progress = SILENT) -> Given:
+    """Run chip input x, integers [T, B, *input shape], from zero state until its last timestep has reached the output."""
+    counts: list[Counts] = []
+    totals: dict[str, NDArray[np.float64]] = {n.name: np.zeros(net.shapes[n.name]) for n in (*net.inputs, *net.neurons)}
+    progress.start("simulation", x.shape[1])
+    for part in batches(net, x.shape[1]):
+        trace = simulate(net, x[:, part], net.n_chip_steps)
+        counts.append(count(trace, plan))
+        for name, total in totals.items():
+            total += (trace.spikes[name] != 0).sum(axis=(0, 1))
+        progress.advance("simulation", trace.batch)
+    progress.done("simulation")
+    return Given(concatenate(counts), {name: total / x.shape[1] for name, total in totals.items()})
+
+
 def early_exit_report(
     net: IntGraph, plan: Placement, profile: Profile, policy: ConfidencePolicy, images: NDArray[Any], labels: NDArray[Any],
     full: Measured,

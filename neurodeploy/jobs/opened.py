@@ -11,7 +11,9 @@ from neurodeploy.data.datasets import load as load_data
 from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.hw.profile import Profile
+from neurodeploy.ir import net as net_files
 from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.nodes import Vote
 from neurodeploy.jobs.deploy import Deployment, deploy, lowered_for, placed
 from neurodeploy.jobs.run import located
 from neurodeploy.models.autosnn import AutoSnn
@@ -19,8 +21,33 @@ from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_module
 from neurodeploy.pipeline import load
 from neurodeploy.progress import SILENT, Progress
+from neurodeploy.quantize.passing import for_target
 from neurodeploy.search.recipe import DeploySettings, parse_deploy
 from neurodeploy.validate import OpenBundle, open_bundle
+
+
+@dataclass(frozen=True)
+class NetOptions:
+    """What lava-dl's netx takes beside a `.net` file, under its own names; None stands for its default.
+
+    reset_interval, reset_offset: all neurons are reset every so many timesteps (`LIFReset`); message_bits: bits of the
+    messages that enter the first synapse, 0 for spikes.
+    """
+
+    reset_interval: int | None = None
+    reset_offset: int | None = None
+    message_bits: int | None = None
+
+    def check(self, path: Path) -> None:
+        """Raise UsageError where an option has no meaning for the file."""
+        given = [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
+        if given and path.suffix != ".net":
+            raise UsageError(
+                f"{', '.join(given)} cannot be set", where=str(path), limit="Only a lava-dl .net leaves them open",
+                remedy="Leave them out: the file says how its network is reset and what it receives",
+            )
+        if self.reset_interval is None and self.reset_offset is not None:
+            raise UsageError("a reset offset without an interval", where="--reset-offset", remedy="Give --reset-interval too")
 
 
 @dataclass(frozen=True)
@@ -49,15 +76,16 @@ class Opened:
     def lowered(self, profile: Profile, settings: DeploySettings) -> Graph:
         """What the target would hold: the lowered graph, or the integer network itself."""
         if isinstance(self.graph, IntGraph):
-            if self.graph.target != profile.name:
-                raise UsageError(
-                    f"holds an integer network for {self.graph.target}", where=str(self.path),
-                    limit=f"Asked for {profile.name}", remedy="Give the trained model; integer networks are never requantized",
-                )
-            return self.graph
+            return self.integer(profile)
         if self.graph.metadata.get("input"):
             return self.graph
         return lowered_for(self.graph, profile, settings)
+
+    def integer(self, profile: Profile) -> IntGraph:
+        """The integer network of the file as one of the target; raises UsageError for one in real numbers."""
+        if not isinstance(self.graph, IntGraph):
+            raise UsageError("holds a network in real numbers", where=str(self.path), remedy="Export it first")
+        return for_target(self.graph, profile)
 
     def deployed(
         self, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress = SILENT
@@ -68,10 +96,25 @@ class Opened:
             return Deployment(lowered, lowered, placed(lowered, profile, settings), self.policy, None)
         return deploy(lowered, profile, settings, data, progress)
 
+    def check_runs_on_spikes(self, data: Dataset | None) -> None:
+        """Raise UsageError for a network in real numbers that no dataset could quantize: it has no spikes to count."""
+        if not isinstance(self.graph, IntGraph) and data is None:
+            raise UsageError(
+                "holds a network in real numbers, and no dataset to quantize it with", where=str(self.path),
+                code="not_quantized", limit="A chip's spikes are those of the integer network",
+                remedy="Name a dataset with --data, or export it first and give the bundle: "
+                       f"`neurodeploy export {self.path} --target TARGET --data DATA`",
+            )
 
-def open_model(path: Path) -> Opened:
-    """The network in a model file, `.nir`, `.npz` or bundle; errors as `pipeline.load`."""
+
+def open_model(path: Path, net: NetOptions | None = None) -> Opened:
+    """The network in a model file, `.nir`, `.npz`, lava-dl `.net` or bundle; errors as `pipeline.load`."""
     path = Path(path)
+    options = NetOptions() if net is None else net
+    options.check(path)
+    if path.suffix == ".net" and not path.is_dir() and hasattr(net_files, "read_network"):
+        known = {name: value for name, value in vars(options).items() if value is not None}
+        return Opened(path, net_files.read_network(path, **known), None, None, None)
     if path.suffix in (".safetensors", ".pt") and not path.is_dir():
         module = load_module(path)
         graph = to_graph(module)
@@ -86,6 +129,12 @@ def open_model(path: Path) -> Opened:
 
 def data_for(graph: Graph, source: str | Path) -> Dataset:
     """A dataset that a network can be run on; UsageError where its images or classes are not those of the network."""
+    if not isinstance(graph.output, Vote):
+        raise UsageError(
+            "this network tells no classes apart: nothing says how its output neurons are read", where=graph.output.name,
+            code="no_classes", limit="Accuracy and early exit need a read-out (Vote)",
+            remedy="Leave --data out; give the spikes that enter the network with --input",
+        )
     data = load_data(source)
     shape = (graph if graph.host is None else graph.host).inputs[0].shape
     (n_classes,) = graph.shapes[graph.output.name]

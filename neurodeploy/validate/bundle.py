@@ -37,7 +37,7 @@ def open_bundle(path: Path) -> OpenBundle:
     path = Path(path)
     manifest = read_manifest(path)
     where = str(path / MANIFEST)
-    for name in (GRAPH, GOLDEN, NIR, f"run_on_{manifest.get('target')}.py"):
+    for name in (GRAPH, GOLDEN, *_nir(manifest), f"run_on_{manifest.get('target')}.py"):
         if name not in manifest["files"]:
             raise UnsafeFile(f"{name} is not among the files of the bundle", where=where, remedy="Export again")
     check_files(path, manifest)
@@ -60,6 +60,12 @@ def open_bundle(path: Path) -> OpenBundle:
     vectors = golden.load(path / GOLDEN)
     _check_golden(graph, vectors, str(path / GOLDEN))
     return OpenBundle(path, manifest, graph, plan, profile, vectors)
+
+
+def _nir(manifest: dict[str, Any]) -> tuple[str, ...]:
+    """`model.nir`, unless the manifest says why the bundle goes without it."""
+    stored = manifest.get("nir")
+    return () if isinstance(stored, dict) and stored.get("file") is None and stored.get("reason") else (NIR,)
 
 
 def _check_golden(graph: IntGraph, vectors: Golden, where: str) -> None:

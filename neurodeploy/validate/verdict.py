@@ -167,7 +167,8 @@ def _placement(opened: OpenBundle, errors: list[NeurodeployError]) -> bool:
 def _artifacts(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[bool, str]:
     """Whether the files beside graph.npz agree with it, and what was compared."""
     n_before = len(errors)
-    read_nir(opened.path / NIR)  # raises where it is damaged
+    if NIR in opened.manifest["files"]:
+        read_nir(opened.path / NIR)  # raises where it is damaged
     reason = netx_reason(opened.net)
     if (reason is None) != (NET in opened.manifest["files"]):
         errors.append(Mismatch(
@@ -182,6 +183,8 @@ def _artifacts(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[bool
                 remedy="Export again",
             ))
     what = f"{NET} holds the layers of graph.npz" if reason is None else f"no {NET}: {reason}"
+    if NIR not in opened.manifest["files"]:
+        what += f"; no {NIR}: {opened.manifest['nir']['reason']}"
     return len(errors) == n_before, what
 
 

@@ -11,10 +11,14 @@ from typing import Any
 import example_results as results
 import pytest
 from neurodeploy.errors import DoesNotFit, Interrupted, Mismatch, Violation
+from neurodeploy.jobs.opened import NetOptions
 
 from commands import bare, run, run_json
 
-VERBS = ("search", "train", "check", "export", "validate", "energy", "worker", "targets")
+VERBS = ("search", "train", "check", "export", "validate", "simulate", "energy", "worker", "targets")
+
+# What the options about a network without a dataset are where none is given.
+OF_A_NET = {"given": None, "layout": "torch", "n_timesteps": None, "net": NetOptions()}
 
 
 @pytest.fixture
@@ -142,7 +146,7 @@ def test_check_that_does_not_fit_keeps_its_data(pipeline: Any, model: Path, caps
     assert code == 3
     assert answer["data"] == data
     assert answer["errors"][0]["what"] == "needs 9 neurons"
-    assert calls == [((model, ["loihi2"]), {"suggest": True, "overrides": {}})]
+    assert calls == [((model, ["loihi2", "loihi1"]), {"suggest": True, "overrides": {}})]
     code, shown = run("check", str(model), "--target", "loihi2")
     assert code == 3
     assert "conv1 (neurons) what needs 9 neurons limit A core holds 8 remedy Use at most 8 channels" in bare(shown)
@@ -155,7 +159,12 @@ def test_export(pipeline: Any, model: Path) -> None:
     code, shown = run("export", str(model), "--target", "loihi2", "--data", "digits")
     assert code == 0
     assert "Quantization" in shown and model.name in shown
-    assert calls == [((model, "loihi2"), {"out": None, "data": "digits", "overrides": {}})]
+    assert calls == [((model, "loihi2"), {"out": None, "data": "digits", "overrides": {}, **OF_A_NET})]
+    options = ("--input", "in.npz", "--layout", "lava", "--timesteps", "9", "--reset-interval", "16", "--reset-offset", "3")
+    assert run_json("export", str(model), "--target", "loihi2", *options, "--message-bits", "2")[0] == 0
+    net = NetOptions(reset_interval=16, reset_offset=3, message_bits=2)
+    wanted = {"out": None, "data": None, "overrides": {}, "given": Path("in.npz"), "layout": "lava", "n_timesteps": 9}
+    assert calls[1:] == [((model, "loihi2"), {**wanted, "net": net})]
 
 
 def test_validate_fails_with_its_verdict(pipeline: Any, tmp_path: Path) -> None:
@@ -180,7 +189,7 @@ def test_energy(pipeline: Any, model: Path) -> None:
     code, shown = run("energy", str(model), "--target", "loihi2", "--rate", "0.1")
     assert code == 0
     assert "6.7 uJ (3.35 to 13.4)" in shown and "79,065" in shown
-    given = {"data": None, "rate": 0.1, "schedule": "pipelined", "overrides": {}}
+    given = {"data": None, "rate": 0.1, "schedule": None, "overrides": {}, **OF_A_NET}
     assert calls == [((model, ["loihi2"]), given)]
 
 

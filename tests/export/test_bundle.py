@@ -125,12 +125,18 @@ def test_nothing_half_written_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_targets_and_shapes_are_refused(tmp_path: Path) -> None:
+def test_a_network_of_the_same_arithmetic_becomes_one_of_the_target(tmp_path: Path) -> None:
+    graph = chain()
+    for name, target in (("a", graph.target), ("b", "loihi1"), ("c", "")):
+        write(replace(graph, target=target), tmp_path / name)
+        assert (tmp_path / name / "graph.npz").read_bytes() == (tmp_path / "a" / "graph.npz").read_bytes()
+
+
+def test_other_placements_and_shapes_are_refused(tmp_path: Path) -> None:
     graph = chain()
     plan = place(graph, PROFILE)
-    for net, layout in ((replace(graph, target="speck2f"), plan), (graph, replace(plan, target="loihi1"))):
-        with pytest.raises(UsageError, match="was made for"):
-            export(net, layout, PROFILE, tmp_path / "b", golden_inputs=inputs(graph), metadata={})
+    with pytest.raises(UsageError, match="was made for"):
+        export(graph, replace(plan, target="loihi1"), PROFILE, tmp_path / "b", golden_inputs=inputs(graph), metadata={})
     with pytest.raises(UsageError, match="golden inputs have shape"):
         export(graph, plan, PROFILE, tmp_path / "b", golden_inputs=inputs(graph)[:2], metadata={})
     assert not (tmp_path / "b").exists()

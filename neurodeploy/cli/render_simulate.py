@@ -1,0 +1,40 @@
+"""What a simulation did, for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from neurodeploy.cli import tables
+from neurodeploy.cli.figures import MISSING, count
+
+
+def show_simulation(console: Console, data: Mapping[str, Any]) -> None:
+    """Print how much fired in each layer and what was written."""
+    n, steps = data["n_samples"], data["n_timesteps"]
+    console.print()
+    tables.facts(console, "Simulated", [
+        ("samples", f"{n}, each from zero state"),
+        ("timesteps", f"{steps} of the chip; the input has {data['n_input_timesteps']}"),
+        ("simulator", f"{data['simulator']}, integer arithmetic"),
+    ])  # fmt: skip
+    rows = []
+    for layer, spikes in data["spikes_per_layer"].items():
+        neurons = data["neurons_per_layer"][layer]
+        shape = data["arrays"][f"spikes/{layer}"]
+        rows.append([
+            layer, count(neurons), count(spikes), f"{spikes / (neurons * n * steps):.4f}" if neurons else MISSING,
+            " x ".join(map(str, shape)),
+        ])  # fmt: skip
+    columns = ["layer", "neurons", "spikes", "rate", "recorded as"]
+    order = "maps (W, H, C), time last" if data["layout"] == "lava" else "time first, maps (C, H, W)"
+    note = f"spikes: non-zero outputs of all samples. rate: per neuron and timestep. recorded as: {order}."
+    tables.grid(console, "Layers", columns, rows, note=note)
+    tables.lines(console, "Written", [f"{data['out']}: {', '.join(_kinds(data['arrays']))}"])
+
+
+def _kinds(arrays: Mapping[str, Any]) -> list[str]:
+    kinds = dict.fromkeys(name.partition("/")[0] for name in arrays)
+    return [f"{kind}/<layer>" for kind in kinds]

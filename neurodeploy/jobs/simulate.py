@@ -1,0 +1,141 @@
+"""`neurodeploy simulate`: a network on spikes that the user gives, and what every layer did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.data.spikes import Layout, SpikeInput, axes_back, read_input
+from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
+from neurodeploy.hw.profile import target as profile_of
+from neurodeploy.ir.graph import IntGraph
+from neurodeploy.jobs.opened import NetOptions, Opened, open_model
+from neurodeploy.jobs.search import split_overrides
+from neurodeploy.pipeline import Readout
+from neurodeploy.place import check
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.sim import clocked, reference
+from neurodeploy.sim.files import check_writable, smallest, write_arrays
+from neurodeploy.sim.trace import Trace
+
+MAX_RECORDED = 2**32  # bytes of one recording, counted before small values are stored small
+_BATCH_BYTES = 2**28  # of the rasters that are held at full width at a time
+
+
+@dataclass(frozen=True)
+class SimulateResult:
+    """What was run and what fired. `n_timesteps` counts the chip timesteps that were simulated; `errors` says where the
+    network does not fit the target that was asked for, which the recording does not depend on."""
+
+    out: Path
+    target: str | None
+    fits: bool | None
+    n_timesteps: int
+    n_input_timesteps: int
+    n_samples: int
+    input: str
+    layout: Layout
+    spikes_per_layer: dict[str, int]
+    neurons_per_layer: dict[str, int]
+    simulator: str
+    arrays: dict[str, list[int]]
+    errors: tuple[NeurodeployError, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields, for JSON."""
+        return {**{k: v for k, v in vars(self).items() if k != "errors"}, "out": str(self.out)}
+
+
+def simulate(
+    model: Path, given: Path, out: Path, *, target: str | None = None, states: bool = False, use_reference: bool = False,
+    n_timesteps: int | None = None, v_readout: Readout = "lava", layout: Layout = "torch", net: NetOptions | None = None,
+    data: str | None = None, overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
+) -> SimulateResult:
+    """Run a bundle, `.net`, `.nir`, `graph.npz` or model on the spikes in `given` (`data.spikes.read_input`) and write
+    `spikes/<layer>`, with `states` also `v_mem/<layer>` and `i_syn/<layer>`, to `out`, in the axis order of the input.
+
+    All samples start from zero state. `n_timesteps` chip timesteps are run; default: those of the input (of the network,
+    where a bias is written once) and the network's latency, until the output has seen the last of it. After its last
+    timestep an input is zero, or where it is a bias keeps its value. A network in real numbers is quantized for `target`
+    on its dataset first. Raises UsageError, UnsafeFile; DoesNotFit is among the result's errors, not raised.
+    """
+    check_writable(out)
+    if out.exists() and given.exists() and out.samefile(given):
+        raise UsageError("the recording would replace its own input", where=str(out), remedy="Name another file with --out")
+    opened = open_model(model, net)
+    graph, errors = _network(opened, target, data, overrides or {}, progress)
+    read = read_input(given, graph, layout)
+    n_input = read.n_timesteps(graph)
+    n_steps = replace(graph, n_timesteps=n_input).n_chip_steps if n_timesteps is None else n_timesteps
+    arrays, counted = _run(graph, read, n_steps, states, use_reference, v_readout, progress)
+    write_arrays(out, {name: axes_back(values, read) for name, values in arrays.items()})
+    return SimulateResult(
+        out=out, target=target, fits=None if target is None else not errors, n_timesteps=n_steps, n_input_timesteps=n_input,
+        n_samples=read.x.shape[1], input=graph.inputs[0].name, layout=layout, spikes_per_layer=counted,
+        neurons_per_layer={n.name: int(np.prod(graph.shapes[n.name])) for n in graph.neurons},
+        simulator="reference" if use_reference else "fast",
+        arrays={name: list(axes_back(values, read).shape) for name, values in arrays.items()}, errors=errors,
+    )
+
+
+def _network(
+    opened: Opened, target: str | None, data: str | None, overrides: dict[str, Any], progress: Progress
+) -> tuple[IntGraph, tuple[NeurodeployError, ...]]:
+    """The integer network, and what is wrong with it on the target."""
+    graph = opened.graph
+    if target is None:
+        if not isinstance(graph, IntGraph):
+            raise UsageError(
+                "holds a network in real numbers", where=str(opened.path), code="not_quantized",
+                limit="What a chip computes depends on how it is quantized for it",
+                remedy="Name the chip with --target, or export it first and give the bundle",
+            )
+        return graph, ()
+    of_model, of_profile = split_overrides(overrides)
+    profile, settings = profile_of(target, of_profile), opened.settings(of_model)
+    if isinstance(graph, IntGraph):
+        graph = opened.integer(profile)
+        fit = check(graph, profile, settings.cost.n_chips)
+        return graph, () if fit.fits else (DoesNotFit(fit.violations, target=profile.name),)
+    dataset = opened.dataset(data)
+    opened.check_runs_on_spikes(dataset)
+    return opened.deployed(profile, settings, dataset, progress).net, ()
+
+
+def _run(
+    graph: IntGraph, given: SpikeInput, n_steps: int, states: bool, use_reference: bool, v_readout: Readout, progress: Progress
+) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
+    """({spikes/<layer>, ...: [T', B, *shape]}, spikes of each layer), some samples at a time."""
+    n_neurons = sum(int(np.prod(graph.shapes[n.name])) for n in graph.neurons)
+    n_samples = given.x.shape[1]
+    per_sample = n_steps * n_neurons * (5 + 16 * states)  # int32 spikes and a flag; two int64 states
+    if per_sample * n_samples > MAX_RECORDED:
+        raise UsageError(
+            f"the recording would take {per_sample * n_samples / 2**30:.3g} GiB: {n_neurons} neurons, {n_steps} timesteps, "
+            f"{n_samples} samples", where="--out", limit=f"At most {MAX_RECORDED / 2**30:g} GiB",
+            remedy="Run fewer samples or timesteps at a time" + (", or leave --states out" if states else ""),
+        )
+    size = max(1, int(_BATCH_BYTES // per_sample))
+    parts: dict[str, list[NDArray[Any]]] = {}
+    counted = dict.fromkeys((n.name for n in graph.neurons), 0)
+    run = reference.simulate if use_reference else clocked.simulate
+    progress.start("simulation", n_samples)
+    for first in range(0, n_samples, size):
+        trace = run(graph, given.x[:, first : first + size], n_steps, record_state=states, **({} if v_readout == "lava" else {"v_readout": v_readout}))
+        for name, raster in _arrays(trace).items():
+            parts.setdefault(name, []).append(smallest(raster))
+        for name in counted:
+            counted[name] += trace.n_spikes[name]
+        progress.advance("simulation", trace.batch)
+    progress.done("simulation")
+    return {name: np.concatenate(found, axis=1) for name, found in parts.items()}, counted
+
+
+def _arrays(trace: Trace) -> dict[str, NDArray[Any]]:
+    layers = [n.name for n in trace.graph.neurons]
+    tables: dict[str, Any] = {"spikes": trace.spikes, "v_mem": trace.v_mem or {}, "i_syn": trace.i_syn or {}}
+    return {f"{kind}/{name}": table[name] for kind, table in tables.items() for name in layers if name in table}
