@@ -23,6 +23,7 @@ from neurodeploy.hw.profile import Zeros
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Linear
 from neurodeploy.place.assignment import Assignment
+from neurodeploy.place.layers import read_network
 from neurodeploy.sim.trace import Trace
 
 Array = NDArray[Any]  # int64 where counted, float64 where estimated
@@ -156,10 +157,27 @@ def from_rates(graph: Graph, plan: Plan, rates: dict[str, Array], zeros: Zeros =
     (`estimate.update_probability`).
     Raises UsageError naming rates that are missing or malformed.
     """
-    wiring = wire(graph, plan, zeros)
-    messages = chip_rates(wiring.network, rates, idle=True)
-    updated = update_probability(wiring.network, rates, messages)
-    return _assemble(graph, wiring, plan, messages, updated, exact=False)
+    return from_expected(graph, plan, expected(graph, rates), zeros)
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What rates say of a network wherever it is placed: messages and updates to expect, [T', 1, *shape] by name."""
+
+    messages: dict[str, Array]
+    updated: dict[str, Array]
+
+
+def expected(graph: Graph, rates: dict[str, Array]) -> Expected:
+    """The part of `from_rates` that no placement changes; errors as there."""
+    network = read_network(graph)
+    messages = chip_rates(network, rates, idle=True)
+    return Expected(messages, update_probability(network, rates, messages))
+
+
+def from_expected(graph: Graph, plan: Plan, found: Expected, zeros: Zeros = "stored") -> Counts:
+    """The other part: mean counts on one placement. For many placements of one network."""
+    return _assemble(graph, wire(graph, plan, zeros), plan, found.messages, found.updated, exact=False)
 
 
 def mean_rates(trace: Trace) -> dict[str, Array]:

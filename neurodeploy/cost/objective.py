@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.cost.counts import Counts, count, from_rates
+from neurodeploy.cost.counts import Counts, count, expected, from_expected
 from neurodeploy.cost.model import cost
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
@@ -23,15 +23,15 @@ _SHARPNESS = 16  # of the norm over cores: high enough that the busiest decide, 
 
 def of_trace(trace: Trace, profile: Profile, goal: Goal, schedule: Schedule) -> Objective:
     """Objective that counts the events of a trace on each placement: exact for these samples."""
-    return _objective(lambda plan: count(trace, plan), profile, goal, schedule)
+    return _objective(lambda plan: count(trace, plan, profile.zeros), profile, goal, schedule)
 
 
 def of_rates(
     graph: Graph, rates: Mapping[str, NDArray[Any]], profile: Profile, goal: Goal, schedule: Schedule
 ) -> Objective:
     """Objective on the counts to expect at firing rates [T, *shape] (`from_rates`)."""
-    given = dict(rates)
-    return _objective(lambda plan: from_rates(graph, plan, given), profile, goal, schedule)
+    found = expected(graph, dict(rates))
+    return _objective(lambda plan: from_expected(graph, plan, found, profile.zeros), profile, goal, schedule)
 
 
 def messages_of_trace(trace: Trace) -> dict[str, NDArray[np.float64]]:
