@@ -15,7 +15,7 @@ import numpy as np
 
 from neurodeploy.cost.counts import Array, Counts, LayerCounts
 from neurodeploy.errors import UsageError
-from neurodeploy.hw.profile import SYNAPSE, Profile, Quantity
+from neurodeploy.hw.profile import SYNAPSE, Profile, Quantity, Status
 
 Form = dict[str, str]  # count of a layer -> entry of a table
 Of = Literal["neurons", "inputs", "all"]
@@ -84,6 +84,9 @@ class Prices:
                 limit=f"Known: {', '.join(sorted(e for e in known if e.startswith(SYNAPSE)))}",
             )
         self.n_tiles = counts.mapping.n_tiles
+        rule = profile.synapses is not None and not set(self._entries) <= set(units or {})
+        # How far to trust which unit each synapse node uses: the profile's rule, or what was said.
+        self.status: Status = profile.synapses.status if rule and profile.synapses is not None else "measured"
 
     def entries(self, term: Term) -> list[str]:
         """Entries of the energy table that a term rests on, in the table or not."""

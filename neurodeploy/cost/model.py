@@ -6,7 +6,7 @@ None, "not available", and is named under `excluded`; it is never zero. `events`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from neurodeploy.cost.schedule import Schedule, apply_schedule
 from neurodeploy.cost.timing import Timing, time_steps
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import Profile, Quantity, Status, weakest
+from neurodeploy.place.placement import Placement
 
 Floats = NDArray[np.float64]
 
@@ -58,15 +59,16 @@ def cost(
         breakdown[name] = Band(*power.si).times(held_s).scaled(plan.n_chips) if power is not None else None
     energy_j = total(breakdown.values())
     used = _used(profile, prices)
+    common = _behind_counts(plan, profile, counts.exact)
     return Cost(
         target=profile.name, schedule=schedule, n_cores=len(counts.mapping.cores), n_chips=plan.n_chips, energy_j=energy_j,
         energy_dynamic_j=energy_dynamic_j, breakdown_j=breakdown, latency_s=latency_s,
         interval_s=held_s, edp_js=energy_j.times(latency_s),
         latency_steps_s=tuple(float(s) for s in timing.steps_s), counts=_totals(scheduled), layers=layers,
         cores=_core_costs(scheduled, prices, timing), limiting=_limiting(scheduled, timing),
-        status=_status(used.values(), profile, counts.exact),
+        status=weakest([*(quantity.status for quantity in used.values()), *common, prices.status]),
         breakdown_status={
-            name: None if band is None else _status(_behind(name, used, prices, interval_s is None), profile, counts.exact)
+            name: None if band is None else weakest([*_behind(name, used, prices, interval_s is None), *common])
             for name, band in breakdown.items()
         },
         excluded=_excluded(breakdown, counts, plan, prices),
@@ -181,20 +183,19 @@ def _used(profile: Profile, prices: Prices) -> dict[str, Quantity]:
     }
 
 
-def _behind(term: str, used: dict[str, Quantity], prices: Prices, predicted_time: bool) -> list[Quantity]:
-    """The entries that a term rests on: energies per event, or a power and the times that it runs for."""
+def _behind(term: str, used: dict[str, Quantity], prices: Prices, predicted_time: bool) -> list[Status]:
+    """Of the entries that a term rests on: energies per event, or a power and the times that it runs for."""
     if term in POWER_TERMS:
-        times = [q for name, q in used.items() if name.startswith(("time.", "sync."))] if predicted_time else []
-        return [used[f"power.{POWER_TERMS[term]}"], *times]
-    return [used[f"energy.{entry}"] for t in TERMS if t.name == term for entry in prices.entries(t)]
+        times = [q.status for name, q in used.items() if name.startswith(("time.", "sync."))] if predicted_time else []
+        return [used[f"power.{POWER_TERMS[term]}"].status, *times, *([prices.status] if times else [])]
+    own = [used[f"energy.{entry}"].status for t in TERMS if t.name == term for entry in prices.entries(t)]
+    return [*own, prices.status] if term == "synapse" else own
 
 
-def _status(used: Iterable[Quantity], profile: Profile, exact: bool) -> Status:
-    """The weakest status behind an energy: constants, the partition, and counts estimated from rates."""
-    statuses: list[Status] = [*(quantity.status for quantity in used), profile.partition.status]
-    if not exact:
-        statuses.append("estimated")
-    return weakest(statuses)
+def _behind_counts(plan: Plan, profile: Profile, exact: bool) -> list[Status]:
+    """Of the counts: how layers are cut into cores, where that was not given neuron by neuron, and rates for spikes."""
+    cut: list[Status] = [profile.partition.status] if isinstance(plan, Placement) else []
+    return cut if exact else [*cut, "estimated"]
 
 
 def _excluded(breakdown: dict[str, Band | None], counts: Counts, plan: Plan, prices: Prices) -> tuple[str, ...]:
