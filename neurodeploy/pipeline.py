@@ -121,7 +121,8 @@ def simulate(
     if plan is not None and dict(plan.shapes) != {n.name: net.shapes[n.name] for n in net.neurons}:
         raise UsageError("a placement of another network", where=plan.target, limit=f"It holds {dict(plan.shapes)}",
                          remedy="Place the network that is simulated")
-    return run(net, _chip_input(net, x), n_steps, record_state=record_state, **({} if v_readout == "lava" else {"v_readout": v_readout}))
+    shown: dict[str, Any] = {} if v_readout == "lava" else {"v_readout": v_readout}
+    return run(net, _chip_input(net, x), n_steps, record_state=record_state, **shown)
 
 
 def _chip_input(net: IntGraph, x: NDArray[Any]) -> NDArray[Any]:
@@ -145,7 +146,7 @@ def cost(trace: Trace, plan: Placement, target: Profile | str, *, schedule: Sche
     that are not reset with each sample).
     """
     profile = _profile(target)
-    return cost_of(count(trace, plan), plan, profile, schedule_for(trace.graph, schedule))
+    return cost_of(count(trace, plan, profile.zeros), plan, profile, schedule_for(trace.graph, schedule))
 
 
 def export(

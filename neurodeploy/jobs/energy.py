@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
-from neurodeploy.cost.counts import from_rates, mean_rates
+from neurodeploy.cost.assumed import expected_at, messages_at, uniform_rates
+from neurodeploy.cost.counts import from_expected, mean_rates
 from neurodeploy.cost.model import cost
 from neurodeploy.cost.proxies import proxies, proxies_of
 from neurodeploy.cost.result import Cost
@@ -152,7 +153,7 @@ def _given(
     read = read_input(activity.given, deployment.net, activity.layout)
     net = replace(deployment.net, n_timesteps=read.n_timesteps(deployment.net, activity.n_timesteps))
     schedule = schedule_for(net, asked)
-    measured = measure_given(net, deployment.plan, read.x, progress)
+    measured = measure_given(net, deployment.plan, read.x, progress, zeros=profile.zeros)
     schedules: list[Schedule] = ["single"] if no_window(net) is not None else ["single", "pipelined"]
     costs = {s: cost(measured.counts, deployment.plan, profile, s) for s in schedules}
     entry = {
@@ -178,8 +179,6 @@ def _both(costs: dict[Schedule, Cost]) -> dict[str, dict[str, Any]]:
 def _assumed(
     opened: Opened, profile: Profile, settings: DeploySettings, rate: float, n_timesteps: int | None, asked: Schedule | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    if not 0 <= rate <= 1:
-        raise UsageError(f"rate is {rate}", limit="Spikes per neuron and timestep lie in 0 to 1")
     lowered = opened.lowered(profile, settings)
     if n_timesteps is not None:
         lowered = replace(lowered, n_timesteps=n_timesteps)
@@ -187,11 +186,18 @@ def _assumed(
     if fit.placement is None:
         raise DoesNotFit(fit.violations, target=profile.name)
     schedule = schedule_for(lowered, asked)
-    rates = uniform_rates(lowered, rate)
-    found = cost(from_rates(lowered, fit.placement, rates), fit.placement, profile, schedule)
+    events = expected_at(lowered, rate)
+    found = cost(from_expected(lowered, fit.placement, events, profile.zeros), fit.placement, profile, schedule)
     entry = {"fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, **_figures(found, profile)}
     terms = {term: None if status is None else "assumed" for term, status in found.breakdown_status.items()}
-    return {**entry, "status": "assumed", "breakdown_status": terms}, proxies(lowered, rates)
+    return {**entry, "status": "assumed", "breakdown_status": terms}, _proxies_at(lowered, rate, messages_at(events))
+
+
+def _proxies_at(lowered: Graph, rate: float, messages: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Proxies of the T timesteps of a sample; of all that were assumed where layers have no window of their own."""
+    if lowered.is_acyclic and lowered.is_balanced:
+        return proxies(lowered, uniform_rates(lowered, rate))
+    return proxies_of(lowered, messages)
 
 
 _UNKNOWN = (
@@ -206,12 +212,6 @@ def _unfit(error: DoesNotFit, n_cores: int) -> dict[str, Any]:
         "fits": False, "n_cores": n_cores, "violations": [v.to_dict() for v in error.violations],
         **dict.fromkeys(_UNKNOWN),
     }
-
-
-def uniform_rates(graph: Graph, rate: float) -> dict[str, np.ndarray[Any, Any]]:
-    """Rates of a lowered graph whose every neuron and input fires with the same probability in each of T timesteps."""
-    nodes = [*graph.neurons, *graph.inputs]
-    return {n.name: np.full((graph.n_timesteps, *graph.shapes[n.name]), rate) for n in nodes}
 
 
 def _figures(found: Cost, profile: Profile) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def evaluate(
     images: NDArray[Any], labels: NDArray[Any], progress: Progress = SILENT,
 ) -> Evaluation:
     """Run the integer network (and its real-valued twin, where there is one) on images that the run made no choice on."""
-    measured = measure(net, plan, images, progress)
+    measured = measure(net, plan, images, progress, zeros=profile.zeros)
     integer = predictions(measured.votes)[-1]
     n, n_right = len(labels), int((integer == labels).sum())
     accuracy: dict[str, Any] = {

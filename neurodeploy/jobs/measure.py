@@ -15,7 +15,7 @@ from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.early_exit.confidence import ConfidencePolicy, fixed_accuracy
-from neurodeploy.hw.profile import Profile
+from neurodeploy.hw.profile import Profile, Zeros
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.place import Placement
 from neurodeploy.progress import SILENT, Progress
@@ -41,14 +41,16 @@ def batches(net: IntGraph, n: int) -> list[slice]:
     return [slice(i, i + size) for i in range(0, n, size)]
 
 
-def measure(net: IntGraph, plan: Placement, images: NDArray[Any], progress: Progress = SILENT) -> Measured:
-    """Run images [N, C, H, W] through the fast simulator and count every event."""
+def measure(
+    net: IntGraph, plan: Placement, images: NDArray[Any], progress: Progress = SILENT, *, zeros: Zeros = "stored"
+) -> Measured:
+    """Run images [N, C, H, W] through the fast simulator and count every event; `zeros` as the profile has it."""
     votes, counts = [], []
     progress.start("simulation", len(images))
     for part in batches(net, len(images)):
         trace = simulate(net, chip_input(net, images[part]))
         votes.append(trace.votes)
-        counts.append(count(trace, plan))
+        counts.append(count(trace, plan, zeros))
         progress.advance("simulation", trace.batch)
     progress.done("simulation")
     return Measured(np.concatenate(votes, axis=1), concatenate(counts))
@@ -63,14 +65,16 @@ class Given:
     messages: dict[str, NDArray[np.float64]]
 
 
-def measure_given(net: IntGraph, plan: Placement, x: NDArray[Any], progress: Progress = SILENT) -> Given:
+def measure_given(
+    net: IntGraph, plan: Placement, x: NDArray[Any], progress: Progress = SILENT, *, zeros: Zeros = "stored"
+) -> Given:
     """Run chip input x, integers [T, B, *input shape], from zero state until its last timestep has reached the output."""
     counts: list[Counts] = []
     totals: dict[str, NDArray[np.float64]] = {n.name: np.zeros(net.shapes[n.name]) for n in (*net.inputs, *net.neurons)}
     progress.start("simulation", x.shape[1])
     for part in batches(net, x.shape[1]):
         trace = simulate(net, x[:, part], net.n_chip_steps)
-        counts.append(count(trace, plan))
+        counts.append(count(trace, plan, zeros))
         for name, total in totals.items():
             total += (trace.spikes[name] != 0).sum(axis=(0, 1))
         progress.advance("simulation", trace.batch)
@@ -92,7 +96,7 @@ def early_exit_report(
         steps.append(found.exit_steps)
         chip_steps.append(found.chip_steps)
         answers.append(found.answers)
-        counts.append(until(count(found.trace, plan), found.chip_steps))
+        counts.append(until(count(found.trace, plan, profile.zeros), found.chip_steps))
     exit_steps, chips = np.concatenate(steps), np.concatenate(chip_steps)
     right = np.concatenate(answers) == labels
     whole = cost(full.counts, plan, profile, "single")

@@ -123,9 +123,10 @@ def _run(
     parts: dict[str, list[NDArray[Any]]] = {}
     counted = dict.fromkeys((n.name for n in graph.neurons), 0)
     run = reference.simulate if use_reference else clocked.simulate
+    shown: dict[str, Any] = {} if v_readout == "lava" else {"v_readout": v_readout}
     progress.start("simulation", n_samples)
     for first in range(0, n_samples, size):
-        trace = run(graph, given.x[:, first : first + size], n_steps, record_state=states, **({} if v_readout == "lava" else {"v_readout": v_readout}))
+        trace = run(graph, given.x[:, first : first + size], n_steps, record_state=states, **shown)
         for name, raster in _arrays(trace).items():
             parts.setdefault(name, []).append(smallest(raster))
         for name in counted:
