@@ -3,7 +3,8 @@
 The cost comes in as a function (a package above may not be imported). Three stages, none of which may make it worse:
 
 1. Balance: the layers that set the length of the steps get other grids of cores, as long as that helps and cores are free.
-2. Trim: grids with fewer packets or less energy at the same cost take the place of those that stage 1 left behind.
+2. Trim: grids that need less energy (fewer packets, fewer cores) take the place of those that stage 1 left behind, for at
+   most a hundredth more of the cost that it reached.
 3. Sites: blocks move to the cores between which packets travel the fewest hops (`sites`).
 """
 
@@ -34,6 +35,7 @@ Counts3 = tuple[int, int, int]  # parts along channels, rows and columns
 _GAIN = 1e-4  # relative gain below which a change is not worth its cores
 _SAME = 1e-9  # relative difference that is round-off
 _SHARE_BALANCE = 0.7  # of the budget
+_SLACK = 0.01  # of the cost, that trimming may give back for energy
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Optimised:
 
 def optimise(
     graph: Graph, profile: Profile, objective: Objective, messages: Mapping[str, NDArray[Any]], *,
-    n_chips: int | None = None, budget: int = 200, seed: int = 0,
+    n_chips: int | None = None, budget: int = 300, seed: int = 0,
 ) -> Optimised:
     """The best placement found with `budget` evaluations of the objective; deterministic per seed, never worse than `place`.
 
@@ -119,6 +121,7 @@ class _Search:
     def start(self, cuts: list[Cut]) -> None:
         self.cuts = cuts
         self.plan, self.score = self._evaluate(cuts)
+        self.most_value = self.score.value
 
     def balance(self) -> None:
         """Recut layers that set steps, most of them first, while the score falls; the rest of the budget is for `trim`."""
@@ -127,12 +130,17 @@ class _Search:
                 return
 
     def trim(self) -> None:
-        """Recut every layer while packets and energy fall at the same cost."""
+        """Recut every layer while energy falls and the cost stays where it is, give or take the slack."""
+        most = min(self.score.value * (1 + _SLACK), self.most_value)
         changed = True
+
+        def cheaper(a: Score, b: Score) -> bool:
+            return a.value <= most and a.energy < b.energy * (1 - _GAIN)
+
         while changed and self.n_tried < self.budget:
             changed = False
             for k in range(len(self.cuts)):
-                changed = self._improve(k, _cheaper) or changed
+                changed = self._improve(k, cheaper) or changed
 
     def _by_limit(self) -> list[int]:
         """Layers that set steps, and those that hear from them (their grids decide how many packets are sent)."""
@@ -175,11 +183,6 @@ def _better(a: Score, b: Score) -> bool:
     if a.value < b.value * (1 - _GAIN):
         return True
     return a.value <= b.value * (1 + _SAME) and a.smooth < b.smooth * (1 - _GAIN)
-
-
-def _cheaper(a: Score, b: Score) -> bool:
-    """No more cost, and less of it or of energy."""
-    return a.value <= b.value * (1 + _SAME) and (a.value < b.value * (1 - _GAIN) or a.energy < b.energy * (1 - _GAIN))
 
 
 def _undominated(cuts: Sequence[Cut], messages: Mapping[str, NDArray[Any]]) -> list[Cut]:
