@@ -66,7 +66,8 @@ class Conv2d(Node):
 
     In an IntGraph weights are int64, bias is None (biases belong to the neuron), and
     y = wrap_modulo(cross-correlation(m, weight), sum_bits), with m = x, or [x != 0] where `binary`; no wrap where
-    `sum_bits` is None. Source: lava-nc 0.10.0, Conv bit-accurate (24 bits).
+    `sum_bits` is None. Source: lava-nc 0.10.0, Conv bit-accurate (24 bits; it converts the sum to int32 first, whose
+    overflow is undefined there).
     """
 
     weight: Array = field(default_factory=lambda: np.zeros((1, 1, 1, 1)))
@@ -227,7 +228,10 @@ class CubaLif(Node):
 
 @dataclass(frozen=True, eq=False)
 class _SigmaDeltaNode(Node):
-    """Common to the neurons of sigma-delta networks, which send graded messages (signed integers) when something changed."""
+    """Common to the neurons of sigma-delta networks, which send graded messages (signed integers) when something changed.
+
+    Their states hold 32 bits with sign, as Lava's do; running a network beyond them raises NeurodeployError.
+    """
 
     shape: Shape = ()
     is_neuron: ClassVar[bool] = True

@@ -34,6 +34,8 @@ from neurodeploy.ir.nodes import (
     Vote,
 )
 
+SIGMA_DELTA_BITS = 32  # Lava's models compute in int32, where a larger value would silently turn around
+
 # Arrays [B, *shape] by node type, nothing for those not named; `t` counts steps.
 #   Lif v_mem, t;  CubaLif v_mem, i_syn, t;  Delta act, residue;  SigmaDelta sigma, act, residue;  Sigma sigma;
 #   Linear with delays: past [largest delay, B, I], what it received in earlier steps, newest first.
@@ -195,9 +197,22 @@ def _cuba_lif(node: CubaLif, a: Array, state: State) -> tuple[Array, State]:
     return fired.astype(np.int64), {"v_mem": v, "i_syn": u, "t": t + 1}
 
 
+def within_state_bits(node: Node, values: Array) -> Array:
+    """`values` of a sigma-delta neuron, unchanged; raises NeurodeployError where they leave SIGMA_DELTA_BITS bits."""
+    largest = int(np.abs(values).max(initial=0))
+    if largest >= 2 ** (SIGMA_DELTA_BITS - 1):
+        raise NeurodeployError(
+            f"its state reaches {largest}", where=node.name, code="overflow",
+            limit=f"Sigma-delta neurons compute in {SIGMA_DELTA_BITS} bits with sign, and nothing is known beyond",
+            remedy="Use smaller weights or exponents; a loop of unclipped neurons may amplify without end",
+        )
+    return values
+
+
 def _send_change(node: Delta, act: Array, state: State) -> tuple[Array, State]:
     """The delta step of a neuron whose activation is now `act`: (message, its states)."""
-    change = act - state["act"] + state["residue"]
+    act = within_state_bits(node, act)
+    change = within_state_bits(node, act - state["act"] + state["residue"])
     threshold = np.asarray(node.v_th, dtype=np.int64) << (node.spike_exp + node.state_exp)
     sent = np.where(np.abs(change) >= threshold, change, 0)
     return sent >> node.state_exp, {"act": act, "residue": change - sent}
@@ -208,14 +223,14 @@ def _delta(node: Delta, a: Array, state: State) -> tuple[Array, State]:
 
 
 def _sigma_delta(node: SigmaDelta, a: Array, state: State) -> tuple[Array, State]:
-    sigma = state["sigma"] + a
+    sigma = within_state_bits(node, state["sigma"] + a)
     act = sigma + (node.bias_mant << (node.spike_exp + node.state_exp))
     sent, after = _send_change(node, np.maximum(act, 0) if node.activation == "relu" else act, state)
     return sent, {"sigma": sigma, **after}
 
 
 def _sigma(node: Sigma, a: Array, state: State) -> tuple[Array, State]:
-    sigma = state["sigma"] + a
+    sigma = within_state_bits(node, state["sigma"] + a)
     return sigma, {"sigma": sigma}
 
 

@@ -20,7 +20,7 @@ def simulate(
     """Run chip input x, integers [T, B, *input shape], for `n_steps` (default: see `ir.reference.evaluate`).
 
     `v_readout`: what v_mem shows where a neuron fired, see `trace.spike_readout`. Raises UsageError for input that the
-    graph cannot take, NeurodeployError where a message outgrows 32 bits.
+    graph cannot take, NeurodeployError where sigma-delta neurons leave their 32 bits.
     """
     vote = vote_node(graph)
     batch = x.shape[1] if x.ndim > 1 else 0
@@ -48,7 +48,7 @@ def simulate(
                     for kind, name in STATES[type(node)].items():
                         recorder.add(moment.t, kind, node.name, moment.after[node.name][name])
         if vote is not None:
-            recorder.vote(moment.output[vote.name])
+            recorder.votes[moment.t] = moment.output[vote.name]
     return recorder.trace()
 
 

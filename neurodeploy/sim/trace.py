@@ -81,42 +81,39 @@ class Recorder:
     record_state: bool
     v_on_spike: int = 0  # what v_mem shows where a CubaLif fired
     _arrays: dict[str, dict[str, Array]] = field(default_factory=dict)
-    _votes: list[Array] = field(default_factory=list)
+    votes: NDArray[np.float64] = field(init=False)  # [T', B, n_classes] in chip time, written by the simulator
 
     def __post_init__(self) -> None:
         if self.n_steps < 1:
             raise UsageError(f"n_steps is {self.n_steps}", limit="At least 1")
+        node = vote_node(self.graph)
+        self.votes = np.zeros((self.n_steps, self.batch, node.n_classes if node is not None else 0))
 
     def add(self, t: int, kind: str, name: str, values: Array) -> None:
         """Store values [B, *shape] of one node; kind is spikes, updated, v_mem or i_syn."""
+        self.put(slice(t, t + 1), slice(None), kind, name, values[np.newaxis])
+
+    def put(self, steps: slice, samples: slice, kind: str, name: str, values: Array) -> None:
+        """Store values [W, b, *shape] of some steps and samples; spikes come before v_mem."""
         table = self._arrays.setdefault(kind, {})
         if name not in table:
             dtype = {"spikes": np.int32, "updated": np.bool_}.get(kind, np.int64)
-            table[name] = np.zeros((self.n_steps, *values.shape), dtype=dtype)
+            table[name] = np.zeros((self.n_steps, self.batch, *values.shape[2:]), dtype=dtype)
         if kind == "spikes" and values.dtype.itemsize > 4 and np.abs(values).max(initial=0) >= 2**31:
+            late = steps.start + int(np.flatnonzero((np.abs(values) >= 2**31).reshape(len(values), -1).any(axis=1))[0])
             raise NeurodeployError(
-                f"a message of {np.abs(values).max()} at timestep {t}", where=name, code="overflow",
+                f"a message of {np.abs(values).max()} at timestep {late}", where=name, code="overflow",
                 limit="Messages have at most 32 bits", remedy="Use smaller weights, or a larger state_exp before it",
             )
         if kind == "v_mem" and self.v_on_spike and isinstance(self.graph[name], CubaLif):
-            values = np.where(self._arrays["spikes"][name][t] != 0, self.v_on_spike, values)
-        table[name][t] = values
-
-    def vote(self, values: Array) -> None:
-        """Store one step's votes [B, n_classes], in chip time."""
-        self._votes.append(values)
+            values = np.where(self._arrays["spikes"][name][steps, samples] != 0, self.v_on_spike, values)
+        table[name][steps, samples] = values
 
     def trace(self) -> Trace:
         """The finished Trace."""
-        votes = self._votes[vote_latency(self.graph) :]
-        node = vote_node(self.graph)
-        n_classes = node.n_classes if node is not None else 0
-        empty = np.zeros((self.n_steps if node is None else 0, self.batch, n_classes))
+        votes = self.votes if vote_node(self.graph) is None else self.votes[vote_latency(self.graph) :]
         state = (self._arrays.get("v_mem", {}), self._arrays.get("i_syn", {})) if self.record_state else (None, None)
-        return Trace(
-            self.graph, self.n_steps, self._arrays.get("spikes", {}), self._arrays.get("updated", {}),
-            np.stack(votes).astype(np.float64) if votes else empty, *state,
-        )
+        return Trace(self.graph, self.n_steps, self._arrays.get("spikes", {}), self._arrays.get("updated", {}), votes, *state)
 
 
 def spike_readout(v_readout: str) -> int:
