@@ -47,7 +47,7 @@ def chip_rates(network: Network, rates: dict[str, Array], *, idle: bool) -> dict
         given = rates.get(node.name, rates.get(relays.get(node.name, "")))
         wanted = (graph.n_timesteps, *graph.shapes[node.name])
         first, last = graph.latencies[node.name], graph.latencies[node.name] + graph.n_timesteps
-        window = _checked(node.name, given, wanted)
+        window = checked_rates(node.name, given, wanted)
         chip[node.name] = np.zeros((graph.n_chip_steps, 1, *graph.shapes[node.name]))
         if node.name in quiet:
             chip[node.name][:, 0] = quiet[node.name]
@@ -58,7 +58,8 @@ def chip_rates(network: Network, rates: dict[str, Array], *, idle: bool) -> dict
     return chip
 
 
-def _checked(name: str, given: Array | None, wanted: tuple[int, ...]) -> Floats:
+def checked_rates(name: str, given: Array | None, wanted: tuple[int, ...]) -> Floats:
+    """Rates of a node as float64, of the shape that is wanted. Raises UsageError where they are missing or malformed."""
     if given is None:
         raise UsageError("its firing rates are missing", where=name, remedy="Record every layer of the lowered network")
     if given.shape != wanted:
@@ -201,5 +202,5 @@ def _host_bias(layer: Layer, rates: dict[str, Array]) -> Floats:
     shape = getattr(layer.node, "shape", ())
     quiet = np.ones(shape)
     for name in layer.host_inputs:
-        quiet *= 1.0 - (_checked(name, rates[name][:1], (1, *shape))[0] if name in rates else 1.0)
+        quiet *= 1.0 - (checked_rates(name, rates[name][:1], (1, *shape))[0] if name in rates else 1.0)
     return 1.0 - quiet

@@ -22,7 +22,7 @@ from neurodeploy.place.layers import Layer, Map, Network, SynapseGroup, read_net
 ALL, NONE = b"all", b""  # every neuron of a layer has a bias, or none
 
 
-class _Hashed:
+class Hashed:
     """The hash of a frozen dataclass, computed once: these values are looked up thousands of times a second."""
 
     @cached_property
@@ -31,7 +31,7 @@ class _Hashed:
 
 
 @dataclass(frozen=True)
-class SynapseShape(_Hashed):
+class SynapseShape(Hashed):
     """One group of synapses into a layer, without its weights; `delay` counts the timesteps of its edges.
 
     `inner` says how many of the group's synapses take how many timesteps more: (timesteps, fraction of the synapses).
@@ -69,17 +69,20 @@ class SynapseShape(_Hashed):
 
 @dataclass(frozen=True)
 class Memory:
-    """What a neuron keeps for the next step, and when it forgets: m % interval == phase, m counted from its latency."""
+    """What a neuron keeps for the next step, what it starts with, and when it forgets: m % interval == phase, with m the
+    steps since the layer's latency."""
 
     keeps_v: bool
     keeps_u: bool
     hard_reset: bool
+    start_v: bool = False
+    start_u: bool = False
     interval: int | None = None
     phase: int = 0
 
 
 @dataclass(frozen=True)
-class LayerShape(_Hashed):
+class LayerShape(Hashed):
     """One neuron layer with the synapses into it. `biased` is ALL, NONE or the packed bits of [C, H, W].
 
     `sets` are the numbers of each neuron's set of decays and threshold, int64 [C, H, W]; NONE where all share one.
@@ -123,7 +126,8 @@ class LayerShape(_Hashed):
 class NetworkShape:
     """Layers in mapping order. Nodes are the inputs that send messages, then the layers; `latencies` is per node.
 
-    `sources` [layer][group] are node indices; `host_inputs` [layer] are the inputs written into its biases.
+    `sources` [layer][group] are node indices; `host_inputs` [layer] are the inputs written into its biases; `repeats` is
+    per node the layer whose spikes a relay repeats, or None.
     """
 
     names: tuple[str, ...]
@@ -133,6 +137,7 @@ class NetworkShape:
     input_maps: tuple[Map, ...]
     n_timesteps: int
     host_inputs: tuple[tuple[str, ...], ...]
+    repeats: tuple[str | None, ...]
 
     @property
     def n_inputs(self) -> int:
@@ -164,11 +169,13 @@ def shape_of(graph: Graph) -> NetworkShape:
     names = tuple(node.name for node in (*entries, *(layer.node for layer in network.layers)))
     index = {name: i for i, name in enumerate(names)}
     maps = {g.source: g.source_map for g in network.groups}
+    relays = graph.metadata.get("relays", {})
     return NetworkShape(
         names=names, layers=tuple(_layer(layer, network) for layer in network.layers),
         sources=tuple(tuple(index[g.source] for g in layer.groups) for layer in network.layers),
         latencies=tuple(graph.latencies[name] for name in names), input_maps=tuple(maps[node.name] for node in entries),
         n_timesteps=graph.n_timesteps, host_inputs=tuple(layer.host_inputs for layer in network.layers),
+        repeats=tuple(relays.get(name) for name in names),
     )
 
 
@@ -204,7 +211,9 @@ def _memory(node: Node, latency: int) -> Memory:
     keeps_v, keeps_u = memory_of(node)
     assert isinstance(node, Lif | CubaLif)  # `memory_of` has refused the others
     phase = 0 if node.reset_interval is None else (node.reset_offset - latency - 1) % node.reset_interval
+    starts = (node.v_init, node.i_init) if isinstance(node, CubaLif) else (np.zeros(1), np.zeros(1))
+    start_v, start_u = (bool(np.any(start)) for start in starts)
     return Memory(
-        keeps_v=bool(np.any(keeps_v)), keeps_u=bool(np.any(keeps_u)),
+        start_v=start_v, start_u=start_u, keeps_v=bool(np.any(keeps_v)), keeps_u=bool(np.any(keeps_u)),
         hard_reset=not isinstance(node, Lif) or node.reset == "hard", interval=node.reset_interval, phase=phase,
     )

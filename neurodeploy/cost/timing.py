@@ -41,19 +41,14 @@ class Timing:
 def time_steps(counts: Counts, profile: Profile, prices: Prices | None = None) -> Timing:
     """Timing of all steps of the counts, cores in mapping order. Raises UsageError where the profile lacks a time."""
     prices = Prices(profile, counts) if prices is None else prices
-    missing = [name for name in prices.times() if name not in profile.time]
-    if missing:
-        raise UsageError(
-            f"no time for {', '.join(missing)}", where=f"profile {profile.name}",
-            remedy="Add the entries under [time], see hw_profiles/_template.toml",
-        )
-    sync = profile.sync_of(prices.n_tiles)
+    check_times(prices)
+    floors, syncs = around_steps(profile, prices.n_tiles)
     totals = []
     for i in range(3):
         send, receive = _load(counts, prices.send, i), _load(counts, prices.receive, i)
-        floor = profile.time[FLOOR].si[i] if FLOOR in profile.time else 0.0
+        floor = floors[i]
         busy = np.maximum(np.maximum(send.max(axis=-1), receive.max(axis=-1)), floor)
-        steps = busy if sync is None else busy + sync[1].si[i]
+        steps = busy + syncs[i]
         if counts.n_steps_run is not None:  # a sample that has stopped takes no time, not even the floor
             steps = steps * (np.arange(counts.n_steps)[:, None] < counts.n_steps_run)
         totals.append(float(steps.sum(axis=0).mean()))
@@ -68,6 +63,22 @@ def time_steps(counts: Counts, profile: Profile, prices: Prices | None = None) -
         total_s=Band(*totals), steps_s=steps.mean(axis=1), send_s=send.sum(axis=0).mean(axis=0),
         receive_s=receive.sum(axis=0).mean(axis=0), share_send=limiting[:n], share_receive=limiting[n:],
     )
+
+
+def check_times(prices: Prices) -> None:
+    """Raise UsageError where the profile lacks a time that a latency rests on."""
+    missing = [name for name in prices.times() if name not in prices.profile.time]
+    if missing:
+        raise UsageError(
+            f"no time for {', '.join(missing)}", where=f"profile {prices.profile.name}",
+            remedy="Add the entries under [time], see hw_profiles/_template.toml",
+        )
+
+
+def around_steps(profile: Profile, n_tiles: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(floor of a step, synchronisation added to it) in seconds, low, nominal and high each."""
+    sync = profile.sync_of(n_tiles)
+    return profile.time[FLOOR].si if FLOOR in profile.time else (0.0,) * 3, sync[1].si if sync is not None else (0.0,) * 3
 
 
 def _load(counts: Counts, side: Callable[[LayerCounts], list[Charge]], i: int) -> NDArray[np.float64]:

@@ -1,0 +1,116 @@
+"""P(a neuron is updated) from layer rates: the recursion of `estimate.update_probability` for classes of equal neurons.
+
+Neurons of a layer that have equally many synapses from each source are one class, and every source fires at its layer's
+rate, so a network has a few dozen classes instead of thousands of neurons. Sources and steps count as independent, as
+there. All classes of a network advance together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from neurodeploy.cost.estimate import ALMOST_ONE
+from neurodeploy.cost.geometry import Memory
+from neurodeploy.cost.unit_loads import UnitLayer
+from neurodeploy.place.reach import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """The classes of all layers of a network, in mapping order of the layers.
+
+    fan_in: (timesteps on the way, [n_classes, n_nodes] synapses from each node that take so long).
+    node: [n_classes] the class's own layer as a node; layer: [n_classes] as a layer.
+    """
+
+    fan_in: tuple[tuple[int, Floats], ...]
+    node: np.ndarray
+    layer: np.ndarray
+    remembering: np.ndarray  # indices of classes that keep a membrane or a current, or start with one
+    keeps_v: Floats
+    keeps_u: Floats
+    hard: Floats
+    start_v: Floats
+    start_u: Floats
+    resets: np.ndarray  # [n_steps, n_remembering]
+
+
+def classes_of(
+    units: Sequence[UnitLayer], sources: Sequence[Sequence[int]], memories: Sequence[Memory], latencies: Sequence[int],
+    n_steps: int,
+) -> Classes:
+    """Classes of a network: per layer its neurons, the nodes that its groups come from, and what they keep."""
+    n_nodes, n_inputs = len(latencies), len(latencies) - len(units)
+    counts = [len(unit.fan_in) for unit in units]
+    layer = np.repeat(np.arange(len(units)), counts)
+    tables: dict[int, Floats] = {}
+    first = 0
+    for i, unit in enumerate(units):
+        for k, (group, delay) in enumerate(unit.links if counts[i] else ()):
+            table = tables.setdefault(delay, np.zeros((len(layer), n_nodes)))
+            table[first : first + counts[i], sources[i][group]] += unit.fan_in[:, k]
+        first += counts[i]
+    kept = [m.keeps_v or m.keeps_u or m.start_u or m.start_v for m in memories]
+    remembering = np.flatnonzero(np.array(kept, dtype=bool)[layer]) if len(layer) else np.zeros(0, dtype=np.int64)
+    own = [memories[i] for i in layer[remembering]]
+    resets = np.zeros((n_steps, len(own)), dtype=bool)
+    for k, (i, memory) in enumerate(zip(layer[remembering], own, strict=True)):
+        if memory.interval is not None:
+            resets[:, k] = (np.arange(n_steps) - latencies[n_inputs + i]) % memory.interval == memory.phase
+    return Classes(
+        fan_in=tuple(sorted(tables.items())), node=layer + n_inputs, layer=layer, remembering=remembering,
+        keeps_v=_flags([m.keeps_v for m in own]), keeps_u=_flags([m.keeps_u for m in own]),
+        hard=_flags([m.hard_reset for m in own]), start_v=_flags([m.start_v for m in own]),
+        start_u=_flags([m.start_u for m in own]), resets=resets,
+    )
+
+
+def _flags(values: Sequence[bool]) -> Floats:
+    return np.array(values, dtype=np.float64)
+
+
+def class_updates(found: Classes, rates: Floats, written: Floats) -> Floats:
+    """P(updated) [n_classes, n_steps] from rates [n_nodes, n_steps] in chip time.
+
+    written: [n_layers] probability that the host writes a bias that is not zero.
+    """
+    event = _event(found, rates)
+    fired = rates[found.node]
+    before = np.zeros_like(event)
+    before[:, 1:] = event[:, :-1]  # what a neuron without memory has in the next step
+    if len(found.remembering):
+        before[found.remembering] = _before(found, event[found.remembering], fired[found.remembering])
+    updated: Floats = np.maximum(1.0 - (1.0 - event) * (1.0 - before), fired)
+    if written.any():
+        always = written[found.layer][:, None]
+        updated = always + (1.0 - always) * updated
+    return updated
+
+
+def _event(found: Classes, rates: Floats) -> Floats:
+    """At least one spike arrives: 1 - product over the fan-in of (1 - rate)."""
+    log_quiet = np.log1p(-np.minimum(rates, ALMOST_ONE))
+    silent = np.zeros((len(found.node), rates.shape[1]))
+    for delay, fan_in in found.fan_in:
+        late = max(0, rates.shape[1] - delay)
+        silent[:, rates.shape[1] - late :] += fan_in @ log_quiet[:, :late]
+    arrived: Floats = -np.expm1(silent)
+    return arrived
+
+
+def _before(found: Classes, event: Floats, fired: Floats) -> Floats:
+    """P(current or membrane is not zero before each step) [n_remembering, n_steps]."""
+    before = np.empty_like(event)
+    u, v = found.start_u, found.start_v
+    touched = np.maximum(u, v)
+    for t in range(event.shape[1]):
+        before[:, t] = touched
+        if found.resets[t].any():
+            u, v = np.where(found.resets[t], 0.0, u), np.where(found.resets[t], 0.0, v)
+        u = 1.0 - (1.0 - event[:, t]) * (1.0 - u * found.keeps_u)
+        touched = 1.0 - (1.0 - u) * (1.0 - v * found.keeps_v)
+        v = np.maximum(touched - fired[:, t] * found.hard, 0.0)
+    return before
