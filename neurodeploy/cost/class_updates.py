@@ -36,6 +36,7 @@ class Classes:
     start_v: Floats
     start_u: Floats
     resets: np.ndarray  # [n_steps, n_remembering]
+    any_current: bool  # whether any of them keeps a current
 
 
 def classes_of(
@@ -56,15 +57,15 @@ def classes_of(
     kept = [m.keeps_v or m.keeps_u or m.start_u or m.start_v for m in memories]
     remembering = np.flatnonzero(np.array(kept, dtype=bool)[layer]) if len(layer) else np.zeros(0, dtype=np.int64)
     own = [memories[i] for i in layer[remembering]]
-    resets = np.zeros((n_steps, len(own)), dtype=bool)
-    for k, (i, memory) in enumerate(zip(layer[remembering], own, strict=True)):
-        if memory.interval is not None:
-            resets[:, k] = (np.arange(n_steps) - latencies[n_inputs + i]) % memory.interval == memory.phase
+    steps = np.arange(n_steps)[:, None] - np.array(latencies, dtype=np.int64)[n_inputs:][layer[remembering]]
+    interval = np.array([m.interval or 0 for m in own], dtype=np.int64)
+    resets = (steps % np.maximum(1, interval) == np.array([m.phase for m in own])) & (interval > 0)
     return Classes(
         fan_in=tuple(sorted(tables.items())), node=layer + n_inputs, layer=layer, remembering=remembering,
         keeps_v=_flags([m.keeps_v for m in own]), keeps_u=_flags([m.keeps_u for m in own]),
         hard=_flags([m.hard_reset for m in own]), start_v=_flags([m.start_v for m in own]),
         start_u=_flags([m.start_u for m in own]), resets=resets,
+        any_current=any(m.keeps_u or m.start_u for m in own),
     )
 
 
@@ -103,14 +104,16 @@ def _event(found: Classes, rates: Floats) -> Floats:
 
 def _before(found: Classes, event: Floats, fired: Floats) -> Floats:
     """P(current or membrane is not zero before each step) [n_remembering, n_steps]."""
-    before = np.empty_like(event)
+    n_steps = event.shape[1]
+    before = np.empty((n_steps, len(event)))
+    quiet, lost = np.ascontiguousarray(1.0 - event.T), np.ascontiguousarray((fired * found.hard[:, None]).T)
+    kept = 1.0 - found.resets
+    keeps_v, keeps_u = kept * found.keeps_v, kept * found.keeps_u
     u, v = found.start_u, found.start_v
-    touched = np.maximum(u, v)
-    for t in range(event.shape[1]):
-        before[:, t] = touched
-        if found.resets[t].any():
-            u, v = np.where(found.resets[t], 0.0, u), np.where(found.resets[t], 0.0, v)
-        u = 1.0 - (1.0 - event[:, t]) * (1.0 - u * found.keeps_u)
-        touched = 1.0 - (1.0 - u) * (1.0 - v * found.keeps_v)
-        v = np.maximum(touched - fired[:, t] * found.hard, 0.0)
-    return before
+    before[0] = np.maximum(u, v)
+    for t in range(n_steps - 1):  # a reset forgets before the step's dynamics, so does not carry u and v into them
+        u_quiet = quiet[t] * (1.0 - u * keeps_u[t]) if found.any_current else quiet[t]
+        touched = 1.0 - u_quiet * (1.0 - v * keeps_v[t])
+        before[t + 1] = touched
+        u, v = 1.0 - u_quiet, np.maximum(touched - lost[t], 0.0)
+    return before.T

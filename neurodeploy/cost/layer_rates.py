@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neurodeploy.cost.core_grid import CoreGrid
 from neurodeploy.cost.estimate import checked_rates
 from neurodeploy.cost.geometry import LayerShape, NetworkShape, shape_of
 from neurodeploy.cost.mapping import Plan
 from neurodeploy.cost.rate_cost import RateCost
-from neurodeploy.cost.rated import Rated, Use, way_between
+from neurodeploy.cost.rated import Rated, Use
 from neurodeploy.cost.scattered import links_of, units_of
 from neurodeploy.cost.schedule import Schedule
 from neurodeploy.cost.timing import check_times
@@ -36,7 +37,6 @@ from neurodeploy.errors import DoesNotFit, UsageError, Violation
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Linear
-from neurodeploy.place.noc import INPUT_POSITION, site
 from neurodeploy.place.partition import Ranges, cut_layer
 from neurodeploy.place.reach import Floats
 
@@ -138,7 +138,7 @@ class LayerRates:
         self._cut = lru_cache(maxsize=_KEPT)(self._find_cut)
         self._link = lru_cache(maxsize=_KEPT)(self._price_link)
         self._layer = lru_cache(maxsize=_KEPT)(self._price_layer)
-        self._sites = np.zeros((0, 4), dtype=np.int64)
+        self._grid: CoreGrid | None = None
 
     def place(self, shape: NetworkShape) -> PlacedRates:
         """The network on its default placement, that of `place.place`: consecutive cores in mapping order.
@@ -157,26 +157,21 @@ class LayerRates:
         for cut in cuts:
             first.append(first[-1] + cut.n_cores)
         self._check_cores(first[-1])
-        sites = self._sites_of(first[-1])
-        columns: list[slice | None] = [None] * shape.n_inputs
-        columns += [slice(a, b) for a, b in pairwise(first)]
+        grid = self._grid_of(first[-1])
+        own = [slice(a, b) for a, b in pairwise(first)]
+        columns: list[slice | None] = [*[None] * shape.n_inputs, *own]
         ranges: list[Ranges] = [whole(m) for m in shape.input_maps] + [cut.ranges for cut in cuts]
-        entry = np.array([INPUT_POSITION])
         uses = []
         for i, (cut, sources) in enumerate(zip(cuts, shape.sources, strict=True)):
-            there = sites[first[i] : first[i + 1], :2]
             for g, source in enumerate(sources):
                 unit, price = self._link(cut, g, ranges[source], source < shape.n_inputs)
-                own = columns[source]
-                here = entry if own is None else sites[own, :2]
-                kind = cut.shape.synapses[g].kind
-                uses.append(Use(source, i, kind, unit, price, unit.hops(way_between(here, there))))
+                hops = unit.hops(grid.way(columns[source], own[i]))
+                uses.append(Use(source, i, cut.shape.synapses[g].kind, unit, price, hops))
         found = [self._layer(cut) for cut in cuts]
-        used = sites[: first[-1]]
         return PlacedRates(Rated(
             shape=shape, prices=self._prices, uses=tuple(uses), units=tuple(unit for unit, _ in found),
             unit_prices=tuple(price for _, price in found), columns=tuple(columns), n_cores=first[-1],
-            n_tiles=len(np.unique(used[:, 3])), n_chips=int(used[-1, 2]) + 1, n_steps=shape.n_steps,
+            n_tiles=grid.n_tiles(first[-1]), n_chips=grid.n_chips(first[-1]), n_steps=shape.n_steps,
         ))
 
     def on(self, graph: Graph, plan: Plan, n_steps: int | None = None) -> PlacedRates:
@@ -233,12 +228,7 @@ class LayerRates:
                 remedy="Use a larger system, or narrow or downsample the widest layers",
             ),), target=self.profile.name)
 
-    def _sites_of(self, n: int) -> NDArray[np.int64]:
-        """[n or more, 4]: x, y, chip and a number of the tile of each core."""
-        if n > len(self._sites):
-            places = [site(k, self.profile) for k in range(2 * n)]
-            tiles: dict[tuple[int, int], int] = {}
-            for s in places:
-                tiles.setdefault((s.chip, s.tile), len(tiles))
-            self._sites = np.array([(s.x, s.y, s.chip, tiles[s.chip, s.tile]) for s in places], dtype=np.int64)
-        return self._sites
+    def _grid_of(self, n: int) -> CoreGrid:
+        if self._grid is None or n > self._grid.n_cores:
+            self._grid = CoreGrid(self.profile, max(n, self.profile.capacity.cores_per_chip.count))
+        return self._grid

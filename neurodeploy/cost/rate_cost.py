@@ -132,11 +132,11 @@ class RateCost:
         """[n_terms, 3]"""
         rated, basis, i = self.rated, self.sums.basis, node - self.rated.shape.n_inputs
         energy = np.zeros(rated.energy_j.shape[1:])
-        for use in rated.uses:
+        for use, sent in zip(rated.uses, rated.sent_j, strict=True):
             if use.source == node:
-                energy += basis[node] * rated.sent_j(use)
+                energy += basis[node] * sent
             if use.layer == i:
-                energy += basis[use.source] * use.price.received.energy_j[0]
+                energy += basis[use.source] * use.price.received_j
         if i >= 0:
             price, (a, b) = rated.unit_prices[i], rated.first_class[i : i + 2]
             energy += basis[node] * price.energy_j[0] + basis[-1] * price.energy_j[-1]

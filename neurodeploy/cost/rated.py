@@ -91,38 +91,47 @@ class Rated:
     def energy_j(self) -> Floats:
         """[n_basis, n_terms, 3]: energy of each basis element; the last is a step in which nothing happens."""
         energy = np.zeros((int(self.first_class[-1]) + 1, len(self.prices.terms), len(LEVELS)))
-        for use in self.uses:
-            energy[use.source] += use.price.received.energy_j[0] + self.sent_j(use)
+        for use, sent in zip(self.uses, self.sent_j, strict=True):
+            energy[use.source] += use.price.received_j
+            energy[use.source] += sent
+        first = self.first_class.tolist()
         for i, price in enumerate(self.unit_prices):
             energy[self.shape.n_inputs + i] += price.energy_j[0]
-            energy[self.first_class[i] : self.first_class[i + 1]] = price.energy_j[1:-1]
+            energy[first[i] : first[i + 1]] = price.energy_j[1:-1]
             energy[-1] += price.energy_j[-1]
         return energy
 
-    def sent_j(self, use: Use) -> Floats:
-        """[n_terms, 3]: packets and hops of one spike per element of the source."""
-        way = np.tensordot(use.hops, self.prices.hop_j[use.source < self.shape.n_inputs], axes=(0, 0))
-        return np.asarray(use.price.sent.energy_j[0] + way)
+    @cached_property
+    def sent_j(self) -> Floats:
+        """[n_uses, n_terms, 3]: packets and hops of one spike per element of each use's source."""
+        if not self.uses:
+            return np.zeros((0, len(self.prices.terms), len(LEVELS)))
+        hops = np.array([use.hops for use in self.uses])
+        from_input = np.array([use.source < self.shape.n_inputs for use in self.uses], dtype=np.int64)
+        packets = np.array([use.price.sent_j for use in self.uses])
+        return np.asarray(packets + np.einsum("ua,uatl->utl", hops, self.prices.hop_j[from_input]))
 
     @cached_property
     def busy_s(self) -> Floats:
         """[3, 2 n_cores, n_basis]: sending and receiving time of each core per basis element."""
-        send, receive = np.zeros((2, len(LEVELS), self.n_cores, int(self.first_class[-1]) + 1))
+        n, n_inputs = self.n_cores, self.shape.n_inputs
+        busy = np.zeros((len(LEVELS), 2 * n, int(self.first_class[-1]) + 1))
+        send, receive = busy[:, :n], busy[:, n:]
         for use in self.uses:
-            own, target = self.columns[use.source], self.columns[self.shape.n_inputs + use.layer]
+            own, target = self.columns[use.source], self.columns[n_inputs + use.layer]
             assert target is not None
-            receive[:, target, use.source] += use.price.received.receive_s[0]
+            receive[:, target, use.source] += use.price.receive_s
             if own is not None:
-                send[:, own, use.source] += use.price.sent.send_s[0]
+                send[:, own, use.source] += use.price.send_s
+        first = self.first_class.tolist()
         for i, price in enumerate(self.unit_prices):
-            node = self.shape.n_inputs + i
-            own = self.columns[node]
+            own = self.columns[n_inputs + i]
             assert own is not None
-            rows = np.moveaxis(price.send_s, 0, -1)  # [3, K, n_rows]
-            send[:, own, node] += rows[..., 0]
-            send[:, own, self.first_class[i] : self.first_class[i + 1]] += rows[..., 1:-1]
-            send[:, own, -1] += rows[..., -1]
-        return np.concatenate([send, receive], axis=1)
+            send[:, own, n_inputs + i] += price.send_s[..., 0]
+            if first[i + 1] > first[i]:
+                send[:, own, first[i] : first[i + 1]] += price.send_s[..., 1:-1]
+            send[:, own, -1] += price.send_s[..., -1]
+        return busy
 
     def sums(self, rates: Floats, written: Floats, schedule: Schedule) -> Sums:
         """What rates [n_nodes, n_steps] in chip time cause. Raises UsageError for a schedule that the run does not cover."""
@@ -145,9 +154,3 @@ class Rated:
             basis=basis.sum(axis=1),
             steps_s=np.maximum(busiest, np.array(floors)[:, None]) + np.array(syncs)[:, None],
         )
-
-
-def way_between(sources: NDArray[np.int64], targets: NDArray[np.int64]) -> Floats:
-    """[2, J, K]: hops east-west and north-south between routers [J, 2] and [K, 2], XY routing."""
-    return np.asarray(np.abs(sources.T[:, :, None] - targets.T[:, None, :]), dtype=np.float64)
-

@@ -23,7 +23,7 @@ LEVELS = range(3)  # low, nominal, high
 
 @dataclass(frozen=True, eq=False)
 class Price:
-    """Energy [n_rows, n_terms, 3] in joule and busy time [n_rows, 3, n_cores] in seconds of rows of counts."""
+    """Energy [n_rows, n_terms, 3] in joule and busy time [3, n_cores, n_rows] in seconds of rows of counts."""
 
     energy_j: Floats
     send_s: Floats
@@ -32,10 +32,12 @@ class Price:
 
 @dataclass(frozen=True, eq=False)
 class LinkPrice:
-    """One spike of every source element: what its target's cores pay (one row), and what its own cores do (one row)."""
+    """One spike of every source element: energy [n_terms, 3] at its target's cores and at its own, busy time [3, n_cores]."""
 
-    received: Price
-    sent: Price
+    received_j: Floats
+    sent_j: Floats
+    receive_s: Floats
+    send_s: Floats
 
 
 class UnitPrices:
@@ -46,21 +48,24 @@ class UnitPrices:
         self.prices = Prices(profile, _stub(profile, kinds), units)
         self.terms: tuple[Term, ...] = TERMS
         self.available = tuple(self.prices.has(term) for term in TERMS)
-        self.hop_j = tuple(
-            np.stack([
+        # [neurons or inputs, east-west or north-south, n_terms, 3]: energy of one hop.
+        self.hop_j = np.array([
+            [
                 self._price(is_input, 1, n_hops_ew=np.array([[ew]]), n_hops_ns=np.array([[1.0 - ew]])).energy_j[0]
                 for ew in (1.0, 0.0)
-            ])
+            ]
             for is_input in (False, True)
-        )  # by is_input: [2, n_terms, 3] of a hop east-west and one north-south
+        ])
 
     def link(self, unit: UnitLink, synapse: str, from_input: bool) -> LinkPrice:
         """Price of a link but its hops, which depend on where its cores are: `hop_j`."""
+        received = self._price(
+            False, len(unit.synops), synapse=synapse, n_synops=unit.synops[None], n_packets_in=unit.packets_in[None]
+        )
+        sent = self._price(from_input, len(unit.packets_out), n_packets_out=unit.packets_out[None])
         return LinkPrice(
-            received=self._price(
-                False, len(unit.synops), synapse=synapse, n_synops=unit.synops[None], n_packets_in=unit.packets_in[None]
-            ),
-            sent=self._price(from_input, len(unit.packets_out), n_packets_out=unit.packets_out[None]),
+            received_j=received.energy_j[0], sent_j=sent.energy_j[0], receive_s=received.receive_s[..., 0],
+            send_s=sent.send_s[..., 0],
         )
 
     def layer(self, unit: UnitLayer) -> Price:
@@ -90,9 +95,9 @@ class UnitPrices:
                     energy[:, i] += count.sum(axis=-1)[:, None] * np.array(quantity.si)
         busy = []
         for side in (self.prices.send, self.prices.receive):
-            seconds = np.zeros((n_rows, len(LEVELS), n_cores))
+            seconds = np.zeros((len(LEVELS), n_cores, n_rows))
             for count, quantity in side(layer):
-                seconds += count[:, None] * np.array(quantity.si)[:, None]
+                seconds += count.T * np.array(quantity.si)[:, None, None]
             busy.append(seconds)
         return Price(energy, *busy)
 
