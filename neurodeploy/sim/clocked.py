@@ -1,239 +1,277 @@
-"""The fast simulator, equal to `reference.py` bit for bit: whole layers on torch, one chip timestep at a time."""
+"""The fast simulator, equal to `reference.py` bit for bit.
+
+A feed-forward network needs no step-by-step walk: what a layer receives in any timestep is known as soon as the layers
+before it have finished ALL timesteps. So a window of timesteps goes through the network layer by layer. Within a layer,
+time is batch: one convolution makes the sums of every timestep and sample that is not silent (a `Series` keeps only
+those, and an edge's delay merely renumbers them). Then one compiled loop takes each neuron through the window while its
+state stays in the processor's cache. Only the neurons' states, and as much of each node's past as its delays reach back,
+cross from one window to the next; samples are taken in chunks. Memory therefore depends on neither T nor B: about
+16 bytes times _WORKING_SET, or, if that is more, one timestep of one sample - beside the trace and the network itself.
+A recurrent network, and one watched step by step (`Clocked.step`, early exit), has windows of one timestep.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from neurodeploy.errors import NeurodeployError, UsageError
-from neurodeploy.ir.graph import Edge, IntGraph
-from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Flatten, Input, Linear, MaxPool2d, Node, Vote
-from neurodeploy.ir.reference import check_input, default_steps, input_at, input_range
-from neurodeploy.sim.kernels import Neuron, Synapse
-from neurodeploy.sim.trace import Recorder, Trace, vote_node
+from neurodeploy.errors import UsageError
+from neurodeploy.ir.graph import IntGraph
+from neurodeploy.ir.nodes import Array, CubaLif, Flatten, Input, MaxPool2d, Node, Vote
+from neurodeploy.ir.reference import check_input, default_steps
+from neurodeploy.sim.kernels import max_pool
+from neurodeploy.sim.plan import plan
+from neurodeploy.sim.series import History, Series, every_step, silence, total
+from neurodeploy.sim.trace import LAVA, Recorder, Trace, spike_readout
+
+_WORKING_SET = 2**22  # values of the largest layer that are worked on at once: they should stay in the last cache
+
+Record = Literal["all", "spikes", "output"]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """What W timesteps of a Clocked brought: arrays [W, B, *shape] by node name, votes float64 [W, B, n_classes].
+
+    spikes: bool, or int64 messages of sigma-delta neurons; updated: bool; states: int64, by kind, then by name.
+    """
+
+    spikes: dict[str, Array]
+    updated: dict[str, NDArray[np.bool_]]
+    votes: NDArray[np.float64]
+    states: dict[str, dict[str, NDArray[np.int64]]]
 
 
 class Clocked:
     """A network with its state for a batch of samples that all started together.
 
-    `step` advances one chip timestep; `keep` drops samples. After a step: `votes` float64 [B, n_classes] (chip time),
-    `updated` (with track_updates) and `neurons[name].v_mem`, `.i_syn`.
+    `advance` takes it through a window of timesteps, `step` through one; `keep` drops samples; `restart` begins again.
     """
 
     def __init__(self, graph: IntGraph, batch: int, *, track_updates: bool = True) -> None:
         """Raises NeurodeployError where exactness cannot be shown or a node has no integer meaning."""
-        self.graph, self.batch, self.t = graph, batch, 0
-        self._vote = vote_node(graph)
-        self._input = _only_input(graph)
-        self.votes: NDArray[np.float64] = np.zeros((batch, self._vote.n_classes if self._vote else 0))
-        self.updated: dict[str, NDArray[np.bool_]] = {}
-        self.neurons: dict[str, Neuron] = {}
-        self._synapses: dict[str, Synapse] = {}
-        bounds: dict[str, int] = {}
-        for name in _bound_order(graph):
-            node = graph[name]
-            bounds[name] = self._prepare(node, sum(bounds[e.src] for e in graph.incoming(name) if e.src in bounds))
-        for node in graph.nodes:
-            if isinstance(node, CubaLif):
-                self.neurons[node.name] = Neuron(node, batch, sum(bounds[e.src] for e in graph.incoming(node.name)))
+        self.graph = graph
+        self._plan = plan(graph, track_updates)
         self._track = track_updates
-        self._needs_events = _event_carriers(graph, self.neurons) if track_updates else set()
-        depth = {n.name: 1 + max((e.delay for e in graph.outgoing(n.name)), default=0) for n in graph.nodes}
-        self._values: dict[str, deque[Tensor | None]] = {n: deque(maxlen=d) for n, d in depth.items()}  # newest first
-        self._events: dict[str, deque[Tensor | None]] = {n: deque(maxlen=depth[n]) for n in self._needs_events}
+        self.restart(batch)
+
+    def restart(self, batch: int) -> None:
+        """Forget everything and stand before the first timestep of `batch` new samples."""
+        self.batch, self.t = batch, 0
+        self.votes: NDArray[np.float64] = np.zeros((batch, self._plan.vote.n_classes if self._plan.vote else 0))
+        self.updated: dict[str, NDArray[np.bool_]] = {}
+        for layer in self._plan.layers.values():
+            layer.begin(batch)
+        shapes, synapses = self.graph.shapes, self._plan.synapses
+        arriving = {name: shapes[self.graph.incoming(name)[0].src] for name in synapses}
+        reach = {name: (synapse.reach, arriving[name]) for name, synapse in synapses.items()}
+        sent = {name: (depth, shapes[name]) for name, depth in self._plan.depths.items()}
+        self._sent, self._received = History(sent, batch), History(reach, batch)
+        carriers = self._plan.carriers
+        self._events = History({name: sent[name] for name in carriers}, batch)
+        self._reached = History({name: reach[name] for name in carriers if name in reach}, batch)
         self._last_input: Array | None = None
 
-    def _prepare(self, node: Node, largest: int) -> int:
-        """Build what a node needs and bound the magnitude of its output, given that of its summed inputs."""
-        if isinstance(node, Input):
-            return int(max(abs(v) for v in input_range(node)))
-        if isinstance(node, CubaLif):
-            return 1
-        if isinstance(node, Conv2d | Linear):
-            synapse = self._synapses[node.name] = Synapse(node, largest)
-            return synapse.bound
-        if isinstance(node, Flatten | MaxPool2d | Vote):
-            return largest
-        raise NeurodeployError(f"{type(node).__name__} in an integer graph", where=node.name, code="bad_node")
-
-    @torch.inference_mode()
     def step(self, x_t: Array | None = None) -> dict[str, Array]:
         """Advance one timestep with chip input x_t, integers [B, *input shape]; None after the last input.
 
-        Returns what inputs (their values) and neuron layers (bool) put out, [B, *shape]; do not write into them.
-        Raises UsageError for input that the graph cannot take.
+        Returns what inputs (their values) and neuron layers (bool, or messages) put out, [B, *shape]; do not write into
+        them. Afterwards `votes` float64 [B, n_classes] (chip time) and, with track_updates, `updated` [B, *shape] hold
+        that step's. Raises UsageError for input that the graph cannot take.
         """
-        if x_t is not None:
-            x_t = self._last_input = check_input(self.graph, x_t[np.newaxis])[0]
-            if x_t.shape[0] != self.batch:
-                raise UsageError(f"{x_t.shape[0]} samples", where=self._input.name, limit=f"Expected {self.batch}")
-        elif self._input.kind == "bias":
-            x_t = self._last_input
-        spikes: dict[str, Array] = {}
-        done: set[str] = set()
-        with torch.backends.nnpack.flags(enabled=False):  # its Winograd kernels are not exact
-            for node in self.graph.order:
-                value = self._advance(node, x_t, done)
-                self._values[node.name].appendleft(value)
-                done.add(node.name)
-                if isinstance(node, Input | CubaLif):
-                    spikes[node.name] = self._array(node, value)
-        self.t += 1
-        return spikes
-
-    def _array(self, node: Node, value: Tensor | None) -> Array:
-        if value is not None:
-            return np.asarray(value.numpy())
-        dtype = np.int64 if isinstance(node, Input) else np.bool_
-        return np.zeros((self.batch, *self.graph.shapes[node.name]), dtype=dtype)
-
-    def _advance(self, node: Node, x_t: Array | None, done: set[str]) -> Tensor | None:
-        name = node.name
-        arrived = None
-        if name in self._needs_events:
-            arrived = self._sum_events(name, done)
-        if isinstance(node, Input):
-            value = None if x_t is None or not x_t.any() else torch.from_numpy(x_t)
-        elif isinstance(node, CubaLif):
-            value = self._fire(self.neurons[name], self._sum(name, done, self.neurons[name].dtype), done)
-        elif isinstance(node, Vote):
-            self.votes = self._mean_of_groups(node, self._sum(name, done, torch.int64))
-            return None
-        elif isinstance(node, Flatten):
-            total = self._sum(name, done, None)
-            value = None if total is None else total.flatten(1)
-            arrived = None if arrived is None else arrived.flatten(1)
-        elif isinstance(node, MaxPool2d):
-            total = self._sum(name, done, torch.float64)
-            value = None if total is None else torch.max_pool2d(total, node.kernel)
-            arrived = None if arrived is None else torch.max_pool2d(arrived.to(torch.float32), node.kernel) > 0
-        else:
-            synapse = self._synapses[name]
-            value = synapse.apply(self._sum(name, done, synapse.dtype))
-            arrived = synapse.events(arrived)
-        if name in self._needs_events:
-            self._events[name].appendleft(arrived)
-        return value
-
-    def _fire(self, neuron: Neuron, total: Tensor | None, done: set[str]) -> Tensor | None:
-        name = neuron.node.name
-        updated = None
-        if self._track and not neuron.always_updated:
-            updated = neuron.active()
-            arrived = self._sum_events(name, done)
-            if arrived is not None:
-                updated |= arrived
-        fired = neuron.step(self.t, total)
-        if self._track:
-            updated = torch.ones_like(fired) if updated is None else updated | fired
-            self.updated[name] = np.asarray(updated.numpy())
-        return fired if bool(fired.any()) else None
-
-    def _mean_of_groups(self, node: Vote, total: Tensor | None) -> NDArray[np.float64]:
-        if total is None:
-            return np.zeros((self.batch, node.n_classes))
-        sums = total.reshape(self.batch, node.n_classes, node.group).sum(dim=2).to(torch.float64)
-        return np.asarray((sums / node.group).numpy())
-
-    def _past(self, history: deque[Tensor | None], edge: Edge, done: set[str]) -> Tensor | None:
-        """What the source put out `edge.delay` steps ago; the newest entry is this step's once the source is done."""
-        index = edge.delay - (0 if edge.src in done else 1)
-        return history[index] if index < len(history) else None
-
-    def _sum(self, name: str, done: set[str], dtype: torch.dtype | None) -> Tensor | None:
-        """The incoming edges of a node added up in `dtype`, exact by the bounds (None: the widest integer)."""
-        terms = [v for e in self.graph.incoming(name) if (v := self._past(self._values[e.src], e, done)) is not None]
-        if not terms:
-            return None
-        if dtype is None:
-            return terms[0] if len(terms) == 1 else sum((t.to(torch.int64) for t in terms[1:]), terms[0].to(torch.int64))
-        total = terms[0].to(dtype)
-        for term in terms[1:]:
-            total = total + term.to(dtype)
-        return total
-
-    def _sum_events(self, name: str, done: set[str]) -> Tensor | None:
-        """Where an event reaches a node over any of its edges."""
-        found: Tensor | None = None
-        for edge in self.graph.incoming(name):
-            if edge.src in self._events:
-                here = self._past(self._events[edge.src], edge, done)
-            else:
-                values = self._past(self._values[edge.src], edge, done)
-                here = None if values is None else values != 0
-            if here is not None:
-                found = here if found is None else found | here
-        return found
+        window = self.advance(None if x_t is None else np.asarray(x_t)[np.newaxis], 1)
+        self.votes = window.votes[0]
+        self.updated = {name: flags[0] for name, flags in window.updated.items()}
+        return {name: values[0] for name, values in window.spikes.items()}
 
     @torch.inference_mode()
+    def advance(self, x: Array | None, n_steps: int, *, record_state: bool = False) -> Window:
+        """Advance n_steps timesteps with chip input x, integers [up to n_steps, B, *input shape], None for none left.
+
+        After x an input of kind bias keeps its last value, others are zero. Raises UsageError for input that the graph
+        cannot take, or several steps of a recurrent graph.
+        """
+        if n_steps != 1 and not self.graph.is_acyclic:
+            raise UsageError(f"a window of {n_steps} timesteps", limit="A recurrent graph advances one at a time")
+        x = self._extended(x, n_steps)
+        window = Window({}, {}, np.zeros((n_steps, *self.votes.shape)), {})
+        now: dict[str, Series] = {}
+        events: dict[str, Series] = {}
+        for node in self._plan.order:
+            name = node.name
+            if isinstance(node, Input):
+                now[name] = _input_series(node, x)
+                window.spikes[name] = x
+                continue
+            terms = [self._sent.look(e.src, now.get(e.src), e.delay) for e in self.graph.incoming(name)]
+            if node.is_neuron:
+                now[name] = self._fire(node, total(terms, self._sum_type(name)), window, record_state, now, events)
+            elif isinstance(node, Vote):
+                sums = total(terms, torch.int64).dense().to(torch.int64)
+                by_class = sums.reshape(n_steps, self.batch, node.n_classes, node.group).sum(dim=3).to(torch.float64)
+                window.votes[:] = (by_class / node.group).numpy()
+                now[name] = silence(n_steps, self.batch, self.graph.shapes[name])  # nobody reads a read-out
+            else:
+                now[name] = self._pass_on(node, total(terms, self._sum_type(name)))
+            if name in self._plan.carriers:
+                events[name] = self._hand_on(node, self._arrived(name, now, events))
+        for name, series in now.items():
+            self._sent.push(name, series)
+        for name, series in events.items():
+            self._events.push(name, series)
+        self.t += n_steps
+        return window
+
+    def _extended(self, x: Array | None, n_steps: int) -> Array:
+        """The input of a window, int64 [n_steps, B, *input shape]."""
+        entry = self._plan.entry
+        if x is not None:
+            x = check_input(self.graph, x)
+            if x.shape[1] != self.batch:
+                raise UsageError(f"{x.shape[1]} samples", where=entry.name, limit=f"Expected {self.batch}")
+            if len(x) > n_steps:
+                raise UsageError(f"{len(x)} timesteps of input", where=entry.name, limit=f"At most {n_steps}")
+            self._last_input = x[-1] if entry.kind == "bias" else None
+            if len(x) == n_steps:
+                return x
+        rest: Array = np.zeros((n_steps - (0 if x is None else len(x)), self.batch, *entry.shape), dtype=np.int64)
+        if self._last_input is not None:
+            rest[:] = self._last_input
+        return rest if x is None else np.concatenate([x, rest])
+
+    def _sum_type(self, name: str) -> torch.dtype:
+        """A type that holds the sum of the edges into a node."""
+        bound = self._plan.drive(name)
+        return torch.float32 if bound is not None and bound < 2**24 else torch.int64
+
+    def _pass_on(self, node: Node, a: Series) -> Series:
+        if isinstance(node, Flatten):
+            return a.like(a.values.flatten(1))
+        if isinstance(node, MaxPool2d):
+            return max_pool(node, a)
+        synapse = self._plan.synapses[node.name]
+        found = synapse.apply({tap.delay: self._received.look(node.name, a, tap.delay) for tap in synapse.taps})
+        self._received.push(node.name, a)
+        return found
+
+    def _hand_on(self, node: Node, arrived: Series) -> Series:
+        """Where a node hands on an event, given where events reach it; bool."""
+        if isinstance(node, Flatten):
+            return arrived.like(arrived.values.flatten(1))
+        if isinstance(node, MaxPool2d):
+            return max_pool(node, arrived)
+        synapse = self._plan.synapses[node.name]
+        found = synapse.events({tap.delay: self._reached.look(node.name, arrived, tap.delay) for tap in synapse.taps})
+        self._reached.push(node.name, arrived)
+        return found
+
+    def _arrivals(self, name: str, now: dict[str, Series], events: dict[str, Series]) -> Iterator[Series]:
+        """Where an event reaches a node, edge by edge; bool."""
+        for edge in self.graph.incoming(name):
+            if edge.src in self._plan.carriers:
+                yield self._events.look(edge.src, events.get(edge.src), edge.delay)
+            else:
+                sent = self._sent.look(edge.src, now.get(edge.src), edge.delay)
+                yield sent.like(sent.values != 0)
+
+    def _arrived(self, name: str, now: dict[str, Series], events: dict[str, Series]) -> Series:
+        return total(list(self._arrivals(name, now, events)), torch.bool)
+
+    def _fire(
+        self, node: Node, a: Series, window: Window, record_state: bool, now: dict[str, Series], events: dict[str, Series]
+    ) -> Series:
+        name, layer = node.name, self._plan.layers[node.name]
+        updates = self._track and not layer.biased.all()
+        if record_state:
+            played, states = layer.play_recording(a, self.t, updates)
+            for kind, values in states.items():
+                window.states.setdefault(kind, {})[name] = values
+        else:
+            played = layer.play(a, self.t, updates)
+        window.spikes[name] = np.asarray((played.sent.view(torch.bool) if isinstance(node, CubaLif) else played.sent).numpy())
+        if self._track and played.at_work is None:
+            window.updated[name] = np.ones(played.sent.shape, dtype=np.bool_)
+        elif played.at_work is not None:
+            flags = window.updated[name] = played.at_work
+            flags |= window.spikes[name] != 0
+            flags |= layer.biased
+            for arrived in self._arrivals(name, now, events):
+                arrived.mark(flags)
+        return every_step(played.sent, played.spoke)
+
     def keep(self, mask: Array) -> None:
         """Go on with the samples where mask [B] is true; the others stop costing time."""
         mask = np.asarray(mask)
         if mask.shape != (self.batch,) or mask.dtype != np.bool_:
             raise UsageError(f"a mask {mask.dtype} {mask.shape}", limit=f"Expected bool ({self.batch},)")
-        kept = torch.from_numpy(mask)
-        for neuron in self.neurons.values():
-            neuron.keep(kept)
-        for table in (self._values, self._events):
-            for name, history in table.items():
-                table[name] = deque((None if v is None else v[kept] for v in history), maxlen=history.maxlen)
+        for layer in self._plan.layers.values():
+            layer.keep(mask)
+        for history in (self._sent, self._received, self._events, self._reached):
+            history.keep(mask)
         self._last_input = None if self._last_input is None else self._last_input[mask]
         self.votes = self.votes[mask]
         self.updated = {name: flags[mask] for name, flags in self.updated.items()}
         self.batch = int(mask.sum())
 
 
-def simulate(graph: IntGraph, x: Array, n_steps: int | None = None, record_state: bool = False) -> Trace:
-    """Run chip input x, integers [T, B, *input shape]; equal to `reference.simulate`, which see."""
-    x = check_input(graph, x)
+def simulate(
+    graph: IntGraph, x: Array, n_steps: int | None = None, record_state: bool = False, v_readout: str = LAVA, *,
+    record: Record = "all",
+) -> Trace:
+    """Run chip input x, integers [T, B, *input shape]; equal to `reference.simulate`, which see.
+
+    record: "all"; "spikes", a trace without `updated`; "output", only the spikes of the layer nearest to the output and the
+    votes. The less, the faster.
+    """
+    x = np.asarray(x)
+    check_input(graph, x[:1] if x.ndim else x)  # values of later steps are checked in their window
     n_steps = default_steps(graph, x.shape[0]) if n_steps is None else n_steps
-    recorder = Recorder(graph, x.shape[1], n_steps, record_state)
-    network = Clocked(graph, x.shape[1])
-    entry = graph.inputs[0]
-    for t in range(n_steps):
-        for name, values in network.step(input_at(entry, x, t)).items():
-            recorder.add(t, "spikes", name, values)
-        for name, flags in network.updated.items():
-            recorder.add(t, "updated", name, flags)
-        if record_state:
-            for name, neuron in network.neurons.items():
-                recorder.add(t, "v_mem", name, neuron.v_mem.numpy())
-                recorder.add(t, "i_syn", name, neuron.i_syn.numpy())
-        if vote_node(graph) is not None:
-            recorder.vote(network.votes)
+    if record not in get_args(Record):
+        raise UsageError(f"record={record!r}", limit=f"One of {', '.join(get_args(Record))}")
+    batch = x.shape[1]
+    recorder = Recorder(graph, batch, n_steps, record_state, spike_readout(v_readout))
+    largest = max(int(np.prod(shape)) for shape in graph.shapes.values())
+    at_once = max(1, _WORKING_SET // largest)  # pairs of timestep and sample
+    window = min(n_steps, at_once) if graph.is_acyclic else 1
+    size = max(1, at_once // window)
+    network = Clocked(graph, min(batch, size), track_updates=record == "all")
+    wanted = None if record != "output" else _last_layers(graph)
+    for first in range(0, batch, size):
+        samples = slice(first, min(first + size, batch))
+        network.restart(samples.stop - first)
+        for t in range(0, n_steps, window):
+            steps = slice(t, min(t + window, n_steps))
+            part = network.advance(x[steps, samples] if t < len(x) else None, steps.stop - t, record_state=record_state)
+            for kind, table in (("spikes", part.spikes), ("updated", part.updated), *part.states.items()):
+                for name, values in table.items():
+                    if wanted is None or name in wanted:
+                        recorder.put(steps, samples, kind, name, values)
+            recorder.votes[steps, samples] = part.votes
     return recorder.trace()
 
 
-def _only_input(graph: IntGraph) -> Input:
-    if len(graph.inputs) != 1:
-        raise NeurodeployError(f"the graph has {len(graph.inputs)} inputs", limit="One is supported", code="bad_graph")
-    return graph.inputs[0]
+def _input_series(node: Input, x: Array) -> Series:
+    """The chip input x [W, B, *shape]; values that the host writes once are one row a sample, not one a timestep."""
+    rows = np.arange(x.shape[0] * x.shape[1]).reshape(x.shape[:2])
+    if node.kind == "bias":
+        for w in np.flatnonzero((x[1:] == x[:-1]).all(axis=tuple(range(1, x.ndim)))):
+            rows[w + 1] = rows[w]
+    values = torch.from_numpy(x).flatten(0, 1)
+    return Series(values, np.where(x.any(axis=tuple(range(2, x.ndim))), rows, -1))
 
 
-def _bound_order(graph: IntGraph) -> list[str]:
-    """Nodes so that the sources of everything but neurons and inputs come first; neurons are bounded by themselves."""
-    order = [n.name for n in graph.nodes if isinstance(n, Input | CubaLif)]
-    waiting = [n.name for n in graph.nodes if n.name not in order]
-    while waiting:
-        ready = next((n for n in waiting if all(e.src in order for e in graph.incoming(n))), None)
-        if ready is None:
-            raise NeurodeployError("a loop without neurons has no bound", where=", ".join(waiting[:4]), code="not_exact")
-        order.append(ready)
-        waiting.remove(ready)
-    return order
-
-
-def _event_carriers(graph: IntGraph, neurons: dict[str, Neuron]) -> set[str]:
-    """Synapses and reshapes through which events must be followed: those behind neurons not updated anyway."""
-    front = [name for name, neuron in neurons.items() if not neuron.always_updated]
-    found: set[str] = set()
+def _last_layers(graph: IntGraph) -> set[str]:
+    """The neuron layers that the output is made of."""
+    front, found = [graph.output], set()
     while front:
-        for source, _ in graph.sources(front.pop()):
-            if not isinstance(source, Input | CubaLif) and source.name not in found:
-                found.add(source.name)
-                front.append(source.name)
+        node = front.pop()
+        if node.is_neuron:
+            found.add(node.name)
+        else:
+            front += [source for source, _ in graph.sources(node.name)]
     return found

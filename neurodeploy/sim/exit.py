@@ -46,7 +46,6 @@ def simulate_until(graph: IntGraph, x: Array, policy: ConfidencePolicy) -> ExitT
     network = Clocked(graph, batch)
     running = np.arange(batch)
     sums = np.zeros((batch, graph.shapes[graph.output.name][0]))
-    none: NDArray[np.float64] = np.zeros(sums.shape)
     exit_steps, answers = np.zeros(batch, dtype=np.int64), np.zeros(batch, dtype=np.int64)
     entry = graph.inputs[0]
     for s in range(n_timesteps + latency):
@@ -56,9 +55,7 @@ def simulate_until(graph: IntGraph, x: Array, policy: ConfidencePolicy) -> ExitT
                 full = np.zeros((batch, *values.shape[1:]), dtype=values.dtype)
                 full[running] = values
                 recorder.add(s, kind, name, full)
-        votes = none.copy()
-        votes[running] = network.votes
-        recorder.vote(votes)
+        recorder.votes[s, running] = network.votes
         t = s - latency + 1
         if t < 1:
             continue
@@ -70,7 +67,5 @@ def simulate_until(graph: IntGraph, x: Array, policy: ConfidencePolicy) -> ExitT
         network.keep(~done)
         running = running[~done]
         if not len(running):
-            for _ in range(s + 1, n_timesteps + latency):
-                recorder.vote(none)
             break
     return ExitTrace(recorder.trace(), exit_steps, exit_steps + latency, answers)

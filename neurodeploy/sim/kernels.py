@@ -1,11 +1,13 @@
-"""Synapses and neurons of an integer graph on torch: floats only where every partial sum is exact, integers elsewhere.
+"""Synapses and pools of an integer graph on torch, for the values of any number of timesteps and samples at once.
 
 A product of integers summed in floating point is exact in any order while the sum of the magnitudes stays below 2^24
-(float32) or 2^53 (float64). That bound follows from the actual weights and the largest value the source can have.
-None stands for an array of zeros, so that silent layers cost nothing.
+(float32) or 2^53 (float64). That bound follows from the actual weights and the largest value the source can have;
+sigma-delta messages have no bound before they are seen, so there the largest value at hand decides.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from neurodeploy.errors import NeurodeployError
-from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Linear
+from neurodeploy.ir.nodes import Array, Conv2d, Linear, MaxPool2d, Shape
+from neurodeploy.sim.series import Series, total
 
 _EXACT_32, _EXACT_64 = 2**24, 2**53
 _PLAIN = ("none", "ieee")
@@ -26,118 +28,129 @@ def float32_is_plain() -> bool:
     return torch.get_float32_matmul_precision() == "highest" and all(s in _PLAIN for s in settings)
 
 
+def exact_type(bound: int, where: str) -> torch.dtype:
+    """The cheapest type in which sums up to `bound` are exact; raises NeurodeployError where there is none."""
+    if bound >= _EXACT_64:
+        raise NeurodeployError(
+            f"sums reach {bound}", where=where, limit=f"The simulator is exact below {_EXACT_64}",
+            remedy="Use smaller weights or smaller inputs", code="not_exact",
+        )
+    return torch.float32 if bound < _EXACT_32 and float32_is_plain() else torch.float64
+
+
+def largest_of(values: Tensor) -> int:
+    """The largest magnitude in a tensor."""
+    return int(values.abs().max()) if values.numel() else 0
+
+
+@dataclass
+class Tap:
+    """The synapses of a node that have the same delay inside the node: `weight`, elsewhere zero, and `exists` [O, I]."""
+
+    delay: int
+    weight: Array
+    exists: Tensor | None = None  # None: all of them
+
+    def __post_init__(self) -> None:
+        self.row = int(np.abs(self.weight).reshape(len(self.weight), -1).sum(axis=1).max(initial=0))
+        self._as: dict[torch.dtype, Tensor] = {}
+
+    def cast(self, dtype: torch.dtype) -> Tensor:
+        """The weights in a type, made once."""
+        if dtype not in self._as:
+            self._as[dtype] = torch.tensor(self.weight).to(dtype)
+        return self._as[dtype]
+
+
 class Synapse:
-    """A Conv2d or Linear whose source has values of at most `largest`; `bound` is that of its own output."""
+    """A Conv2d or Linear whose source has values of at most `largest`, or unknown ones (None).
 
-    def __init__(self, node: Conv2d | Linear, largest: int) -> None:
-        weight = node.weight
-        row = np.abs(weight).reshape(weight.shape[0], -1).sum(axis=1).max()
-        self.bound = int(row) * largest
-        if self.bound >= _EXACT_64:
-            raise NeurodeployError(
-                f"sums reach {self.bound}", where=node.name, limit=f"The simulator is exact below {_EXACT_64}",
-                remedy="Use smaller weights or smaller inputs", code="not_exact",
-            )
-        self.node = node
-        self.dtype = torch.float32 if self.bound < _EXACT_32 and float32_is_plain() else torch.float64
-        self.weight = torch.tensor(weight).to(self.dtype)
+    `bound` is the largest magnitude of its own output, None where unknown; `reach` the longest delay inside it.
+    """
+
+    def __init__(self, node: Conv2d | Linear, largest: int | None, shape: Shape) -> None:
+        """`shape` is that of the output. Raises NeurodeployError where no type holds the sums."""
+        self.node, self.shape, self._largest = node, shape, 1 if node.binary else largest
+        self.taps = _taps(node)
+        self.reach = max(tap.delay for tap in self.taps)
         self._ones: Tensor | None = None
+        self.bound: int | None = None
+        if self._largest is not None:
+            self.bound = sum(tap.row for tap in self.taps) * self._largest
+            exact_type(self.bound, node.name)
+            if isinstance(node, Linear):
+                self.bound <<= max(node.weight_exp, 0)  # a shift to the right never adds magnitude: -1 >> n is -1
+        if isinstance(node, Conv2d) and node.sum_bits is not None:
+            half = 1 << (node.sum_bits - 1)
+            self._wraps = self.bound is None or self.bound >= half
+            self.bound = half if self._wraps else self.bound
 
-    def apply(self, x: Tensor | None) -> Tensor | None:
-        """The weighted sums of x [B, *source shape], exact, in `dtype`."""
-        if x is None:
-            return None
-        node, x = self.node, x.to(self.dtype)
+    def apply(self, seen: dict[int, Series]) -> Series:
+        """The weighted sums, exact; `seen`: the input by the delay with which a tap sees it."""
+        terms = [self._product(tap, seen[tap.delay].distinct()) for tap in self.taps]
+        if len(terms) == 1:
+            return terms[0]
+        return total(terms, torch.int64 if self.bound is None else exact_type(self.bound, self.node.name))
+
+    def _product(self, tap: Tap, x: Series) -> Series:
+        node, m = self.node, x.values
+        if not len(m):
+            return x.like(m.new_zeros((0, *self.shape)))
+        if node.binary and m.dtype != torch.uint8:  # bytes are 0 or 1 already
+            m = m != 0
+        largest = largest_of(m) if self._largest is None else self._largest
+        dtype = exact_type(tap.row * largest, node.name)
+        m, weight = m.to(dtype), tap.cast(dtype)
         if isinstance(node, Linear):
-            return functional.linear(x, self.weight)
-        return functional.conv2d(x, self.weight, None, node.stride, node.padding, node.dilation, node.groups)
+            y = functional.linear(m, weight)
+            if node.weight_exp:
+                y = y.to(torch.int64)
+                y = y << node.weight_exp if node.weight_exp > 0 else y >> -node.weight_exp
+            return x.like(y)
+        with torch.backends.nnpack.flags(enabled=False):  # its Winograd kernels are not exact
+            y = functional.conv2d(m, weight, None, node.stride, node.padding, node.dilation, node.groups)
+        if node.sum_bits is not None and self._wraps:
+            half = 1 << (node.sum_bits - 1)
+            y = (y.to(torch.int64) + half).bitwise_and_(2 * half - 1).sub_(half)
+        return x.like(y)
 
-    def events(self, arrived: Tensor | None) -> Tensor | None:
+    def events(self, arrived: dict[int, Series]) -> Series:
         """Where an event is handed on, given where events arrive (bool): through every synapse, whatever its weight."""
-        if arrived is None:
-            return None
-        node = self.node
-        n_out = self.weight.shape[0]
+        return total([self._reached(tap, arrived[tap.delay].distinct()) for tap in self.taps], torch.bool)
+
+    def _reached(self, tap: Tap, arrived: Series) -> Series:
+        node, here = self.node, arrived.values
+        if not len(here):
+            return arrived.like(here.new_zeros((0, *self.shape)))
+        n_out = len(tap.weight)
         if isinstance(node, Linear):
-            return arrived.any(dim=1, keepdim=True).expand(-1, n_out)
+            if tap.exists is not None:
+                return arrived.like(functional.linear(here.to(torch.float32), tap.exists) > 0)
+            return arrived.like(here.any(dim=1, keepdim=True).expand(-1, n_out))
         groups = node.groups
-        seen = arrived.reshape(len(arrived), groups, -1, *arrived.shape[2:]).any(dim=2)
+        by_group = here.numpy().view(np.uint8).reshape(len(here), groups, -1, *here.shape[2:])
+        seen = torch.from_numpy(np.bitwise_or.reduce(by_group, axis=2)).to(torch.float32)
         if self._ones is None:
-            self._ones = torch.ones(groups, 1, *self.weight.shape[2:])
-        hit = functional.conv2d(
-            seen.to(torch.float32), self._ones, None, node.stride, node.padding, node.dilation, groups
-        ) > 0
-        return hit.repeat_interleave(n_out // groups, dim=1)
+            self._ones = torch.ones(groups, 1, *node.weight.shape[2:])
+        with torch.backends.nnpack.flags(enabled=False):
+            hit = functional.conv2d(seen, self._ones, None, node.stride, node.padding, node.dilation, groups) > 0
+        spread = hit.unsqueeze(2).expand(-1, -1, n_out // groups, -1, -1)
+        return arrived.like(spread.reshape(len(hit), n_out, *hit.shape[2:]))
 
 
-class Neuron:
-    """A CubaLif layer of `batch` samples with its state; `largest` bounds the magnitude of the sums that reach it."""
+def _taps(node: Conv2d | Linear) -> list[Tap]:
+    if isinstance(node, Conv2d) or node.delays is None:
+        return [Tap(0, node.weight)]
+    return [
+        Tap(int(d), np.where(node.delays == d, node.weight, 0), torch.tensor(node.delays == d).to(torch.float32))
+        for d in np.unique(node.delays)
+    ]
 
-    def __init__(self, node: CubaLif, batch: int, largest: int) -> None:
-        self.node = node
-        half = 1 << (node.state_bits - 1)
-        drive = largest << node.state_shift
-        bias = np.broadcast_to(shift_signed(node.bias_mant, node.bias_exp), node.shape)[np.newaxis]
-        # Up to a drive of 2 * half one wrap brings the current back into range, so 32 bits hold every intermediate.
-        self.narrow = half <= 2**23 and drive <= 2 * half and np.abs(bias).max() <= 2**29
-        self.dtype = torch.int32 if self.narrow else torch.int64
-        one = 1 << DECAY_BITS
-        self._may_wrap = node.i_decay == 0 or -(-drive * one // node.i_decay) >= half
-        self._half, self._bits = half, node.state_bits
-        self._i_keep, self._v_keep = one - node.i_decay, one - node.v_decay
-        self._v_th = node.v_th << node.state_shift
-        if self.narrow:
-            self._v_th = max(-(2**30), min(2**30, self._v_th))
-        self.bias = torch.tensor(bias).to(self.dtype) if bias.any() else None
-        self.always_updated = bool((bias != 0).all())
-        self.i_syn = torch.zeros((batch, *node.shape), dtype=self.dtype)
-        self.v_mem = torch.zeros_like(self.i_syn)
 
-    def step(self, t: int, a: Tensor | None) -> Tensor:
-        """Advance timestep t (0-based) with the sums `a` (in `dtype`); the neurons that fired, bool [B, *shape]."""
-        node, u, v = self.node, self.i_syn, self.v_mem
-        interval = node.reset_interval
-        if interval is not None and (t + 1) % interval == node.reset_offset % interval:
-            u.zero_()
-            v.zero_()
-        self._decay(u, self._i_keep)
-        if a is not None:
-            u.add_(a << node.state_shift)
-        if self._may_wrap:
-            u.sub_((u > self._half).to(self.dtype) << self._bits)
-            u.add_((u <= -self._half).to(self.dtype) << self._bits)
-        self._decay(v, self._v_keep)
-        v.add_(u)
-        if self.bias is not None:
-            v.add_(self.bias)
-        v.clamp_(1 - self._half, self._half - 1)
-        fired = v > self._v_th
-        v.masked_fill_(fired, 0)
-        return fired
-
-    def active(self) -> Tensor:
-        """Neurons with state or a bias that is not zero, bool [B, *shape]."""
-        found = (self.i_syn != 0) | (self.v_mem != 0)
-        return found if self.bias is None else found | (self.bias != 0)
-
-    def keep(self, mask: Tensor) -> None:
-        """Drop the samples of the batch where mask [B] is false."""
-        self.i_syn, self.v_mem = self.i_syn[mask], self.v_mem[mask]
-
-    def _decay(self, x: Tensor, keep: int) -> None:
-        """x * keep / 4096 truncated toward zero, in place."""
-        if keep == 1 << DECAY_BITS:
-            return
-        if keep == 0:
-            x.zero_()
-            return
-        shift = DECAY_BITS
-        while keep % 2 == 0:
-            keep, shift = keep // 2, shift - 1
-        if self.narrow and keep * self._half < 2**31 - 2**shift:  # such as 1/2 or 3/4: the product fits 32 bits
-            x.mul_(keep)
-            x.add_((x >> 31).bitwise_and_((1 << shift) - 1)).bitwise_right_shift_(shift)
-        elif self.narrow:  # 24 x 12 bits: exact in float64, and its trunc_ rounds toward zero
-            x.copy_(x.to(torch.float64).mul_(keep / (1 << shift)).trunc_())
-        else:
-            x.copy_(x.sign() * ((x.abs() * keep) >> shift))
+def max_pool(node: MaxPool2d, x: Series) -> Series:
+    """The pool of any values; it keeps zeros zero."""
+    x = x.distinct()
+    n, channels, height, width = x.values.shape
+    (kh, kw), (rows, columns) = node.kernel, (height // node.kernel[0], width // node.kernel[1])
+    kept = x.values[:, :, : rows * kh, : columns * kw]
+    return x.like(kept.reshape(n, channels, rows, kh, columns, kw).amax(dim=(3, 5)))
