@@ -256,9 +256,12 @@ def test_every_changed_byte_of_a_bundle_is_noticed(tiny: Tiny, tmp_path: Path, c
     assert run_json("validate", str(bundle))[0] == 0
 
 
-def test_a_tool_that_is_not_installed(tiny: Tiny, capsys: Refused) -> None:
+def test_a_tool_that_is_not_installed(
+    tiny: Tiny, capsys: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEURODEPLOY_CACHE", str(tmp_path))
     error = refused(capsys, 5, "validate", tiny.bundle, "--oracle", "lava", unchanged=(tiny.run_dir,))
-    assert "lava" in error["what"] and error["remedy"]
+    assert "lava" in error["what"] and "neurodeploy env create loihi2" in error["remedy"]
 
 
 def test_resuming_what_is_no_run(tiny: Tiny, tmp_path: Path, capsys: Refused) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, TextIO
 import typer
 
 from neurodeploy import __version__
-from neurodeploy.cli import check, energy, export, search, simulate, targets, train, validate, worker
+from neurodeploy.cli import check, doctor, energy, env, export, search, simulate, targets, train, validate, worker
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import Debug, Json, help_texts
 from neurodeploy.errors import Interrupted, UsageError
@@ -53,7 +53,7 @@ def application() -> typer.Typer:
     app.callback(invoke_without_command=True, **help_texts(root))(root)
     verbs: tuple[Callable[..., Outcome], ...] = (
         search.search, train.train, check.check, export.export, validate.validate, simulate.simulate, energy.energy,
-        worker.worker,
+        worker.worker, doctor.doctor,
     )  # fmt: skip
     for verb in verbs:
         app.command(**help_texts(verb))(verb)
@@ -63,6 +63,11 @@ def application() -> typer.Typer:
     group.command("show", **help_texts(targets.show))(targets.show)
     group.command("check", **help_texts(targets.check))(targets.check)
     app.add_typer(group, name="targets")
+    group = typer.Typer(rich_markup_mode="rich")
+    group.callback(invoke_without_command=True, **help_texts(env.env))(env.env)
+    for name, command in (("create", env.create), ("add", env.add), ("list", env.list_envs), ("remove", env.remove)):
+        group.command(name, **help_texts(command))(command)
+    app.add_typer(group, name="env")
     return app
 
 

@@ -18,8 +18,10 @@ def validate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, file_okay=False, help="What `export` wrote.")],
     data: Data = None,
     oracle: Annotated[
-        str | None, typer.Option("--oracle", metavar="TOOL", help="Also run it with a vendor's tool, in its side environment.")
+        str | None, typer.Option("--oracle", metavar="TOOL", help="Also run it with a vendor's tool: lava.")
     ] = None,
+    oracle_timeout: Annotated[float, typer.Option("--oracle-timeout", metavar="SECONDS",
+        help="Stop the vendor's tool after this long, for each file it plays.")] = 600.0,
     trace: Annotated[bool, typer.Option("--trace",
         help="List the golden spikes of every layer and timestep, stored and simulated.")] = False,
     max_drop: Annotated[
@@ -33,23 +35,30 @@ def validate(
 ) -> Outcome:
     """Check a bundle: no byte changed, the golden spikes come out again, the accuracy holds.
 
-    Exit code 4 when spikes differ or the accuracy drops by more than --max-drop, 6 when a file was changed.
+    With --oracle lava the golden inputs are also played by Intel's Lava, which lives in an environment of its own
+    (`neurodeploy env create loihi2` makes it), and the spikes of every layer are compared.
+
+    Exit code 4 when spikes differ or the accuracy drops by more than --max-drop, 5 when the environment is missing,
+    6 when a file was changed, 7 when the vendor's tool crashed or took too long.
 
     Examples:
       neurodeploy validate exports/mine
       neurodeploy validate exports/mine --trace --json
+      neurodeploy validate exports/mine --oracle lava --oracle-timeout 120
     """
     frame: Frame = ctx.obj
     no_overrides(settings, "a bundle")
     if dry_run:
-        asked = {"bundle": bundle, "data": data, "oracle": oracle, "trace": trace, "max_drop": max_drop, "out": out}
+        asked = {"bundle": bundle, "data": data, "oracle": oracle, "trace": trace, "max_drop": max_drop, "out": out,
+                 "oracle_timeout": oracle_timeout}
         return Outcome(asked, lambda console: tables.show(console, asked))
 
     from neurodeploy import commands
 
     with frame.progress() as progress:
         verdict = commands.validate(
-            bundle, data=data, oracle=oracle, trace=trace, max_drop=max_drop, out=out, progress=progress
+            bundle, data=data, oracle=oracle, oracle_timeout_s=oracle_timeout, trace=trace, max_drop=max_drop, out=out,
+            progress=progress,
         )
     found = verdict.to_dict()
     return Outcome(found, lambda console: show_verdict(console, found), tuple(verdict.errors))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neurodeploy import resources
 from neurodeploy.data.datasets import Dataset
-from neurodeploy.errors import EnvironmentMissing, UsageError
+from neurodeploy.errors import UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nir import read_nir
@@ -19,6 +19,7 @@ from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.deploy import float_votes
 from neurodeploy.jobs.measure import early_exit_report, measure
 from neurodeploy.jobs.opened import data_for, stored_policy
+from neurodeploy.jobs.oracle import DEFAULT_TIMEOUT_S, ask_oracle, find_oracle
 from neurodeploy.jobs.run import write_json
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
@@ -29,20 +30,18 @@ VERDICT = "verdict.json"  # one of export.bundle.BESIDE, which are not hashed
 
 
 def validate(
-    bundle: Bundle | Path | str, data: Dataset | str | Path | None = None, *, oracle: str | None = None, trace: bool = False,
-    max_drop: float = 0.5, out: Path | None = None, progress: Progress = SILENT,
+    bundle: Bundle | Path | str, data: Dataset | str | Path | None = None, *, oracle: str | None = None,
+    oracle_timeout_s: float = DEFAULT_TIMEOUT_S, trace: bool = False, max_drop: float = 0.5, out: Path | None = None,
+    progress: Progress = SILENT,
 ) -> Verdict:
     """Hashes, golden spikes on both simulators, placement, artifacts, accuracy on the test split, early exit.
 
+    oracle: a vendor's tool (`lava`) that plays the golden inputs too, for at most oracle_timeout_s a file of the bundle.
     Writes `verdict.json` beside the bundle's files, or into `out`; never into a packaged or read-only bundle. Raises
-    UnsafeFile where a file was changed; what disagrees is in the verdict's `errors`.
+    UnsafeFile where a file was changed, EnvironmentMissing where the tool's environment is not there; what disagrees is in
+    the verdict's `errors`.
     """
-    if oracle is not None:
-        raise EnvironmentMissing(
-            f"no side environment for {oracle!r}", where="--oracle",
-            limit="This version does not create vendor environments yet",
-            remedy=f"Run `python run_on_<target>.py` of the bundle where {oracle} is installed: it compares the golden spikes",
-        )
+    asked = None if oracle is None else find_oracle(oracle, oracle_timeout_s)  # before the work, not after it
     path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
     opened = open_bundle(path)
     dataset = _dataset(opened, data)
@@ -58,6 +57,8 @@ def validate(
         )
         progress.advance("validation")
         progress.done("validation")
+    if asked is not None:
+        verdict = ask_oracle(opened, asked, verdict, progress)
     if trace:
         verdict = replace(verdict, trace=_trace(opened))
     if out is not None or _may_hold(path):

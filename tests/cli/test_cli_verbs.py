@@ -174,7 +174,7 @@ def test_validate_fails_with_its_verdict(pipeline: Any, tmp_path: Path) -> None:
     assert code == 4
     assert answer["data"] == data
     assert answer["errors"][0]["code"] == "mismatch"
-    given = {"data": None, "oracle": None, "trace": True, "max_drop": 1.0, "out": None}
+    given = {"data": None, "oracle": None, "oracle_timeout_s": 600.0, "trace": True, "max_drop": 1.0, "out": None}
     assert calls == [((tmp_path,), given)]
 
 
