@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from neurodeploy.pipeline import export as export
     from neurodeploy.pipeline import load as load
     from neurodeploy.pipeline import lower as lower
+    from neurodeploy.pipeline import optimise_placement as optimise_placement
     from neurodeploy.pipeline import place as place
     from neurodeploy.pipeline import quantize as quantize
     from neurodeploy.pipeline import save as save
@@ -33,7 +34,8 @@ _HOME = {
     "search": "neurodeploy.jobs.search",
     "validate": "neurodeploy.jobs.validate",
     **dict.fromkeys(
-        ("cost", "export", "load", "lower", "place", "quantize", "save", "simulate"), "neurodeploy.pipeline"
+        ("cost", "export", "load", "lower", "optimise_placement", "place", "quantize", "save", "simulate"),
+        "neurodeploy.pipeline",
     ),
 }
 

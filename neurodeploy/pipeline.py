@@ -16,8 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from neurodeploy.cost.assumed import expected_at
 from neurodeploy.cost.counts import count
 from neurodeploy.cost.model import cost as cost_of
+from neurodeploy.cost.objective import optimise_for
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
 from neurodeploy.cost.windows import schedule_for
@@ -41,6 +43,7 @@ from neurodeploy.models.files import load_module
 from neurodeploy.models.files import save as save_module
 from neurodeploy.place import Placement
 from neurodeploy.place import place as place_network
+from neurodeploy.place.optimise import Goal, Optimised
 from neurodeploy.quantize import quantize as quantize_graph
 from neurodeploy.quantize.passing import for_target
 from neurodeploy.sim.clocked import simulate as run
@@ -49,7 +52,7 @@ from neurodeploy.validate.bundle import open_bundle
 
 Readout = Literal["lava", "loihi2"]
 
-__all__ = ["cost", "export", "load", "lower", "place", "quantize", "save", "simulate"]
+__all__ = ["cost", "export", "load", "lower", "optimise_placement", "place", "quantize", "save", "simulate"]
 
 
 def save(module: AutoSnn, path: str | Path) -> None:
@@ -104,9 +107,32 @@ def quantize(
     return quantize_graph(lowered, profile, calibration)
 
 
-def place(net: Graph, target: Profile | str, n_chips: int | None = None) -> Placement:
-    """Cores for every neuron of a lowered or integer network; raises DoesNotFit with every violation."""
-    return place_network(net, _profile(target), n_chips)
+def place(
+    net: Graph, target: Profile | str, n_chips: int | None = None, *, optimise: Goal | None = None,
+    events: Trace | float | None = None, schedule: Schedule | None = None, seed: int = 0,
+) -> Placement:
+    """Cores for every neuron of a lowered or integer network; raises DoesNotFit with every violation.
+
+    optimise: look for the placement with the least latency, energy or edp for the `events` of a trace, or for an assumed
+    number of spikes per neuron and timestep (`optimise_placement` also gives the figures of both placements).
+    """
+    if optimise is None:
+        return place_network(net, _profile(target), n_chips)
+    return optimise_placement(net, target, optimise, events, n_chips=n_chips, schedule=schedule, seed=seed).plan
+
+
+def optimise_placement(
+    net: Graph, target: Profile | str, goal: Goal, events: Trace | float | None, *, n_chips: int | None = None,
+    schedule: Schedule | None = None, seed: int = 0, budget: int = 300,
+) -> Optimised:
+    """The best placement found, with its figures beside those of the plain one; arguments as `place`, which it never makes
+    worse. Raises UsageError without events."""
+    if events is None:
+        raise UsageError("nothing says how often neurons fire", where="events", code="missing_data",
+                         remedy="Give a trace of the network, or a number of spikes per neuron and timestep")
+    known = events if isinstance(events, Trace) else expected_at(net, events)
+    profile = _profile(target)
+    return optimise_for(net, profile, goal, known, n_chips=n_chips, schedule=schedule, seed=seed, budget=budget)
 
 
 def simulate(

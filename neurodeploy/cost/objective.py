@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.cost.counts import Counts, count, expected, from_expected
+from neurodeploy.cost.counts import Counts, Expected, count, from_expected
 from neurodeploy.cost.model import cost
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
+from neurodeploy.cost.windows import schedule_for
+from neurodeploy.errors import NeurodeployWarning
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
-from neurodeploy.place.optimise import Goal, Objective, Score
+from neurodeploy.place.optimise import Goal, Objective, Optimised, Score, optimise
 from neurodeploy.place.placement import Placement
 from neurodeploy.sim.trace import Trace
 
 _SHARPNESS = 16  # of the norm over cores: high enough that the busiest decide, low enough that the others still count
+_ROUND_OFF = 1e-9
 
 
-def of_trace(trace: Trace, profile: Profile, goal: Goal, schedule: Schedule) -> Objective:
-    """Objective that counts the events of a trace on each placement: exact for these samples."""
-    return _objective(lambda plan: count(trace, plan, profile.zeros), profile, goal, schedule)
+def optimise_for(
+    graph: Graph, profile: Profile, goal: Goal, events: Trace | Expected, *, schedule: Schedule | None = None,
+    n_chips: int | None = None, seed: int = 0, budget: int = 300,
+) -> Optimised:
+    """The placement found that costs least for the events of a trace (counted exactly) or those to expect (`expected`).
+
+    schedule None: pipelined where the network can be, else single. Raises DoesNotFit; warns where the goal costs energy.
+    """
+    chosen = schedule_for(graph, schedule)
+    objective, messages = objective_of(graph, profile, goal, events, chosen), messages_of(events)
+    found = optimise(graph, profile, objective, messages, n_chips=n_chips, budget=budget, seed=seed)
+    more = found.after["energy_j"] - found.before["energy_j"]
+    if more > _ROUND_OFF * found.before["energy_j"]:
+        warnings.warn(NeurodeployWarning(
+            f"the placement with less {goal} needs {100 * more / found.before['energy_j']:.1f} % more energy",
+            code="energy_rises", where=profile.name, remedy="Optimise for energy or edp instead, or give fewer chips",
+        ), stacklevel=2)
+    return found
 
 
-def of_rates(
-    graph: Graph, rates: Mapping[str, NDArray[Any]], profile: Profile, goal: Goal, schedule: Schedule
+def objective_of(
+    graph: Graph, profile: Profile, goal: Goal, events: Trace | Expected, schedule: Schedule
 ) -> Objective:
-    """Objective on the counts to expect at firing rates [T, *shape] (`from_rates`)."""
-    found = expected(graph, dict(rates))
+    """What the goal costs on a placement, from events that no placement changes."""
+    if isinstance(events, Trace):
+        trace = events
+        return _objective(lambda plan: count(trace, plan, profile.zeros), profile, goal, schedule)
+    found = events
     return _objective(lambda plan: from_expected(graph, plan, found, profile.zeros), profile, goal, schedule)
 
 
-def messages_of_trace(trace: Trace) -> dict[str, NDArray[np.float64]]:
+def messages_of(events: Trace | Expected) -> dict[str, NDArray[np.float64]]:
     """Mean messages per sample of every element of each layer and input, in its shape."""
-    return {name: (raster != 0).sum(axis=0).mean(axis=0) for name, raster in trace.spikes.items()}
-
-
-def messages_of_rates(graph: Graph, rates: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
-    """The same from rates [T, *shape]; a relay sends what the layer sends that it repeats."""
-    found = {name: np.asarray(rate, dtype=np.float64).sum(axis=0) for name, rate in rates.items()}
-    relays = graph.metadata.get("relays", {})
-    return {**{name: found[origin] for name, origin in relays.items() if origin in found}, **found}
+    rasters = events.spikes if isinstance(events, Trace) else events.messages
+    counted = {name: raster != 0 if isinstance(events, Trace) else raster for name, raster in rasters.items()}
+    return {name: raster.sum(axis=0, dtype=np.float64).mean(axis=0) for name, raster in counted.items()}
 
 
 def _objective(measure: Callable[[Placement], Counts], profile: Profile, goal: Goal, schedule: Schedule) -> Objective:
