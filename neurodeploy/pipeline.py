@@ -147,8 +147,7 @@ def simulate(
     if plan is not None and dict(plan.shapes) != {n.name: net.shapes[n.name] for n in net.neurons}:
         raise UsageError("a placement of another network", where=plan.target, limit=f"It holds {dict(plan.shapes)}",
                          remedy="Place the network that is simulated")
-    shown: dict[str, Any] = {} if v_readout == "lava" else {"v_readout": v_readout}
-    return run(net, _chip_input(net, x), n_steps, record_state=record_state, **shown)
+    return run(net, _chip_input(net, x), n_steps, record_state=record_state, v_readout=v_readout)
 
 
 def _chip_input(net: IntGraph, x: NDArray[Any]) -> NDArray[Any]:

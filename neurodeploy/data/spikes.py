@@ -52,7 +52,7 @@ class SpikeInput:
         if asked not in (None, self.x.shape[0]):
             raise UsageError(f"the input has {self.x.shape[0]} timesteps", where=self.where, limit=f"Asked for {asked}",
                              remedy="Leave --timesteps out")
-        return self.x.shape[0]
+        return int(self.x.shape[0])
 
 
 def read_input(path: Path, graph: IntGraph, layout: Layout = "torch") -> SpikeInput:
@@ -142,7 +142,8 @@ def _whole(values: NDArray[Any], where: str) -> NDArray[np.int64]:
                 remedy="Code the data first: spikes 0 and 1, graded messages, or bias mantissas for a bias-driven input layer",
             )
     elif values.dtype.kind == "u" and values.max(initial=0) >= 2**62:
-        raise UsageError(f"the input reaches {values.max()}", where=where, limit="A chip receives integers of a few bits")
+        raise UsageError(f"the input reaches {values.max()}", where=where, limit="A chip receives integers of a few bits",
+                         remedy="Scale the messages down")
     return values.astype(np.int64)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +124,10 @@ def _run(
     size = max(1, int(_BATCH_BYTES // per_sample))
     parts: dict[str, list[NDArray[Any]]] = {}
     counted = dict.fromkeys((n.name for n in graph.neurons), 0)
-    run = reference.simulate if use_reference else clocked.simulate
-    shown: dict[str, Any] = {} if v_readout == "lava" else {"v_readout": v_readout}
+    run: Callable[..., Trace] = reference.simulate if use_reference else partial(clocked.simulate, record="spikes")
     progress.start("simulation", n_samples)
     for first in range(0, n_samples, size):
-        trace = run(graph, given.x[:, first : first + size], n_steps, record_state=states, **shown)
+        trace = run(graph, given.x[:, first : first + size], n_steps, record_state=states, v_readout=v_readout)
         for name, raster in _arrays(trace).items():
             parts.setdefault(name, []).append(smallest(raster))
         for name in counted:
