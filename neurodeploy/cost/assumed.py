@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from neurodeploy.cost.counts import Expected, expected
 from neurodeploy.cost.estimate import update_probability
 from neurodeploy.errors import UsageError
+from neurodeploy.hw.profile import Zeros
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import CubaLif, Lif
 from neurodeploy.place.layers import read_network
@@ -21,7 +22,7 @@ def uniform_rates(graph: Graph, rate: float) -> dict[str, NDArray[np.float64]]:
     return {n.name: np.full((graph.n_timesteps, *graph.shapes[n.name]), rate) for n in nodes}
 
 
-def expected_at(graph: Graph, rate: float) -> Expected:
+def expected_at(graph: Graph, rate: float, zeros: Zeros = "stored") -> Expected:
     """Messages and updates where every neuron and input fires with probability `rate` in each of T timesteps, starting
     at its latency. Recurrent graphs and paths of different length are no obstacle: the rate is the same everywhere.
 
@@ -37,11 +38,11 @@ def expected_at(graph: Graph, rate: float) -> Expected:
         )
     rates: dict[str, Any] = uniform_rates(graph, rate)
     if graph.is_acyclic and graph.is_balanced:
-        return expected(graph, rates)
+        return expected(graph, rates, zeros)
     messages = {name: np.zeros((graph.n_chip_steps, 1, *graph.shapes[name])) for name in rates}
     for name, raster in messages.items():
         raster[graph.latencies[name] : graph.latencies[name] + graph.n_timesteps] = rate
-    return Expected(messages, update_probability(read_network(graph), rates, messages))
+    return Expected(messages, update_probability(read_network(graph), rates, messages, zeros))
 
 
 def messages_at(found: Expected) -> dict[str, NDArray[np.float64]]:

@@ -157,7 +157,7 @@ def from_rates(graph: Graph, plan: Plan, rates: dict[str, Array], zeros: Zeros =
     (`estimate.update_probability`).
     Raises UsageError naming rates that are missing or malformed.
     """
-    return from_expected(graph, plan, expected(graph, rates), zeros)
+    return from_expected(graph, plan, expected(graph, rates, zeros), zeros)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,11 +168,11 @@ class Expected:
     updated: dict[str, Array]
 
 
-def expected(graph: Graph, rates: dict[str, Array]) -> Expected:
+def expected(graph: Graph, rates: dict[str, Array], zeros: Zeros = "stored") -> Expected:
     """The part of `from_rates` that no placement changes; errors as there."""
     network = read_network(graph)
     messages = chip_rates(network, rates, idle=True)
-    return Expected(messages, update_probability(network, rates, messages))
+    return Expected(messages, update_probability(network, rates, messages, zeros))
 
 
 def from_expected(graph: Graph, plan: Plan, found: Expected, zeros: Zeros = "stored") -> Counts:

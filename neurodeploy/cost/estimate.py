@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from neurodeploy.cost.idle import idle_spikes, repeats_its_input
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
-from neurodeploy.ir.nodes import CubaLif, Lif, Linear, Node, Shape
+from neurodeploy.hw.profile import Zeros
+from neurodeploy.ir.nodes import Conv2d, CubaLif, Lif, Linear, Node, Shape
+from neurodeploy.ir.reference import conv2d
 from neurodeploy.place.layers import Layer, Network, SynapseGroup
 from neurodeploy.place.reach import channel_taps, conv_taps
 
@@ -72,7 +74,9 @@ def checked_rates(name: str, given: Array | None, wanted: tuple[int, ...]) -> Fl
     return np.clip(rates, 0.0, 1.0)
 
 
-def update_probability(network: Network, rates: dict[str, Array], chip: dict[str, Array]) -> dict[str, Array]:
+def update_probability(
+    network: Network, rates: dict[str, Array], chip: dict[str, Array], zeros: Zeros = "stored"
+) -> dict[str, Array]:
     """P(neuron is updated) [T', 1, *shape] of every layer, taking sources and steps as independent.
 
     event:    e[t] = 1 - prod over fan-in of (1 - rate)
@@ -81,12 +85,13 @@ def update_probability(network: Network, rates: dict[str, Array], chip: dict[str
     updated:  1 - (1 - e[t])(1 - before[t]), before[t] = P(u or v not zero after t-1) = m[t-1]; at least fired[t];
               1 where there is a bias. A state that starts at another value than zero counts as touched.
 
+    A weight of zero is no part of the fan-in where `zeros` is "culled".
     Raises NeurodeployError for neurons whose updates rates say nothing about (sigma-delta).
     """
     found = {}
     for layer in network.layers:
         fired = chip[layer.name][:, 0]
-        event = _event_probability(layer, chip)
+        event = _event_probability(layer, chip, culled=zeros == "culled")
         updated = np.maximum(_with_memory(layer.node, event, fired), fired)
         written = _host_bias(layer, rates)
         always = np.maximum(has_bias(layer), written)
@@ -94,29 +99,39 @@ def update_probability(network: Network, rates: dict[str, Array], chip: dict[str
     return found
 
 
-def _event_probability(layer: Layer, chip: dict[str, Array]) -> Floats:
+def _event_probability(layer: Layer, chip: dict[str, Array], *, culled: bool) -> Floats:
     """[T', *shape]: at least one spike arrives through any synapse, whatever its weight."""
     silent = np.zeros(chip[layer.name][:, 0].shape)  # log of the probability that nothing arrives
     for group in layer.groups:
         source = chip[group.source][:, 0]
         log_quiet = np.log1p(-np.minimum(source, ALMOST_ONE)).reshape(len(source), *group.source_map)
-        for delay, arriving in _arrivals(group, log_quiet):
+        for delay, arriving in _arrivals(group, log_quiet, culled=culled):
             late = np.zeros_like(silent)
             late[delay:] = arriving.reshape(silent.shape)[: max(0, len(arriving) - delay)]
             silent += late
     return -np.expm1(silent)
 
 
-def _arrivals(group: SynapseGroup, values: Floats) -> list[tuple[int, Floats]]:
+def _arrivals(group: SynapseGroup, values: Floats, *, culled: bool) -> list[tuple[int, Floats]]:
     """(timesteps on the way, sum of values over the fan-in that takes them) of a group; several where synapses have delays."""
-    inner = group.synapse.delays if isinstance(group.synapse, Linear) else None
-    if inner is None:
+    node = group.synapse
+    if not culled and (not isinstance(node, Linear) or node.delays is None):
         return [(group.delay, _gather(group, values))]
+    present = (node.weight != 0 if culled else np.ones(node.weight.shape, dtype=bool)).astype(np.float64)
+    if not isinstance(node, Linear):
+        return [(group.delay, _through(group, node, values, present))]
     flat = values.reshape(len(values), -1)
+    inner = np.zeros(present.shape, dtype=np.int64) if node.delays is None else node.delays
     return [
-        (group.delay + int(d), (flat @ (inner == d).T.astype(np.float64)).reshape(len(values), *group.target_map))
+        (group.delay + int(d), (flat @ np.where(inner == d, present, 0.0).T).reshape(len(values), *group.target_map))
         for d in np.unique(inner)
     ]
+
+
+def _through(group: SynapseGroup, node: Conv2d, values: Floats, present: Floats) -> Floats:
+    """`_gather` over the weights that are `present`."""
+    out = conv2d(values, present, node.stride, node.padding, node.dilation, node.groups)
+    return np.asarray(out.reshape(len(values), *group.target_map), dtype=np.float64)
 
 
 def _gather(group: SynapseGroup, values: Floats) -> Floats:

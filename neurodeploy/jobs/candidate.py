@@ -81,7 +81,7 @@ class Evaluator:
                 energy_at_exit_j=None, energy_dynamic_at_exit_j=None, latency_s=None, n_cores=fit.n_cores, fits=False,
                 silent_layers=silent, violations=fit.violations,
             )
-        counts = from_rates(lowered, fit.placement, rates)
+        counts = from_rates(lowered, fit.placement, rates, self.profile.zeros)
         found = cost(counts, fit.placement, self.profile, self.recipe.cost.schedule)
         at_exit = dynamic_at_exit = 0.0
         chosen = choose_policy(self.recipe.early_exit, votes, self._labels)

@@ -186,7 +186,7 @@ def _assumed(
     if fit.placement is None:
         raise DoesNotFit(fit.violations, target=profile.name)
     schedule = schedule_for(lowered, asked)
-    events = expected_at(lowered, rate)
+    events = expected_at(lowered, rate, profile.zeros)
     found = cost(from_expected(lowered, fit.placement, events, profile.zeros), fit.placement, profile, schedule)
     entry = {"fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, **_figures(found, profile)}
     terms = {term: None if status is None else "assumed" for term, status in found.breakdown_status.items()}
