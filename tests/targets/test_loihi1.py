@@ -1,0 +1,5 @@
+from suite import Conformance
+
+
+class TestLoihi1(Conformance):
+    target = "loihi1"
