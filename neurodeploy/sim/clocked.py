@@ -29,7 +29,7 @@ from neurodeploy.sim.plan import plan
 from neurodeploy.sim.series import History, Series, every_step, silence, total
 from neurodeploy.sim.trace import LAVA, Recorder, Trace, spike_readout
 
-_WORKING_SET = 2**22  # values of the largest layer that are worked on at once: they should stay in the last cache
+_WORKING_SET = 2**21  # values of the largest layer that are worked on at once: they should stay in the last cache
 
 Record = Literal["all", "spikes", "output"]
 
@@ -177,7 +177,7 @@ class Clocked:
                 yield self._events.look(edge.src, events.get(edge.src), edge.delay)
             else:
                 sent = self._sent.look(edge.src, now.get(edge.src), edge.delay)
-                yield sent.like(sent.values != 0)
+                yield sent.like(sent.values.view(torch.bool) if sent.values.dtype == torch.uint8 else sent.values != 0)
 
     def _arrived(self, name: str, now: dict[str, Series], events: dict[str, Series]) -> Series:
         return total(list(self._arrivals(name, now, events)), torch.bool)
@@ -198,8 +198,9 @@ class Clocked:
             window.updated[name] = np.ones(played.sent.shape, dtype=np.bool_)
         elif played.at_work is not None:
             flags = window.updated[name] = played.at_work
-            flags |= window.spikes[name] != 0
-            flags |= layer.biased
+            flags |= window.spikes[name].astype(np.bool_, copy=False)
+            if layer.biased.any():
+                flags |= layer.biased
             for arrived in self._arrivals(name, now, events):
                 arrived.mark(flags)
         return every_step(played.sent, played.spoke)
