@@ -2,7 +2,8 @@
 
 The bounds hold for every input the chip accepts, not only for data seen: each source contributes its largest message
 through each weight. A current or an accumulator that could wrap is a violation, never a silent value; a membrane that
-can reach its clip is allowed (the clip is part of the neuron's meaning) and reported.
+can reach its clip is allowed (the clip is part of the neuron's meaning) and reported. What sources can send is in
+`intervals.py`: a spiking neuron 0 or 1, whatever loop it is in.
 """
 
 from __future__ import annotations
@@ -11,113 +12,128 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neurodeploy.errors import Violation
 from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
 from neurodeploy.hw.profile import Arithmetic
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Input, Linear, Node
-from neurodeploy.ir.reference import input_range
-from neurodeploy.quantize.formats import sums, weight_range
+from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Delta, Input, Linear, Node, Sigma
+from neurodeploy.ir.reference import SIGMA_DELTA_BITS
+from neurodeploy.quantize.formats import weight_range
+from neurodeploy.quantize.intervals import Intervals, largest, synaptic_sums, with_zero
 
 
 @dataclass(frozen=True)
 class LayerRange:
     """Bounds of one neuron layer over every possible input; currents in units of the synaptic sum, v_mem in state units.
 
-    A bound of -1 is none: the value grows for as long as it is driven.
+    A bound of -1 is none: the value grows for as long as it is driven, or no bound is known; the drive a_min..a_max is
+    None where none is known. For sigma-delta neurons v_mem is the larger of sigma and activation, and there is no
+    current. `message_bound` is the largest magnitude of what a neuron sends.
     """
 
     layer: str
-    a_min: int
-    a_max: int
+    a_min: int | None
+    a_max: int | None
     i_syn_bound: int
     i_syn_limit: int
     v_mem_bound: int
     v_mem_limit: int
     clip_reachable: bool
+    message_bound: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
         return asdict(self)
 
 
-def _values(graph: IntGraph, name: str) -> tuple[int, int]:
-    """(lowest, highest) value of any element that a node puts out, for every input and state."""
-    node = graph[name]
-    if isinstance(node, Input):
-        low, high = input_range(node)
-        return int(low), int(high)
-    if node.is_neuron:
-        return 0, 1
-    low, high = _arriving(graph, name)
-    if isinstance(node, Conv2d | Linear):
-        lows, highs = _sums(node, low, high)
-        return int(lows.min()), int(highs.max())
-    return int(low), int(high)
+def _accumulated(first: int, decay: int, steps: int | None, start: int = 0) -> int:
+    """Largest x[t], t >= 1, of x[t] = decay(x[t-1]) + first from x[0] = start within `steps` steps (None: forever).
 
-
-def _arriving(graph: IntGraph, name: str) -> tuple[int, int]:
-    """(lowest, highest) sum that the edges into a node can hand to one of its elements."""
-    parts = [_values(graph, edge.src) for edge in graph.incoming(name)]
-    return sum(p[0] for p in parts), sum(p[1] for p in parts)
-
-
-def _sums(synapse: Conv2d | Linear, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(lowest, highest) weighted sum per output channel, for inputs low..high; borders count as if none were padded."""
-    negative, positive = sums([synapse])
-    return positive * low + negative * high, positive * high + negative * low
-
-
-def _accumulated(first: int, decay: int, steps: int | None) -> int:
-    """Largest magnitude of x[t] = decay(x[t-1]) + first within `steps` steps (None: forever, -1 where unbounded)."""
+    -1 where it is unbounded. All values are magnitudes; `start` does not outlast a reset, so it counts in full.
+    """
     one = 2**DECAY_BITS
-    if decay >= one or first == 0:
-        return first
     if first < 0:
         return -1
+    after: int = ((start * (one - decay)) >> DECAY_BITS) + first
+    if decay >= one or first == 0:
+        return after
     if steps is None:
-        return -1 if decay == 0 else -(-first * one // decay)
-    x = 0
+        # At a fixed point ceil(x * decay / one) = first; from above it x only falls.
+        return -1 if decay == 0 else max(after, -(-first * one // decay))
+    if decay == 0:
+        return start + first * steps
+    x = start
     for _ in range(steps):
+        before = x
         x = ((x * (one - decay)) >> DECAY_BITS) + first
-    return x
+        if x <= before:  # it has settled, or falls from its start
+            break
+    return max(x, after)
+
+
+def _worst(first: int, decay: int | Array, steps: int | None, start: int = 0) -> int:
+    """`_accumulated` of the neuron with the decay that lets it grow most; -1 where any grows without bound."""
+    found = [_accumulated(first, int(d), steps, start) for d in np.unique(decay)]
+    return -1 if -1 in found else max(found)
 
 
 def analyse(graph: IntGraph, arithmetic: Arithmetic | None = None) -> tuple[tuple[LayerRange, ...], tuple[Violation, ...]]:
-    """Ranges of every neuron layer, and a violation for each accumulator or current that some input could wrap.
+    """Ranges of every neuron layer, and a violation for each accumulator, current or state that some input could overrun.
 
-    With the target's arithmetic a violation that graded input causes says how many input bits would fit.
+    What is not known is no violation: a sigma-delta layer whose messages are rounded may drift for ever, or not. With the
+    target's arithmetic a violation that graded input causes says how many input bits would fit.
     """
+    values = Intervals(graph)
     ranges, violations = [], []
     for node in graph.neurons:
-        assert isinstance(node, CubaLif)  # IntGraph.check admits no other neuron
-        half = 2 ** (node.state_bits - 1)
-        lowest: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
-        highest = lowest
-        for source, _ in graph.sources(node.name):
-            if isinstance(source, Conv2d | Linear):
-                low, high = _sums(source, *_arriving(graph, source.name))
-                if isinstance(source, Conv2d) and (high.max() >= half or low.min() < -half):
-                    reach = int(max(high.max(), -low.min()))
-                    violations.append(_violation(graph, source, "accumulator", reach, half - 1, arithmetic))
-            else:  # host-written values, or a direct connection
-                low, high = (np.array([v]) for v in _values(graph, source.name))
-            lowest, highest = lowest + low, highest + high
-        a_min, a_max = int(lowest.min()), int(highest.max())
-        falls, rises = (
-            _accumulated(max(a, 0) << node.state_shift, node.i_decay, node.reset_interval) for a in (-a_min, a_max)
-        )
-        i_syn = -1 if min(falls, rises) < 0 else max(falls, rises)
-        # wrap_once keeps +2^(bits-1) and turns -2^(bits-1) around: the symmetric bound is one less.
-        if i_syn < 0 or i_syn > half - 1:
-            violations.append(_violation(graph, node, "current", i_syn, half - 1, arithmetic))
-        v_mem = _membrane(node, falls, rises)
-        ranges.append(
-            LayerRange(node.name, a_min, a_max, i_syn, half - 1, v_mem, half - 1, v_mem < 0 or v_mem > half - 1)
-        )
+        if isinstance(node, CubaLif):
+            found, broken = _spiking(graph, node, values, arithmetic)
+        else:
+            assert isinstance(node, Delta | Sigma)  # IntGraph.check admits no other neuron
+            found, broken = _sigma_delta(node, values)
+        ranges.append(found)
+        violations += broken
     return tuple(ranges), tuple(violations)
+
+
+def _spiking(
+    graph: IntGraph, node: CubaLif, values: Intervals, arithmetic: Arithmetic | None
+) -> tuple[LayerRange, list[Violation]]:
+    half = 2 ** (node.state_bits - 1)
+    violations = []
+    known = True
+    lowest: Array = np.zeros(1, dtype=object)
+    highest = lowest
+    for source, _ in graph.sources(node.name):
+        if isinstance(source, Conv2d | Linear):
+            sums = synaptic_sums(source, values.arriving(source.name))
+            if sums is not None and isinstance(source, Conv2d):
+                top = 2 ** ((source.sum_bits or node.state_bits) - 1)
+                if sums[1].max() >= top or sums[0].min() < -top:
+                    reach = int(max(sums[1].max(), -sums[0].min()))
+                    violations.append(_violation(graph, source, "accumulator", reach, top - 1, arithmetic))
+        else:  # host-written values, or a direct connection
+            direct = values.output(source.name)
+            sums = None if direct is None else (np.array([direct[0]], dtype=object), np.array([direct[1]], dtype=object))
+        if sums is None:
+            known = False
+        else:
+            lowest, highest = lowest + sums[0], highest + sums[1]
+    if not known:
+        return LayerRange(node.name, None, None, -1, half - 1, -1, half - 1, clip_reachable=True), violations
+    a_min, a_max = int(lowest.min()), int(highest.max())
+    start = int(np.abs(node.i_init).max(initial=0))
+    falls, rises = (
+        _worst(max(a, 0) << node.state_shift, node.i_decay, node.reset_interval, start) for a in (-a_min, a_max)
+    )
+    i_syn = -1 if min(falls, rises) < 0 else max(falls, rises)
+    # wrap_once keeps +2^(bits-1) and turns -2^(bits-1) around: the symmetric bound is one less.
+    if i_syn < 0 or i_syn > half - 1:
+        violations.append(_violation(graph, node, "current", i_syn, half - 1, arithmetic))
+    v_mem = _membrane(node, falls, rises)
+    reachable = v_mem < 0 or v_mem > half - 1
+    return LayerRange(node.name, a_min, a_max, i_syn, half - 1, v_mem, half - 1, reachable), violations
 
 
 def _membrane(node: CubaLif, falls: int, rises: int) -> int:
@@ -126,12 +142,41 @@ def _membrane(node: CubaLif, falls: int, rises: int) -> int:
         return -1
     bias = shift_signed(node.bias_mant, node.bias_exp)
     up, down = rises + int(bias.max(initial=0)), falls - int(bias.min(initial=0))
-    # A membrane above the threshold does not last: it is reset in the step in which it gets there.
-    kept = ((node.v_th << node.state_shift) * (2**DECAY_BITS - node.v_decay)) >> DECAY_BITS
-    above = _accumulated(up, node.v_decay, node.reset_interval)
-    above = kept + up if above < 0 else min(above, kept + up)
-    below = _accumulated(down, node.v_decay, node.reset_interval)
-    return -1 if below < 0 else max(above, below)
+    start_up, start_down = int(node.v_init.max(initial=0)), -int(node.v_init.min(initial=0))
+    found = []
+    for v_decay, v_th in _pairs(node):
+        # A membrane above the threshold does not last: it is reset in the step in which it gets there.
+        kept = (max(v_th, 0) << node.state_shift) * (2**DECAY_BITS - v_decay) >> DECAY_BITS
+        first = (start_up * (2**DECAY_BITS - v_decay) >> DECAY_BITS) + up
+        above = _accumulated(up, v_decay, node.reset_interval)
+        above = kept + up if above < 0 else min(above, kept + up)
+        found += [max(above, first), _accumulated(down, v_decay, node.reset_interval, start_down)]
+    return -1 if -1 in found else max(found)
+
+
+def _pairs(node: CubaLif) -> set[tuple[int, int]]:
+    """(v_decay, v_th) of the neurons, each once."""
+    both = np.broadcast_arrays(node.v_decay, node.v_th)
+    return set(zip(*(a.reshape(-1).tolist() for a in both), strict=True))
+
+
+def _sigma_delta(node: Delta | Sigma, values: Intervals) -> tuple[LayerRange, list[Violation]]:
+    limit = 2 ** (SIGMA_DELTA_BITS - 1) - 1
+    a_min, a_max = values.arriving(node.name) or (None, None)
+    states = [] if type(node) is Delta else [with_zero(values.arriving_total(node.name))]
+    if isinstance(node, Delta):
+        states.append(values.activation(node))
+    reach = -1 if None in states else max(largest(s) for s in states)
+    found = LayerRange(
+        node.name, a_min, a_max, i_syn_bound=0, i_syn_limit=limit, v_mem_bound=reach, v_mem_limit=limit,
+        clip_reachable=False, message_bound=largest(values.output(node.name)),
+    )
+    if reach <= limit:
+        return found, []
+    return found, [Violation(
+        "range", node.name, f"its state can reach {reach} for some input", f"It holds {limit}, and nothing is known beyond",
+        "Use smaller weights, a smaller fan-in, or smaller spike_exp and state_exp",
+    )]
 
 
 def _violation(
