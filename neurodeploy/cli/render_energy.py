@@ -11,6 +11,7 @@ from neurodeploy.cli import tables
 from neurodeploy.cli.figures import MISSING, band, count, percent, share_of, si
 from neurodeploy.cli.render_cost import show_cores, show_layers, show_proxies, show_terms, show_totals, show_trust
 from neurodeploy.cli.render_exit import show_early_exit
+from neurodeploy.cli.render_steps import show_steps
 
 
 def show_energy(console: Console, data: Mapping[str, Any]) -> None:
@@ -76,6 +77,7 @@ def _show_target(console: Console, name: str, entry: Mapping[str, Any]) -> None:
     show_terms(console, schedule)
     show_layers(console, entry)
     show_cores(console, entry)
+    show_steps(console, entry)
     if entry["early_exit"] is not None:
         show_early_exit(console, entry["early_exit"])
     show_trust(console, entry, entry["disclaimer"], simulated=simulated)

@@ -29,7 +29,7 @@ def cost(schedule: str = "pipelined", scale: float = 1.0) -> dict[str, Any]:
         "target": "loihi2", "schedule": schedule, "n_cores": 2, "n_chips": 1, "energy_j": band(scale * 6.7e-6),
         "energy_dynamic_j": band(scale * 2.2e-6), "breakdown_j": {**breakdown, "management": None},
         "breakdown_status": {**statuses, "management": None}, "latency_s": 66.9e-6, "latency_band_s": band(66.9e-6),
-        "interval_s": 19.1e-6, "edp_js": 4.5e-10, "edp_band_js": band(4.5e-10),
+        "interval_s": 19.1e-6, "edp_js": 4.5e-10, "edp_band_js": band(4.5e-10), "latency_steps_s": [4e-6, 9e-6, 4.5e-6, 1.6e-6],
         "counts": {
             "synops": 89370.6, "neuron_updates": 7696.0, "spikes": 1401.2, "messages": 1557.0, "hops": 383.9,
         },

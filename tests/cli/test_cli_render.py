@@ -10,7 +10,7 @@ from typing import Any
 import example_results as results
 import pytest
 from neurodeploy.cli import figures, tables
-from neurodeploy.cli.render_deploy import show_check, show_export, show_training, show_verdict
+from neurodeploy.cli.render_deploy import show_check, show_export, show_quantization, show_training, show_verdict
 from neurodeploy.cli.render_energy import show_energy
 from neurodeploy.cli.render_exit import verdict
 from neurodeploy.cli.render_search import show_search
@@ -146,6 +146,38 @@ def test_assumed_activity_is_nowhere_called_simulated() -> None:
     assert "assumed: 0.1 spikes a neuron and timestep; no data was run" in text
     assert "spikes 1,401 assumed" in rows(text)
     assert "latency 66.9 us (33.5 to 134) assumed" in rows(text)
+
+
+def test_given_spikes_are_called_simulated() -> None:
+    data = results.energy()
+    used = {"file": "in.npz", "n_samples": 3, "n_timesteps": 16, "n_chip_timesteps": 19}
+    data["targets"]["loihi2"] |= {"accuracy": None, "early_exit": None, "data": None, "input": used}
+    text = drawn(show_energy, data)
+    assert "3 x 16 timesteps of in.npz, every event counted" in bare(text)
+    assert "3 samples of in.npz" in bare(text) and "spikes 1,401 simulated" in bare(text) and "assumed" not in text
+
+
+def test_the_length_of_the_timesteps() -> None:
+    text = bare(drawn(show_energy, results.energy()))
+    assert "timesteps 4, 19.1 us together" in text and "1.6 us, 4.25 us, 9 us" in text
+    assert "longest is timestep 1 (the first is 0)" in text and "each, us 4, 9, 4.5, 1.6" in text
+    data = results.energy()
+    data["targets"]["loihi2"]["latency_steps_s"] = [2e-6] * 40
+    text = bare(drawn(show_energy, data))
+    assert "timesteps 40, 80 us together" in text and "longest is" not in text and "each, us" not in text
+
+
+def test_a_target_that_the_network_cannot_be_brought_onto() -> None:
+    data = results.energy()
+    data["targets"]["other"] = {**dict.fromkeys(data["targets"]["loihi2"]), "fits": False, "violations": [], "reason": "No way."}
+    assert "other: no figure can be given. No way." in bare(drawn(show_energy, data))
+
+
+def test_integers_that_came_as_they_are() -> None:
+    entry = {"layer": "1.neuron", "neuron": "CubaLif", "weight": [-6, 254], "v_th": [50, 50], "i_decay": [4096, 4096],
+             "v_decay": [0, 300], "bias_mant": None}  # fmt: skip
+    text = bare(drawn(show_quantization, {"calibrated": False, "as_given": True, "layers": [entry]}))
+    assert "1.neuron CubaLif -6 to 254 50 4096 0 to 300 -" in text and "nothing was rounded" in text
 
 
 def test_no_bottleneck_is_said_too() -> None:
