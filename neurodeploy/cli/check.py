@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from neurodeploy.cli.frame import Frame, Outcome
-from neurodeploy.cli.options import Debug, DryRun, Json, Model, Settings, Targets, overrides, resolved, several_targets
+from neurodeploy.cli.options import Data, Debug, DryRun, Json, Model, Settings, Targets, overrides, resolved, several_targets
 from neurodeploy.cli.render_deploy import show_check
 from neurodeploy.errors import DoesNotFit
 
@@ -17,6 +17,15 @@ def check(
     model: Model,
     target: Targets,
     suggest: Annotated[bool, typer.Option("--suggest", help="Find the smallest change of the network that fits.")] = False,
+    optimise: Annotated[
+        Literal["latency", "energy", "edp"] | None,
+        typer.Option("--optimise", help="Look for a placement that takes less of this; both figures are shown."),
+    ] = None,
+    data: Data = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=0.0, max=1.0, help="Optimise for this many spikes a neuron and timestep; no data is run."),
+    ] = None,
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -24,12 +33,15 @@ def check(
 ) -> Outcome:
     """Does the network fit the chip? Names every violated limit at once: used, limit, remedy.
 
+    Of each layer it tells how full its cores are, and which resource decided how many it takes.
+
     Exit code 3 when it does not fit; the data is complete all the same.
 
     Examples:
       neurodeploy check model.safetensors --target loihi2
       neurodeploy check model.safetensors --target all --json
       neurodeploy check model.safetensors --target loihi2 --suggest
+      neurodeploy check exports/digits-loihi2 --target loihi2 --optimise latency
     """
     frame: Frame = ctx.obj
     names = several_targets(frame, target)
@@ -39,7 +51,9 @@ def check(
 
     from neurodeploy import commands
 
-    result = commands.check(model, names, suggest=suggest, overrides=changes)
-    data = result.to_dict()
+    asked: dict[str, Any] = {"optimise": optimise, "data": data, "rate": rate}
+    given = {name: value for name, value in asked.items() if value is not None}
+    result = commands.check(model, names, suggest=suggest, overrides=changes, **given)
+    found = result.to_dict()
     errors = () if result.fits else (DoesNotFit(tuple(result.violations), target=", ".join(names)),)
-    return Outcome(data, lambda console: show_check(console, data), errors, shown=True)
+    return Outcome(found, lambda console: show_check(console, found), errors, shown=True)

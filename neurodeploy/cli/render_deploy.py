@@ -12,6 +12,7 @@ from rich.console import Console
 from neurodeploy.cli import tables
 from neurodeploy.cli.figures import MISSING, count, percent, share_of
 from neurodeploy.cli.render_exit import show_early_exit
+from neurodeploy.cli.render_placement import show_optimised, show_utilisation
 
 _CORES_SHOWN = 6  # core numbers of a layer that are listed one by one
 
@@ -23,12 +24,21 @@ def show_check(console: Console, data: Mapping[str, Any]) -> None:
         if entry["fits"]:
             tables.facts(console, "", [(name, f"fits, {entry['n_cores']} cores of {_chips(entry['placement'])}")])
             show_placement(console, entry["placement"])
+            _show_use(console, entry)
             continue
         n = len(entry["violations"])
         tables.facts(console, "", [(name, f"does not fit: {n} limit{'s' if n != 1 else ''} broken")])
         _show_violations(console, entry["violations"])
+        _show_use(console, entry)
         if "suggestion" in entry and entry["suggestion"] is not None:
             _show_suggestion(console, name, entry["suggestion"])
+
+
+def _show_use(console: Console, entry: Mapping[str, Any]) -> None:
+    if entry.get("utilisation"):
+        show_utilisation(console, entry["utilisation"])
+    if entry.get("optimised"):
+        show_optimised(console, entry["optimised"])
 
 
 def _chips(placement: Mapping[str, Any]) -> str:
@@ -104,6 +114,8 @@ def show_export(console: Console, data: Mapping[str, Any]) -> None:
     tables.facts(console, "Exported", rows)
     show_quantization(console, data["quantization"])
     show_placement(console, data["placement"])
+    if data.get("optimised"):
+        show_optimised(console, data["optimised"])
     tables.lines(console, "Next", [f"neurodeploy validate {shlex.quote(str(data['bundle']))}"])
 
 

@@ -30,6 +30,7 @@ def write_bundle(
         "data": {"name": source, "split": "test", "n_levels": data.n_levels}, "seed": seed, "accuracy": accuracy,
         "early_exit": None if deployment.policy is None else deployment.policy.to_dict(),
         "validation": deployment.validation, **(extra or {}),
+        **({} if deployment.optimised is None else {"placement_optimised": deployment.optimised}),
     }
     return export(deployment.net, deployment.plan, profile, out, golden_inputs=golden, metadata=metadata,
                   lowered=deployment.lowered)

@@ -6,23 +6,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from neurodeploy.cost.assumed import expected_at
+from neurodeploy.cost.counts import Expected, expected
+from neurodeploy.cost.objective import optimise_for
+from neurodeploy.data.chip_input import chip_input
 from neurodeploy.errors import UsageError, Violation
 from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
-from neurodeploy.ir.graph import Graph
-from neurodeploy.jobs.deploy import lowered_for
+from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.jobs.deploy import N_TRACED, float_rates, lowered_for
 from neurodeploy.jobs.opened import Opened, open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
+from neurodeploy.place import Placement, utilisation
 from neurodeploy.place import check as check_placement
 from neurodeploy.place import suggest as suggest_system
+from neurodeploy.place.optimise import Goal
 from neurodeploy.search.recipe import DeploySettings
+from neurodeploy.sim.clocked import simulate
+from neurodeploy.sim.trace import Trace
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Per target: fits, n_cores, placement or violations, and with `suggest` what would fit."""
+    """Per target: fits, n_cores, placement or violations, utilisation, with `optimise` the figures before and after, and
+    with `suggest` what would fit."""
 
     targets: dict[str, dict[str, Any]]
     violations: tuple[Violation, ...]
@@ -40,26 +49,71 @@ class CheckResult:
 
 
 def check(
-    model: Path, targets: list[str], *, suggest: bool = False, overrides: dict[str, Any] | None = None
+    model: Path, targets: list[str], *, suggest: bool = False, optimise: Goal | None = None, data: str | None = None,
+    rate: float | None = None, overrides: dict[str, Any] | None = None,
 ) -> CheckResult:
-    """Every rule of each target against the model; nothing is trained or quantized."""
+    """Every rule of each target against the model, and how full its cores are; nothing is trained or quantized.
+
+    optimise: look for the placement with the least latency, energy or edp (default: what the model's settings ask for)
+    for the events of images of `data` (default the model's own) or for `rate` spikes per neuron and timestep.
+    Raises UsageError where it has no events.
+    """
     opened = open_model(model)
     of_model, of_profile = split_overrides(overrides or {})
     settings = opened.settings(of_model)
+    goal = optimise or settings.place.optimise
+    if goal is None and (data is not None or rate is not None):
+        raise UsageError("nothing is optimised", where="--rate" if data is None else "--data",
+                         limit="Events decide nothing about what fits", remedy="Give --optimise latency, energy or edp")
     found: dict[str, dict[str, Any]] = {}
     violations: list[Violation] = []
     for name in targets:
         profile = profile_of(name, of_profile)
         lowered = opened.lowered(profile, settings)
         fit = check_placement(lowered, profile, settings.cost.n_chips)
+        fit.warn()
         violations += fit.violations
+        plan, gain = fit.placement, None
+        if plan is not None and goal is not None:
+            plan, gain = _optimised(opened, lowered, profile, settings, goal, data, rate)
         found[name] = {
-            "fits": fit.fits, "n_cores": fit.n_cores, "placement": None if fit.placement is None else fit.placement.to_dict(),
-            "violations": [v.to_dict() for v in fit.violations],
+            "fits": fit.fits, "n_cores": fit.n_cores if plan is None else plan.n_cores,
+            "placement": None if plan is None else plan.to_dict(), "violations": [v.to_dict() for v in fit.violations],
+            "utilisation": utilisation(lowered, profile, plan, settings.cost.n_chips).to_dict(),
+            **({} if gain is None else {"optimised": gain}),
         }
         if suggest:
             found[name]["suggestion"] = None if fit.fits else _suggestion(opened, lowered, profile, settings)
     return CheckResult(found, tuple(violations))
+
+
+def _optimised(
+    opened: Opened, lowered: Graph, profile: Profile, settings: DeploySettings, goal: Goal, data: str | None,
+    rate: float | None,
+) -> tuple[Placement, dict[str, Any]]:
+    """The optimised placement, and its figures beside those of the plain one."""
+    found = optimise_for(
+        lowered, profile, goal, _events(opened, lowered, data, rate), n_chips=settings.cost.n_chips, seed=settings.seed,
+        budget=settings.place.budget,
+    )
+    return found.plan, {"objective": goal, "rate": rate, **found.to_dict()}
+
+
+def _events(opened: Opened, lowered: Graph, data: str | None, rate: float | None) -> Trace | Expected:
+    """What fires: counted on validation images where the network is in integers, expected from them where it is not."""
+    if rate is not None and data is not None:
+        raise UsageError("--rate and --data at once", where="--rate", limit="Events come from one place",
+                         remedy="Give one of them")
+    if rate is not None:
+        return expected_at(lowered, rate)
+    dataset = opened.dataset(data)
+    if dataset is None:
+        raise UsageError(
+            "the model names no dataset, and nothing says how often its neurons fire", where=str(opened.path),
+            code="missing_data", remedy="Give a dataset with --data, or assume a firing rate with --rate 0.1",
+        )
+    x = chip_input(lowered, dataset.split("validation")[0][:N_TRACED])
+    return simulate(lowered, x) if isinstance(lowered, IntGraph) else expected(lowered, float_rates(lowered, x))
 
 
 def _suggestion(opened: Opened, lowered: Graph, profile: Profile, settings: DeploySettings) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neurodeploy.cost.objective import optimise_for
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.early_exit.confidence import ConfidencePolicy
-from neurodeploy.errors import DoesNotFit
+from neurodeploy.errors import DoesNotFit, UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.votes import predictions
@@ -27,17 +28,21 @@ from neurodeploy.search.recipe import DeploySettings
 from neurodeploy.sim.clocked import simulate
 from neurodeploy.train.runtime import threads
 
+N_TRACED = 32  # samples whose events an optimised placement is made for
+
 
 @dataclass(frozen=True)
 class Deployment:
     """A network on its target. `lowered` is the real-valued network that `net` stands for (after fine-tuning, if any);
-    `policy` is None without data; `validation` says what quantization did to the validation split."""
+    `policy` is None without data; `validation` says what quantization did to the validation split, `optimised` what the
+    placement gained where the settings ask for an optimised one."""
 
     lowered: Graph
     net: IntGraph
     plan: Placement
     policy: ConfidencePolicy | None
     validation: dict[str, Any] | None
+    optimised: dict[str, Any] | None = None
 
 
 def lowered_for(graph: Graph, profile: Profile, settings: DeploySettings) -> Graph:
@@ -65,7 +70,7 @@ def _deploy(
         raise DoesNotFit(fit.violations, target=profile.name)
     if data is None:
         net = quantize(lowered, profile)
-        return Deployment(lowered, net, placed(net, profile, settings), None, None)
+        return Deployment(lowered, net, placed(net, profile, settings)[0], None, None)
     x, y = data.split("validation")
     progress.start("quantization", 1)
     net = quantize(lowered, profile, x)
@@ -88,15 +93,34 @@ def _deploy(
     votes = report.pop("votes")
     report.get("before_fine_tuning", {}).pop("votes", None)
     policy = choose_policy(settings.early_exit, votes, y)
-    return Deployment(lowered, net, placed(net, profile, settings), policy, report)
+    plan, optimised = placed(net, profile, settings, x)
+    return Deployment(lowered, net, plan, policy, report, optimised)
 
 
-def placed(net: IntGraph, profile: Profile, settings: DeploySettings) -> Placement:
-    """Cores for an integer network on the system that the settings ask for; raises DoesNotFit."""
+def placed(
+    net: IntGraph, profile: Profile, settings: DeploySettings, images: NDArray[Any] | None = None
+) -> tuple[Placement, dict[str, Any] | None]:
+    """Cores for an integer network on the system that the settings ask for, and what optimising gained, if it was asked for.
+
+    images [N, C, H, W] give the events to optimise for. Raises DoesNotFit, and UsageError where they are missing.
+    """
     fit = check(net, profile, settings.cost.n_chips)
     if fit.placement is None:
         raise DoesNotFit(fit.violations, target=profile.name)
-    return fit.placement
+    fit.warn()
+    goal = settings.place.optimise
+    if goal is None:
+        return fit.placement, None
+    if images is None:
+        raise UsageError(
+            f"the placement shall be optimised for {goal}, and nothing says how often neurons fire", where="place.optimise",
+            code="missing_data", remedy="Name a dataset with --data, or leave place.optimise unset",
+        )
+    trace = simulate(net, chip_input(net, images[:N_TRACED]))
+    found = optimise_for(
+        net, profile, goal, trace, n_chips=settings.cost.n_chips, seed=settings.seed, budget=settings.place.budget
+    )
+    return found.plan, {"objective": goal, **found.to_dict()}
 
 
 def _compare(lowered: Graph, net: IntGraph, x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
@@ -121,3 +145,10 @@ def float_votes(lowered: Graph, images: NDArray[Any], batch_size: int = 512) -> 
             for i in range(0, len(images), batch_size)
         ]
     return np.asarray(torch.cat(parts, dim=1).numpy())
+
+
+def float_rates(lowered: Graph, x: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """Mean firing of every layer of a lowered real-valued graph, and of its inputs, on chip input x: [T, *shape] in 0..1."""
+    with torch.inference_mode():
+        found = TorchGraph(lowered, torch.float64)(torch.from_numpy(x))
+    return {n.name: (found[n.name] != 0).double().mean(dim=1).numpy() for n in (*lowered.neurons, *lowered.inputs)}

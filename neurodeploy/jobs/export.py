@@ -36,6 +36,7 @@ class ExportResult:
     quantization: dict[str, Any]
     placement: dict[str, Any]
     accuracy: dict[str, Any] | None
+    optimised: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
@@ -89,7 +90,8 @@ def export(
         bundle = write_bundle(deployment, profile, dataset, source, final, out, seed=settings.seed)
     manifest = bundle.manifest
     artifact = bundle.path / (manifest.get("artifact") or "graph.npz")
-    return ExportResult(bundle.path, artifact, manifest["quantization"], deployment.plan.to_dict(), accuracy)
+    return ExportResult(bundle.path, artifact, manifest["quantization"], deployment.plan.to_dict(), accuracy,
+                        deployment.optimised)
 
 
 def _golden(

@@ -93,7 +93,9 @@ class Opened:
         """The network on the target; an integer network is placed as it is. Raises DoesNotFit with every violation."""
         lowered = self.lowered(profile, settings)
         if isinstance(lowered, IntGraph):
-            return Deployment(lowered, lowered, placed(lowered, profile, settings), self.policy, None)
+            images = None if data is None else data.split("validation")[0]
+            plan, optimised = placed(lowered, profile, settings, images)
+            return Deployment(lowered, lowered, plan, self.policy, None, optimised)
         return deploy(lowered, profile, settings, data, progress)
 
     def check_runs_on_spikes(self, data: Dataset | None) -> None:

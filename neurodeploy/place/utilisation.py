@@ -31,15 +31,17 @@ class ResourceUse:
 
 @dataclass(frozen=True)
 class LayerUse:
-    """A layer's cores. `limiting`: the resource that asks for the most cores alone, of equals the fuller one.
+    """A layer's cores. `limiting`: the resource that asks for the most cores alone, of equals the fuller one (a single
+    neuron group is no use of groups to speak of).
 
-    n_cores: those it has, or needs where nothing is placed; None where it fits on no number of cores (`resources` is then
+    n_cores: those it has; n_cores_needed: the fewest that hold it. None where no number of cores does (`resources` is then
     the need of a single neuron). n_packets_per_spike: cores that one spike reaches, mean over its neurons.
     """
 
     layer: str
     n_neurons: int
     n_cores: int | None
+    n_cores_needed: int | None
     limiting: str
     resources: dict[str, ResourceUse]
     n_packets_per_spike: float | None
@@ -91,7 +93,10 @@ def utilisation(
     cuts: list[Cut | None] = fewest if plan is None else [*cuts_of(network, plan, profile)]
     placed = plan is not None or all(cut is not None for cut in fewest)
     reached = _packets_per_spike(network, cuts) if placed else {}
-    layers = tuple(_layer_use(n, c, profile, reached.get(n.name)) for n, c in zip(network.layers, cuts, strict=True))
+    layers = tuple(
+        _layer_use(layer, needed, cut, profile, reached.get(layer.name))
+        for layer, needed, cut in zip(network.layers, fewest, cuts, strict=True)
+    )
     by_resource: dict[str, int] = {}
     for use in layers:
         if use.n_cores is not None:
@@ -106,9 +111,11 @@ def utilisation(
     )
 
 
-def _layer_use(layer: Layer, cut: Cut | None, profile: Profile, n_packets: float | None) -> LayerUse:
+def _layer_use(
+    layer: Layer, needed: Cut | None, cut: Cut | None, profile: Profile, n_packets: float | None
+) -> LayerUse:
     limits = limits_of(profile)
-    used = cut.used if cut is not None else _single(layer, profile)
+    fewest, used = (_single(layer, profile) if c is None else c.used for c in (needed, cut))
     resources = {}
     for name in RESOURCES:
         alone = cut_layer(layer, profile, limits.only(name))
@@ -117,12 +124,14 @@ def _layer_use(layer: Layer, cut: Cut | None, profile: Profile, n_packets: float
         )
 
     def rank(name: str) -> tuple[float, float]:
-        cores = resources[name].n_cores_alone
-        return (np.inf if cores is None else cores, resources[name].share)
+        cores, most = resources[name].n_cores_alone, getattr(fewest, name)
+        idle = name == "neuron_groups" and most == 1 <= getattr(limits, name)
+        return (np.inf if cores is None else cores, 0.0 if idle else most / max(1, getattr(limits, name)))
 
     return LayerUse(
         layer=layer.name, n_neurons=layer.n_neurons, n_cores=None if cut is None else cut.n_cores,
-        limiting=max(RESOURCES, key=rank), resources=resources, n_packets_per_spike=n_packets,
+        n_cores_needed=None if needed is None else needed.n_cores, limiting=max(RESOURCES, key=rank), resources=resources,
+        n_packets_per_spike=n_packets,
     )
 
 

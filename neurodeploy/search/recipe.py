@@ -80,6 +80,16 @@ class CostSettings(_Strict):
     n_chips: int | None = Field(default=None, ge=1)
 
 
+class PlaceSettings(_Strict):
+    """What the placement is optimised for, on the events of validation images; None: cores in layer order, fewest of them.
+
+    budget: placements that are tried at most.
+    """
+
+    optimise: Literal["latency", "energy", "edp"] | None = None
+    budget: int = Field(default=300, ge=1)
+
+
 class DeploySettings(_Strict):
     """What decides how a trained network comes onto a target; travels with the model file. `loss` serves fine-tuning."""
 
@@ -88,6 +98,7 @@ class DeploySettings(_Strict):
     quantize: QuantizeSettings = QuantizeSettings()
     early_exit: ExitSettings = ExitSettings()
     cost: CostSettings = CostSettings()
+    place: PlaceSettings = PlaceSettings()
     loss: Loss = "mse"
 
 
@@ -108,6 +119,7 @@ class Recipe(_Strict):
     quantize: QuantizeSettings = QuantizeSettings()
     early_exit: ExitSettings = ExitSettings()
     cost: CostSettings = CostSettings()
+    place: PlaceSettings = PlaceSettings()
 
     @model_validator(mode="after")
     def _one_coding(self) -> Self:
@@ -122,7 +134,7 @@ class Recipe(_Strict):
         """The part that decides how the trained network comes onto the target."""
         return DeploySettings(
             seed=self.seed, input=self.input, quantize=self.quantize, early_exit=self.early_exit, cost=self.cost,
-            loss=self.train.loss,
+            place=self.place, loss=self.train.loss,
         )
 
     def to_dict(self) -> dict[str, Any]:

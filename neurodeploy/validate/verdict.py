@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.data.chip_input import chip_input
-from neurodeploy.errors import DoesNotFit, Mismatch, NeurodeployError
+from neurodeploy.errors import Mismatch, NeurodeployError
 from neurodeploy.export.loihi2 import NET
 from neurodeploy.export.write import NIR
 from neurodeploy.ir.net import differences, net_layers, read_net
 from neurodeploy.ir.netx import netx_reason
 from neurodeploy.ir.nir import read_nir
-from neurodeploy.place import place
+from neurodeploy.place import derive
 from neurodeploy.sim import clocked, reference
 from neurodeploy.validate.accuracy import Encode, accuracy, votes_of
 from neurodeploy.validate.bundle import OpenBundle, open_bundle
@@ -149,8 +149,8 @@ def _golden(
 
 def _placement(opened: OpenBundle, errors: list[NeurodeployError]) -> bool:
     try:
-        plan = place(opened.net, opened.profile, opened.plan.n_chips)
-    except DoesNotFit as err:
+        plan = derive(opened.net, opened.profile, opened.plan)
+    except NeurodeployError as err:  # DoesNotFit, or cores that are no grid of blocks
         errors.append(err)
         return False
     if plan != opened.plan:
