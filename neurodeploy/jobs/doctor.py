@@ -14,7 +14,7 @@ from typing import Any, Literal
 from neurodeploy import resources, vendor
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.progress import SILENT, Progress
-from neurodeploy.vendor.cache import environments_folder
+from neurodeploy.vendor.cache import cache_folder
 from neurodeploy.vendor.pythons import ask, find_python
 
 Status = Literal["ok", "gap", "none"]
@@ -97,8 +97,7 @@ def _numba() -> Finding:
     package = Path(resources.__file__).parent
     choices = [Path(named)] if named else [package, Path.home() / ".cache"]
     for folder in choices:
-        above = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-        if os.access(above, os.W_OK | os.X_OK):
+        if _may_write(folder):
             return Finding("numba", "ok", f"{numba.__version__}, compiled kernels are kept below {folder}")
     return Finding(
         "numba", "gap", f"{numba.__version__}, but no folder keeps its kernels: each start compiles them again",
@@ -107,10 +106,16 @@ def _numba() -> Finding:
 
 
 def _cache() -> Finding:
-    try:
-        return Finding("cache folder", "ok", str(environments_folder()))
-    except NeurodeployError as error:
-        return Finding("cache folder", "gap", str(error), "export NEURODEPLOY_CACHE=/a/folder/of/yours")
+    folder = cache_folder()
+    if _may_write(folder):
+        return Finding("cache folder", "ok", str(folder))
+    return Finding("cache folder", "gap", f"cannot write to {folder}", "export NEURODEPLOY_CACHE=/a/folder/of/yours")
+
+
+def _may_write(folder: Path) -> bool:
+    """Whether a folder, or the nearest one above it that exists, can be written to."""
+    above = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
 
 
 def _vendor_python(name: str) -> Finding:
