@@ -26,7 +26,7 @@ from neurodeploy.cost.windows import schedule_for
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
-from neurodeploy.errors import NeurodeployWarning, UnsafeFile, UsageError
+from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.export.golden import random_inputs
 from neurodeploy.export.write import export as write_bundle
@@ -34,6 +34,7 @@ from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir import serialize
 from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.net import read_network
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.lower import InputCoding
 from neurodeploy.lower import lower as lower_graph
@@ -61,7 +62,8 @@ def save(module: AutoSnn, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> Graph:
-    """The network in a file: a Graph from `.safetensors`, `.pt` or `.nir`, an IntGraph from a bundle or its graph.npz.
+    """The network in a file: a Graph from `.safetensors`, `.pt` or `.nir`, an IntGraph from a bundle, its graph.npz or
+    lava-dl's `.net` (`ir.net.read_network` takes what that file does not say: reset, message bits, timesteps).
 
     Raises UsageError for a missing path or an unknown kind of file, UnsafeFile for one that is corrupt.
     """
@@ -73,10 +75,7 @@ def load(path: str | Path) -> Graph:
     if path.suffix == ".npz":
         return serialize.load(path)
     if path.suffix == ".net":
-        raise UnsafeFile(
-            "reading a lava-dl .net as a network is not supported yet", where=str(path), code="unsupported",
-            remedy="Give the bundle or the model that it was exported from",
-        )
+        return read_network(path)
     return to_graph(load_module(path))
 
 

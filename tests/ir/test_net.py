@@ -10,7 +10,7 @@ from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
 from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.net import differences, net_layers, read_net, write_net
 from neurodeploy.ir.netx import netx_kwargs, netx_reason, survives_packing
-from neurodeploy.ir.nodes import InputKind, Linear, Node
+from neurodeploy.ir.nodes import CubaLif, InputKind, Linear, Node
 from tests.ir.hand_graphs import chain, residual
 
 KINDS: tuple[InputKind, ...] = ("spikes", "graded", "bias")
@@ -130,8 +130,15 @@ def _virtual(path: Path) -> h5py.VirtualLayout:
     return layout
 
 
-def test_a_recurrent_graph_is_refused() -> None:
+def test_a_loop_of_one_layer_is_held_and_others_are_not(tmp_path: Path) -> None:
     graph = chain()
     loop = replace(graph, nodes=(*graph.nodes, Linear("rec", weight=np.full((6, 6), 2))),
                    edges=(*graph.edges, Edge("out", "rec", 1), Edge("rec", "out")))
-    assert "recurrent" in (netx_reason(loop) or "")
+    assert netx_reason(loop) is None
+    write_net(loop, tmp_path / "r.net")
+    assert [layer.kind for layer in read_net(tmp_path / "r.net")][-1] == "dense_rec"
+    late = replace(loop, edges=(*loop.edges[:-2], Edge("out", "rec", 2), Edge("rec", "out")))
+    assert "rec is a loop of 2 timesteps" in (netx_reason(late) or "")
+    wide = replace(graph, nodes=(*graph.nodes, Linear("rec", weight=np.full((12, 6), 2)), CubaLif("back", shape=(12,))),
+                   edges=(*graph.edges, Edge("out", "rec", 1), Edge("rec", "back")))
+    assert "out has several sources or destinations" in (netx_reason(wide) or "")
