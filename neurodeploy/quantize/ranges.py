@@ -3,7 +3,7 @@
 The bounds hold for every input the chip accepts, not only for data seen: each source contributes its largest message
 through each weight. A current or an accumulator that could wrap is a violation, never a silent value; a membrane that
 can reach its clip is allowed (the clip is part of the neuron's meaning) and reported. What sources can send is in
-`intervals.py`: a spiking neuron 0 or 1, whatever loop it is in.
+`ir/intervals.py`: a spiking neuron 0 or 1, whatever loop it is in.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from neurodeploy.errors import Violation
 from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
 from neurodeploy.hw.profile import Arithmetic
 from neurodeploy.ir.graph import IntGraph
+from neurodeploy.ir.intervals import Intervals, largest, synaptic_sums, with_zero
 from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Delta, Input, Linear, Node, Sigma
 from neurodeploy.ir.reference import SIGMA_DELTA_BITS
 from neurodeploy.quantize.formats import weight_range
-from neurodeploy.quantize.intervals import Intervals, largest, synaptic_sums, with_zero
 
 
 @dataclass(frozen=True)
@@ -102,27 +102,17 @@ def _spiking(
 ) -> tuple[LayerRange, list[Violation]]:
     half = 2 ** (node.state_bits - 1)
     violations = []
-    known = True
-    lowest: Array = np.zeros(1, dtype=object)
-    highest = lowest
     for source, _ in graph.sources(node.name):
-        if isinstance(source, Conv2d | Linear):
-            sums = synaptic_sums(source, values.arriving(source.name))
-            if sums is not None and isinstance(source, Conv2d):
-                top = 2 ** ((source.sum_bits or node.state_bits) - 1)
-                if sums[1].max() >= top or sums[0].min() < -top:
-                    reach = int(max(sums[1].max(), -sums[0].min()))
-                    violations.append(_violation(graph, source, "accumulator", reach, top - 1, arithmetic))
-        else:  # host-written values, or a direct connection
-            direct = values.output(source.name)
-            sums = None if direct is None else (np.array([direct[0]], dtype=object), np.array([direct[1]], dtype=object))
-        if sums is None:
-            known = False
-        else:
-            lowest, highest = lowest + sums[0], highest + sums[1]
-    if not known:
+        sums = synaptic_sums(source, values.arriving(source.name)) if isinstance(source, Conv2d) else None
+        if sums is not None and isinstance(source, Conv2d):
+            top = 2 ** ((source.sum_bits or node.state_bits) - 1)
+            if sums[1].max() >= top or sums[0].min() < -top:
+                reach = int(max(sums[1].max(), -sums[0].min()))
+                violations.append(_violation(graph, source, "accumulator", reach, top - 1, arithmetic))
+    drive = values.drive(node.name)
+    if drive is None:
         return LayerRange(node.name, None, None, -1, half - 1, -1, half - 1, clip_reachable=True), violations
-    a_min, a_max = int(lowest.min()), int(highest.max())
+    a_min, a_max = drive
     start = int(np.abs(node.i_init).max(initial=0))
     falls, rises = (
         _worst(max(a, 0) << node.state_shift, node.i_decay, node.reset_interval, start) for a in (-a_min, a_max)

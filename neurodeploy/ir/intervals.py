@@ -93,6 +93,22 @@ class Intervals:
         """The same, summed since the start."""
         return self._sum(name, self.total)
 
+    def drive(self, name: str) -> tuple[int, int] | None:
+        """(lowest, highest) sum of the edges into any neuron of a layer, each channel of its synapses for itself."""
+        low: Array = np.zeros(1, dtype=object)
+        high = low
+        for edge in self.graph.incoming(name):
+            source = self.graph[edge.src]
+            if isinstance(source, Conv2d | Linear) and not self._wraps(source):
+                sums = synaptic_sums(source, self.arriving(source.name))
+            else:
+                direct = self.output(source.name)
+                sums = None if direct is None else (np.array([direct[0]], dtype=object), np.array([direct[1]], dtype=object))
+            if sums is None:
+                return None
+            low, high = low + sums[0], high + sums[1]
+        return int(low.min()), int(high.max())
+
     def activation(self, node: Delta) -> Interval:
         """What a Delta or SigmaDelta compares with what it sent, in state units."""
         e = node.spike_exp + node.state_exp
@@ -135,14 +151,10 @@ class Intervals:
 
     def _through(self, synapse: Conv2d | Linear, a: Interval) -> Interval:
         found = synaptic_sums(synapse, a)
-        if found is None:
-            return None
-        low, high = int(found[0].min()), int(found[1].max())
-        if isinstance(synapse, Conv2d) and synapse.sum_bits is not None:
+        if isinstance(synapse, Conv2d) and synapse.sum_bits is not None and self._wraps(synapse):
             half = 2 ** (synapse.sum_bits - 1)
-            if low < -half or high >= half:
-                return -half, half - 1
-        return low, high
+            return -half, half - 1
+        return None if found is None else (int(found[0].min()), int(found[1].max()))
 
     def _total(self, node: Node) -> Interval:
         if self.output(node.name) == _ZERO:
@@ -162,9 +174,15 @@ class Intervals:
     def _rounds(self, node: Conv2d | Linear) -> bool:
         if isinstance(node, Linear):
             return node.weight_exp < 0
-        found = synaptic_sums(node, self.arriving(node.name))
-        half = None if node.sum_bits is None else 2 ** (node.sum_bits - 1)
-        return half is not None and (found is None or found[0].min() < -half or found[1].max() >= half)
+        return self._wraps(node)
+
+    def _wraps(self, synapse: Conv2d | Linear) -> bool:
+        """Whether some input may send a convolution's sum around."""
+        if isinstance(synapse, Linear) or synapse.sum_bits is None:
+            return False
+        found = synaptic_sums(synapse, self.arriving(synapse.name))
+        half = 2 ** (synapse.sum_bits - 1)
+        return found is None or bool(found[0].min() < -half or found[1].max() >= half)
 
 
 def _kept_back(node: Delta) -> int:
