@@ -8,6 +8,7 @@ T: then every layer starts over with the same sample, and repeats its window.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -34,6 +35,24 @@ def idle_spikes(graph: Graph) -> dict[str, Floats]:
     silence = np.zeros((graph.n_timesteps, 1, *source.shape), dtype=dtype)
     outputs = evaluate(graph, silence, graph.n_chip_steps)
     return {n.name: (outputs[n.name][:, 0] != 0).astype(np.float64) for n in graph.neurons}
+
+
+def run_rates(graph: Graph, rates: Mapping[str, float | NDArray[Any]]) -> dict[str, Floats]:
+    """Mean rate of each node in every chip step [T'], from rates in model time: a number or [T] for each.
+
+    Outside of its window a layer does what its biases make it do, or repeats its window where the input stays on.
+    """
+    quiet, repeats = idle_spikes(graph), repeats_its_input(graph)
+    found = {}
+    for name, rate in rates.items():
+        first, last = graph.latencies[name], graph.latencies[name] + graph.n_timesteps
+        window = np.broadcast_to(np.asarray(rate, dtype=np.float64), (graph.n_timesteps,))
+        run = quiet[name].reshape(graph.n_chip_steps, -1).mean(axis=1) if name in quiet else np.zeros(graph.n_chip_steps)
+        run[first:last] = window
+        if graph[name].is_neuron and repeats:
+            run[last:] = window[np.arange(graph.n_chip_steps - last) % graph.n_timesteps]
+        found[name] = run
+    return found
 
 
 def repeats_its_input(graph: Graph) -> bool:

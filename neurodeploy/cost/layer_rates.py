@@ -29,7 +29,6 @@ from neurodeploy.cost.rate_cost import RateCost
 from neurodeploy.cost.rated import Rated, Use
 from neurodeploy.cost.scattered import links_of, units_of
 from neurodeploy.cost.schedule import Schedule
-from neurodeploy.cost.timing import check_times
 from neurodeploy.cost.unit_loads import LayerCut, UnitLink, unit_layer, unit_link, whole
 from neurodeploy.cost.unit_prices import LinkPrice, Price, UnitPrices
 from neurodeploy.cost.wiring import wire
@@ -67,7 +66,7 @@ class PlacedRates:
         `rates`: for each of `names` the spikes (messages) per element and timestep, a number or [T]; or an array
         [len(names)]. Relays may be left out where the layer that they repeat is given; an input written as biases may be
         given as the fraction of its elements that are not zero (absent: never zero). Outside of its window of a sample a
-        layer is silent; give [n_steps] in chip time for what biases make it do there (`idle_rates`).
+        layer is silent; give [n_steps] in chip time for what biases make it do there (`idle.run_rates`).
         Raises UsageError naming rates that are missing or malformed.
         """
         return self.cost_of_run(self._in_chip_time(rates), schedule, self._written(rates))
@@ -134,7 +133,6 @@ class LayerRates:
     def __init__(self, profile: Profile, n_chips: int | None = None, units: Mapping[str, str] | None = None) -> None:
         self.profile, self.n_chips, self._units = profile, n_chips or profile.n_chips, dict(units or {})
         self._prices = UnitPrices(profile, _KINDS)
-        check_times(self._prices.prices)
         self._cut = lru_cache(maxsize=_KEPT)(self._find_cut)
         self._link = lru_cache(maxsize=_KEPT)(self._price_link)
         self._layer = lru_cache(maxsize=_KEPT)(self._price_layer)

@@ -118,7 +118,7 @@ def unit_layer(cut: LayerCut) -> UnitLayer:
 def classes(fan_in: Floats, biased: NDArray[np.bool_], ranges: Ranges, links: tuple[tuple[int, int], ...]) -> UnitLayer:
     """Classes of neurons [C, H, W] on a grid of cores, given the fan-in [n_links, H, W] of each position."""
     _, h, w = fan_in.shape
-    found, of = _distinct(fan_in.reshape(len(fan_in), -1))
+    found, of = _distinct(fan_in.reshape(len(fan_in), h * w))
     is_class = (of[:, None] == np.arange(found.shape[1])).reshape(h, w, -1)
     free = _per_core((~biased)[..., None] & is_class[None], ranges)
     every = _per_core(np.ones((*biased.shape, 1), dtype=bool), ranges)[:, 0]

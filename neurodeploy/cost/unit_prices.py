@@ -14,6 +14,7 @@ import numpy as np
 from neurodeploy.cost.counts import Counts, LayerCounts, Traffic
 from neurodeploy.cost.events import TERMS, Prices, Term
 from neurodeploy.cost.mapping import Mapping
+from neurodeploy.cost.timing import check_times
 from neurodeploy.cost.unit_loads import UnitLayer, UnitLink
 from neurodeploy.hw.profile import Profile
 from neurodeploy.place.reach import Floats
@@ -41,11 +42,15 @@ class LinkPrice:
 
 
 class UnitPrices:
-    """Prices of unit loads on one target. `kinds`: synapse node -> "linear" or "conv2d"; `units` as in `events.Prices`."""
+    """Prices of unit loads on one target. `kinds`: synapse node -> "linear" or "conv2d"; `units` as in `events.Prices`.
+
+    Raises UsageError for a profile without the times that a latency rests on.
+    """
 
     def __init__(self, profile: Profile, kinds: MappingOf[str, str], units: MappingOf[str, str] | None = None) -> None:
         self.profile, self._kinds = profile, dict(kinds)
         self.prices = Prices(profile, _stub(profile, kinds), units)
+        check_times(self.prices)
         self.terms: tuple[Term, ...] = TERMS
         self.available = tuple(self.prices.has(term) for term in TERMS)
         # [neurons or inputs, east-west or north-south, n_terms, 3]: energy of one hop.
