@@ -13,75 +13,20 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from neurodeploy.errors import UsageError
+from neurodeploy.hw.events import SYNAPSE, Synapses, Zeros, check_entries, check_sync
+from neurodeploy.hw.quantity import STATUS_ORDER, Quantity, Status, Strict, weakest
 from neurodeploy.resources import folder
 
-Status = Literal["measured", "published", "estimated", "assumed"]
-STATUS_ORDER: tuple[Status, ...] = ("measured", "published", "estimated", "assumed")  # most to least trustworthy
-
-_SI = {"pJ": 1e-12, "nJ": 1e-9, "ns": 1e-9, "us": 1e-6, "W/chip": 1.0, "mW/chip": 1e-3}
-_COUNTS = {"core", "tile", "neuron", "word", "bit", "axon", "group", "lsb"}
-
-
-def weakest(statuses: list[Status]) -> Status:
-    """The least trustworthy of the given statuses ("measured" for an empty list)."""
-    return max(statuses, key=STATUS_ORDER.index, default="measured")
+__all__ = [
+    "STATUS_ORDER", "SYNAPSE", "Arithmetic", "Capacity", "Partition", "Profile", "Quantity", "Status", "Synapses", "Zeros",
+    "apply_override", "describe", "names", "read", "resolve", "target", "weakest",
+]
 
 
-class _Strict(BaseModel):
-    """Nothing but the fields named. `added` names fields that older files lack: at their default they change no digest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    added: ClassVar[frozenset[str]] = frozenset()
-
-
-class Quantity(_Strict):
-    """A number of the profile: nominal `value`, band, unit, where it comes from and how far to trust it."""
-
-    value: float
-    unit: str
-    status: Status
-    source: str
-    low: float | None = None
-    high: float | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.unit not in _SI and self.unit not in _COUNTS:
-            raise ValueError(f"unit {self.unit!r} is none of {', '.join(sorted(set(_SI) | _COUNTS))}")
-        if not self.source.strip():
-            raise ValueError("a source is missing")
-        if not self.band[0] <= self.value <= self.band[2]:
-            raise ValueError(f"the value {self.value} lies outside its band {self.low}..{self.high}")
-        if self.value < 0 or self.band[0] < 0:
-            raise ValueError("a negative quantity")
-        return self
-
-    @property
-    def band(self) -> tuple[float, float, float]:
-        """(low, nominal, high) in the profile's unit."""
-        return (
-            self.value if self.low is None else self.low,
-            self.value,
-            self.value if self.high is None else self.high,
-        )
-
-    @property
-    def si(self) -> tuple[float, float, float]:
-        """(low, nominal, high) in joule, second or watt."""
-        factor = _SI[self.unit]
-        low, value, high = self.band
-        return (low * factor, value * factor, high * factor)
-
-    @property
-    def count(self) -> int:
-        """The value as a whole number (capacities)."""
-        return int(self.value)
-
-
-class Arithmetic(_Strict):
+class Arithmetic(Strict):
     """What a neuron and a synapse of the chip can hold; `neuron` names the behaviour that `ir.nodes` implements.
 
     `bias_exp` is the exponent that networks made here get, `message_bits` the width of their graded input. What the chip
@@ -148,7 +93,7 @@ class Arithmetic(_Strict):
         return int(2**self.decay_bits)
 
 
-class Capacity(_Strict):
+class Capacity(Strict):
     """Hard limits of one chip."""
 
     cores_per_chip: Quantity
@@ -163,7 +108,7 @@ class Capacity(_Strict):
     neuron_groups_per_core: Quantity
 
 
-class Partition(_Strict):
+class Partition(Strict):
     """How layers are cut into cores. `conv_width_inexact`: width of a map from which the vendor's compiler warns that
     convolutions may not be exact (None: it does not)."""
 
@@ -192,40 +137,7 @@ class Partition(_Strict):
         return self.compilers[self.compiler]
 
 
-Zeros = Literal["stored", "culled"]
-SYNAPSE = "synapse"
-
-
-class Synapses(_Strict):
-    """Which unit of a core handles the synapses of a node of each kind, and what becomes of weights that are zero.
-
-    A unit `u` takes the entries `synapse_u` of the energy and time tables; without this table there is one unit, and its
-    entry is `synapse`. `zeros`: weights of zero are "stored" and processed like any other, or "culled" before loading.
-    """
-
-    linear: str
-    conv2d: str
-    zeros: Zeros
-    source: str
-    status: Status
-
-
-# Entries that the cost model knows, see `cost/events.py`; besides them `synapse_<kind of memory>`.
-_EVENTS = frozenset({
-    SYNAPSE, "update_active", "update_inactive", "soma_access", "soma_update", "soma_spike", "spike", "axon_out", "hop_ew",
-    "hop_ns",
-})  # fmt: skip
-_ENTRIES: dict[str, frozenset[str]] = {
-    "energy": _EVENTS, "time": _EVENTS | {"axon_in", "step_floor"}, "power": frozenset({"static", "management"}),
-}
-# What two forms of a table would charge twice.
-_EITHER_OR: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
-    (frozenset({"update_active", "update_inactive"}), frozenset({"soma_access", "soma_update", "soma_spike"})),
-    (frozenset({"spike"}), frozenset({"axon_out", "soma_spike"})),
-)
-
-
-class Profile(_Strict):
+class Profile(Strict):
     """One target. Energy and time tables map an event name to its quantity; see `cost/events.py` for what each event is.
 
     `sync` adds a time to every step, by the number of tiles in use: the entry with the largest key that does not exceed it.
@@ -246,7 +158,7 @@ class Profile(_Strict):
     time: dict[str, Quantity]
     power: dict[str, Quantity]
     synapses: Synapses | None = None
-    sync: dict[str, Quantity] = {}
+    sync: dict[str, Quantity] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -262,32 +174,8 @@ class Profile(_Strict):
             for name, quantity in table.items():
                 if not quantity.unit.endswith(wanted):
                     raise ValueError(f"{name} has unit {quantity.unit}, expected one of {wanted}")
-        return self
-
-    @model_validator(mode="after")
-    def _charges_nothing_in_vain(self) -> Self:
-        for where, known in _ENTRIES.items():
-            for name in getattr(self, where):
-                if name not in known and not (where != "power" and name.startswith(f"{SYNAPSE}_")):
-                    raise ValueError(f"{where}.{name} is no event that anything counts; known: {', '.join(sorted(known))}")
-        return self
-
-    @model_validator(mode="after")
-    def _charges_nothing_twice(self) -> Self:
-        for where, table in (("energy", self.energy), ("time", self.time)):
-            for one, other in _EITHER_OR:
-                if one & table.keys() and other & table.keys():
-                    both = ", ".join(sorted((one | other) & table.keys()))
-                    raise ValueError(f"{where} has {both}: they charge the same event twice, give one form")
-            units = sorted(name for name in table if name.startswith(f"{SYNAPSE}_"))
-            if units and self.synapses is None:
-                raise ValueError(f"{where} has {', '.join(units)}, but no [synapses] says which layers use them")
-            if SYNAPSE in table and self.synapses is not None:
-                raise ValueError(f"{where} has {SYNAPSE} and the profile [synapses]: give one entry a unit")
-        if self.sync and not all(key.isascii() and key.isdecimal() and key[0] != "0" for key in self.sync):
-            raise ValueError(f"sync has keys {', '.join(self.sync)}, expected numbers of tiles")
-        if self.sync and "1" not in self.sync:
-            raise ValueError("sync has no entry for 1 tile")
+        check_entries(self.energy, self.time, self.power, self.synapses)
+        check_sync(self.sync)
         return self
 
     @property
@@ -312,14 +200,14 @@ class Profile(_Strict):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _digested(model: _Strict) -> dict[str, Any]:
+def _digested(model: Strict) -> dict[str, Any]:
     """Plain content of a model, without the fields `added` to it that hold their default."""
     found: dict[str, Any] = model.model_dump(mode="json")
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         if name in type(model).added and value == field.get_default(call_default_factory=True):
             del found[name]
-        elif isinstance(value, _Strict):
+        elif isinstance(value, Strict):
             found[name] = _digested(value)
     return found
 
