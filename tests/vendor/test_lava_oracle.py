@@ -1,0 +1,115 @@
+"""Exported bundles computed by Intel's Lava in its side environment: every layer's spikes are ours.
+
+Skipped where no environment is there; `neurodeploy env create loihi2` makes one (Python 3.10, half a minute).
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from neurodeploy import vendor
+from neurodeploy.data.chip_input import chip_input
+from neurodeploy.errors import EnvironmentMissing, NeurodeployError
+from neurodeploy.export import golden
+from neurodeploy.export.bundle import write_manifest
+from neurodeploy.hw.profile import target
+from neurodeploy.ir.graph import IntGraph
+from neurodeploy.ir.nodes import Array, CubaLif
+from neurodeploy.lower import lower
+from neurodeploy.quantize import quantize
+from neurodeploy.validate import open_bundle
+from tests.commands import run_json
+from tests.ir.hand_graphs import chain, inputs, residual
+from tests.vendor.oracle_bundles import write
+from tests.vendor.oracle_graphs import recurrent_delayed, sigma_delta
+
+from deployable import ARCHS, autosnn, images
+
+
+def absent() -> str | None:
+    """Why Lava cannot be asked here, None where it can."""
+    try:
+        vendor.find("loihi2")
+    except NeurodeployError as error:
+        assert isinstance(error, EnvironmentMissing)
+        return f"{error.what}. {error.remedy}"
+    return None
+
+
+WHY = absent()
+pytestmark = pytest.mark.skipif(WHY is not None, reason=str(WHY))
+
+
+@cache
+def searched(arch: int) -> tuple[IntGraph, Array]:
+    """A network of the search space, lowered and quantized, with chip inputs of three images."""
+    chip, x = target("loihi2"), images(3)
+    net = quantize(lower(autosnn(ARCHS[arch], False), chip, "graded", n_levels=17), chip, x)
+    return net, chip_input(net, x)
+
+
+def case(name: str) -> tuple[IntGraph, Array]:
+    if name.startswith("searched"):
+        return searched(int(name[-1]))
+    graph = {
+        "chain": chain("spikes"), "chain, graded": chain("graded"), "chain, bias": chain("bias"),
+        "residual": residual("graded"), "recurrent": recurrent_delayed(), "sigma-delta": sigma_delta(),
+    }[name]
+    return graph, inputs(graph, 2)
+
+
+# The files of each bundle that Lava plays: netx holds chains only.
+BOTH, ALONE = ["graph.npz", "network.net"], ["graph.npz"]
+CASES = {
+    "chain": BOTH, "chain, graded": BOTH, "chain, bias": BOTH, "residual": ALONE, "recurrent": ALONE, "searched 0": ALONE,
+    "searched 1": ALONE,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_lava_computes_the_same(name: str, tmp_path: Path) -> None:
+    graph, x = case(name)
+    bundle = write(graph, x, tmp_path / "bundle")
+    code, answer = run_json("validate", str(bundle), "--oracle", "lava", "--oracle-timeout", "300")
+    found = answer["data"]["oracle"]
+    assert code == 0, answer["errors"]
+    assert (found["status"], found["version"], found["n_differences"]) == ("equal", "0.10.0", 0)
+    assert [route["file"] for route in found["routes"]] == CASES[name]
+    expected = golden.load(bundle / "golden.npz").spikes
+    assert found["n_compared"] == len(found["routes"]) * sum(raster.size for raster in expected.values())
+    silent = [layer for layer, raster in expected.items() if not raster.any()]
+    assert not silent, "a silent layer equals any other"
+
+
+def test_sigma_delta_networks(tmp_path: Path) -> None:
+    graph, x = case("sigma-delta")
+    bundle = write(graph, x, tmp_path / "bundle")
+    expected = golden.load(bundle / "golden.npz").spikes
+    assert all((raster < 0).any() and (raster > 1).any() for raster in expected.values()), "messages are graded and signed"
+    code, answer = run_json("validate", str(bundle), "--oracle", "lava", "--oracle-timeout", "300")
+    assert (code, answer["data"]["oracle"]["n_differences"]) == (0, 0), answer["errors"]
+
+
+def test_lava_notices_another_threshold(tmp_path: Path) -> None:
+    """The comparison can fail: golden spikes of a network whose last layer fires later."""
+    graph, x = case("residual")
+    bundle = write(graph, x, tmp_path / "bundle")
+    later = IntGraph(
+        tuple(n if n.name != "out" else CubaLif(**{**vars(n), "v_th": 70}) for n in graph.nodes), graph.edges,
+        graph.n_timesteps, graph.metadata, target="loihi2",
+    )
+    other = write(later, x, tmp_path / "other")
+    shutil.copyfile(other / "golden.npz", bundle / "golden.npz")
+    manifest = open_bundle(other).manifest
+    write_manifest(bundle, {k: v for k, v in manifest.items() if k not in ("files", "sha256")})
+    code, answer = run_json("validate", str(bundle), "--oracle", "lava", "--oracle-timeout", "300")
+    found, data = answer["data"]["oracle"], answer["data"]
+    assert (code, found["status"]) == (4, "differs")
+    assert {e["code"] for e in answer["errors"]} == {"golden_mismatch", "oracle_mismatch"}
+    assert (found["routes"][0]["first_divergence"]["layer"], data["first_divergence"]["layer"]) == ("out", "out")
+    changed = golden.load(other / "golden.npz").spikes["out"]
+    assert found["n_differences"] == int(np.count_nonzero(changed != golden.record(graph, x).spikes["out"])) > 0
