@@ -1,6 +1,7 @@
 """Both simulators against Lava's bit-accurate models: every spike, current, membrane and sigma of the recorded networks.
 
-The kinds of files are told apart by content (`oracles`); `loihi_networks` translates a network.
+The kinds of files are told apart by content (`oracles`); `loihi_networks` translates a network, `loihi_netx` reads the
+`.net` file of a run of lava-dl's loader.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.nodes import Array, CubaLif, Input, Linear
 from neurodeploy.sim import clocked, reference
 
+import loihi_netx
 import oracles
 from loihi_networks import held_weights, time_first, translate
 
@@ -102,3 +104,66 @@ def test_dense_block(path: Path, meta: dict[str, Any], simulate: Any) -> None:
     trace = simulate(graph, time_first(arrays["input"]).astype(np.int64), meta["T"])
     assert np.array_equal(trace.spikes["n"], time_first(arrays["output_s"]))
     assert trace.n_spikes["n"] > 0
+
+
+def is_netx(meta: dict[str, Any]) -> bool:
+    return "net_file" in meta
+
+
+def is_tinynet() -> list[Path]:
+    """lava-dl's own recording of its tiny.net, which has no meta."""
+    wanted = {"input_bias", "input_s", "layer1_s", "layer1_u_over64", "output_s"}
+    return [p for p in sorted(oracles.folder(AREA).glob("*.npz")) if wanted <= set(oracles.npz(p))]
+
+
+def differs(found: Array, wanted: Array, what: str) -> str:
+    wrong = np.argwhere(found != wanted)
+    return "" if not len(wrong) else f"{what}: {len(wrong)} of {wanted.size} differ, the first at {wrong[0]}"
+
+
+def test_netx_runs_are_there_and_spike() -> None:
+    oracles.require(fixtures(is_netx), "netx run", AREA)
+    arrays = [oracles.npz(path) for (path, _) in (case.values for case in fixtures(is_netx))]
+    assert sum(int(np.count_nonzero(values)) for a in arrays for _, key, values in records(a) if key == "s") > 0
+
+
+@both_simulators
+@pytest.mark.parametrize(("path", "meta"), fixtures(is_netx))
+def test_netx(path: Path, meta: dict[str, Any], simulate: Any) -> None:
+    """A `.net` file as we read it computes what netx makes of it: every layer, every array that was recorded."""
+    arrays = oracles.npz(path)
+    graph, x = loihi_netx.case(path, meta, arrays)
+    by_bias = loihi_netx.is_driven_by_bias(graph)
+    run = loihi_netx.as_bias(graph, x) if by_bias else (graph, x)
+    trace = simulate(*run, len(x), record_state=True)
+    tables = {"s": trace.spikes, "u": trace.i_syn, "v": trace.v_mem, "sigma": trace.v_mem}
+    found = records(arrays)
+    assert {f"{layer[1:]}.neuron" for layer, _, _ in found} == {n.name for n in graph.neurons}
+    for layer, key, wanted in found:
+        problem = differs(tables[key][f"{layer[1:]}.neuron"], wanted, f"{layer} {key}")
+        assert not problem, problem
+    if by_bias:  # values that arrive at the input instead of the bias make the same spikes and membranes
+        direct = simulate(graph, x, len(x), record_state=True)
+        for name in trace.v_mem:
+            assert np.array_equal(direct.spikes[name], trace.spikes[name])
+            assert np.array_equal(direct.v_mem[name], trace.v_mem[name])
+
+
+@both_simulators
+@pytest.mark.parametrize("path", is_tinynet(), ids=lambda path: path.stem)
+def test_tinynet(path: Path, simulate: Any) -> None:
+    """Recorded by lava-dl with a column of padding, each layer shifted by its latency; reset_interval 17, 18 steps."""
+    arrays = oracles.npz(path)
+    n_steps = 18
+    meta = {"net_file": path.with_suffix(".net").name, "T": n_steps, "netx_kwargs": {"reset_interval": 17}}
+    graph, x = loihi_netx.case(path, meta, arrays)
+    trace = simulate(*loihi_netx.as_bias(graph, x), n_steps, record_state=True)
+    first, second, third = (n.name for n in graph.neurons)
+    n_recorded = arrays["input_s"].shape[-1] - 1
+    for k, (name, key) in enumerate(((first, "input_s"), (second, "layer1_s"), (third, "output_s"))):
+        wanted = time_first(arrays[key])[1:]
+        assert wanted.any()
+        assert not differs(trace.spikes[name][k : k + n_recorded], wanted, key)
+    u = trace.i_syn[second][1 : 1 + n_recorded]
+    assert not np.any(u % 64)
+    assert not differs(u // 64, time_first(arrays["layer1_u_over64"])[1:], "layer1_u_over64")
