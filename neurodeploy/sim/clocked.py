@@ -110,7 +110,9 @@ class Clocked:
                 continue
             terms = [self._sent.look(e.src, now.get(e.src), e.delay) for e in self.graph.incoming(name)]
             if node.is_neuron:
-                now[name] = self._fire(node, total(terms, self._sum_type(name)), window, record_state, now, events)
+                # A neuron layer that nothing feeds lives on its bias or its initial state.
+                a = total(terms, self._sum_type(name)) if terms else silence(n_steps, self.batch, self.graph.shapes[name])
+                now[name] = self._fire(node, a, window, record_state, now, events)
             elif isinstance(node, Vote):
                 sums = total(terms, torch.int64).dense().to(torch.int64)
                 by_class = sums.reshape(n_steps, self.batch, node.n_classes, node.group).sum(dim=3).to(torch.float64)

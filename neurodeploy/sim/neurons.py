@@ -14,6 +14,7 @@ from torch import Tensor
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
 from neurodeploy.ir.nodes import Array, CubaLif, Delta, Sigma, SigmaDelta
+from neurodeploy.ir.reference import within_state_bits
 from neurodeploy.sim.scan import BLOCK, DELTA, SIGMA, SIGMA_DELTA, blocked, in_threads, scan_cuba, scan_delta
 from neurodeploy.sim.series import Series
 
@@ -76,6 +77,11 @@ class Layer:
         plane = self._state[:, :, self.planes[name]].reshape(len(self._state), -1)
         return plane[:, : self.n_neurons].reshape(-1, *self.shape).astype(np.int64)
 
+    @property
+    def _n_blocks(self) -> int:
+        """Of all samples."""
+        return int(self._state.shape[0] * self._state.shape[1])
+
     def _start(self, batch: int, *states: Array | int) -> None:
         one = blocked(self._full(states), self._params.dtype)
         self._state = np.repeat(one[np.newaxis], batch, axis=0)
@@ -85,9 +91,8 @@ class Layer:
         sent = np.empty((*a.rows.shape, *self.shape), dtype=sent_type)
         spoke = np.zeros(a.rows.shape, dtype=np.uint8)
         at_work = np.empty(sent.size if track else 0, dtype=np.uint8)
-        n_blocks = self._state.shape[0] * self._state.shape[1]
         in_threads(
-            scan, n_blocks, sent.size, values, a.rows, np.zeros(BLOCK, dtype=values.dtype), self._state.ravel(),
+            scan, self._n_blocks, sent.size, values, a.rows, np.zeros(BLOCK, dtype=values.dtype), self._state.ravel(),
             self._params.ravel(), sent.ravel(), spoke, at_work, self.n_neurons, *rest,
         )
         flags = at_work.view(np.bool_).reshape(sent.shape) if track else None
@@ -159,8 +164,10 @@ class SigmaDeltaLayer(Layer):
         node = self.node
         relu = isinstance(node, SigmaDelta) and node.activation == "relu"
         state_exp = node.state_exp if isinstance(node, Delta) else 0
-        values = a.values.to(torch.int64)
-        return self._scan(scan_delta, a.like(values), np.int64, track, self._kind, relu, self._scale, state_exp)
+        sums, peaks = a.like(a.values.to(torch.int64)), np.zeros(self._n_blocks, dtype=np.int64)
+        played = self._scan(scan_delta, sums, np.int64, track, peaks, self._kind, relu, self._scale, state_exp)
+        within_state_bits(node, peaks)
+        return played
 
 
 def layer_of(node: CubaLif | Delta | Sigma, largest: int | None) -> Layer:

@@ -43,9 +43,7 @@ def compiled(function: F) -> F:
 
 
 @compiled
-def _cuba_block(
-    a, a0, state, s0, params, p0, fired, f0, n, half, shift
-):
+def _cuba_block(a, a0, state, s0, params, p0, fired, f0, n, half, shift):
     """One timestep of CubaLif (ir/nodes.py); whether anything fired. Planes: u, v; u kept, v kept, threshold, bias."""
     as_state = state.dtype.type
     upper, lap, top = as_state(half), as_state(2 * half), as_state(half - 1)
@@ -78,11 +76,12 @@ def _cuba_block(
 
 
 @compiled
-def _delta_block(
-    a, a0, state, s0, params, p0, sent, f0, n, sums, relu, scale, state_exp
-):
-    """One timestep of Delta or SigmaDelta; whether anything was sent. Planes: sigma, act, residue; threshold, bias."""
-    found = np.int64(0)
+def _delta_block(a, a0, state, s0, params, p0, sent, f0, n, sums, relu, scale, state_exp):
+    """One timestep of Delta or SigmaDelta: (whether anything was sent, largest magnitude of sigma, act and change).
+
+    Planes: sigma, act, residue; threshold, bias.
+    """
+    found, largest = np.int64(0), np.int64(0)
     for k in range(n):
         i = _U(k)
         x = np.int64(a[a0 + i])
@@ -97,20 +96,22 @@ def _delta_block(
         message = out >> state_exp
         sent[f0 + i] = message
         found |= message
-    return found != 0
+        largest = max(largest, abs(sigma), abs(act), abs(change))
+    return found != 0, largest
 
 
 @compiled
 def _sigma_block(a, a0, state, s0, sent, f0, n):
-    """One timestep of Sigma; whether anything was sent. Planes: sigma (and two unused)."""
-    found = np.int64(0)
+    """One timestep of Sigma, as `_delta_block`. Planes: sigma (and two unused)."""
+    found, largest = np.int64(0), np.int64(0)
     for k in range(n):
         i = _U(k)
         sigma = state[s0 + i] + np.int64(a[a0 + i])
         state[s0 + i] = sigma
         sent[f0 + i] = sigma
         found |= sigma
-    return found != 0
+        largest = max(largest, abs(sigma))
+    return found != 0, largest
 
 
 @compiled
@@ -158,9 +159,12 @@ def scan_cuba(
 
 @compiled
 def scan_delta(
-    a, rows, nothing, state, params, sent, spoke, updated, n_neurons, kind, relu, scale, state_exp, first, last
+    a, rows, nothing, state, params, sent, spoke, updated, n_neurons, peaks, kind, relu, scale, state_exp, first, last
 ):
-    """As `scan_cuba` for sigma-delta layers: `kind` is one of those above; `sent` int64; three planes a block."""
+    """As `scan_cuba` for sigma-delta layers: `kind` is one of those above; `sent` int64; three planes a block.
+
+    peaks int64 [blocks of all samples]: the largest magnitude that a state took.
+    """
     n_steps, batch = rows.shape
     per_sample = (n_neurons + BLOCK - 1) // BLOCK
     for job in range(first, last):
@@ -175,11 +179,12 @@ def scan_delta(
             row = rows[w, sample]
             source, a0 = (a, _U(row * n_neurons + start)) if row >= 0 else (nothing, _U(0))
             if kind == SIGMA:
-                any_sent = _sigma_block(source, a0, state, s0, sent, f0, n)
+                any_sent, peak = _sigma_block(source, a0, state, s0, sent, f0, n)
             else:
-                any_sent = _delta_block(
+                any_sent, peak = _delta_block(
                     source, a0, state, s0, params, p0, sent, f0, n, kind == SIGMA_DELTA, relu, scale, state_exp
                 )
+            peaks[job] = max(peaks[job], peak)
             if any_sent:
                 spoke[w, sample] = 1
 
