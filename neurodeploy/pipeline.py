@@ -10,6 +10,7 @@ alone; all of them are `nd.<name>` after `import neurodeploy as nd`.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +45,7 @@ from neurodeploy.models.files import load_module
 from neurodeploy.models.files import save as save_module
 from neurodeploy.place import Placement
 from neurodeploy.place import place as place_network
+from neurodeploy.place.assignment import Assignment
 from neurodeploy.place.optimise import Goal, Optimised
 from neurodeploy.quantize import quantize as quantize_graph
 from neurodeploy.quantize.passing import for_target
@@ -163,14 +165,19 @@ def _chip_input(net: IntGraph, x: NDArray[Any]) -> NDArray[Any]:
     return x.astype(np.int64)
 
 
-def cost(trace: Trace, plan: Placement, target: Profile | str, *, schedule: Schedule | None = None) -> Cost:
+def cost(
+    trace: Trace, plan: Placement | Assignment, target: Profile | str, *, schedule: Schedule | None = None,
+    units: Mapping[str, str] | None = None, interval_s: float | None = None,
+) -> Cost:
     """Energy and latency of one inference, from exactly counted events.
 
     schedule None: `pipelined`, or `single` where samples cannot follow each other (recurrent or delayed networks, layers
-    that are not reset with each sample).
+    that are not reset with each sample). `units`: the kind of synapse memory of single synapse nodes, on chips that have
+    several. `interval_s`: the measured time between samples, for which static and management power then run.
     """
     profile = _profile(target)
-    return cost_of(count(trace, plan, profile.zeros), plan, profile, schedule_for(trace.graph, schedule))
+    counts = count(trace, plan, profile.zeros)
+    return cost_of(counts, plan, profile, schedule_for(trace.graph, schedule), units=units, interval_s=interval_s)
 
 
 def export(

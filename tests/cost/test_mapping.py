@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from itertools import product
 from typing import Any
 
+import neurodeploy as nd
 import numpy as np
 import pytest
 from neurodeploy.cost.counts import Activity, Counts, Traffic, count
@@ -278,6 +279,13 @@ def test_a_given_rate_of_inferences_sets_what_static_power_costs() -> None:
     for wrong in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(UsageError, match="interval_s"):
             cost(counts, plan, LOIHI1, interval_s=wrong)
+
+
+def test_the_python_api_takes_maps_units_and_rates() -> None:
+    _, plan, trace = small()
+    found = nd.cost(trace, plan, LOIHI1, schedule="single", units={"fc1": "sparse", "fc2": "sparse"}, interval_s=0.01)
+    assert found.breakdown_j["synapse"].nominal == close(8 * 33.6e-12)  # type: ignore[union-attr]
+    assert found.breakdown_j["static"].nominal == close(29.7e-5)  # type: ignore[union-attr]
 
 
 def test_an_absent_part_makes_the_term_unavailable() -> None:
