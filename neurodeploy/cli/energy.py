@@ -71,16 +71,16 @@ def energy(
     """
     frame: Frame = ctx.obj
     names = several_targets(frame, target)
-    changes = overrides(settings)
+    changes, net = overrides(settings), net_options(reset_interval, reset_offset, message_bits)
     if dry_run:
-        return resolved(model, names, changes)
+        return resolved(model, names, changes, net)
 
     from neurodeploy import commands
 
     with frame.progress() as progress:
         report = commands.energy(
             model, names, data=data, rate=rate, given=given, layout=layout, n_timesteps=timesteps, schedule=schedule,
-            net=net_options(reset_interval, reset_offset, message_bits), overrides=changes, progress=progress,
+            net=net, overrides=changes, progress=progress,
         )
     found = report.to_dict()
     return Outcome(found, lambda console: show_energy(console, found), report.errors)

@@ -61,16 +61,16 @@ def export(
     """
     frame: Frame = ctx.obj
     name = one_target(frame, target)
-    changes = overrides(settings)
+    changes, net = overrides(settings), net_options(reset_interval, reset_offset, message_bits)
     if dry_run:
-        return resolved(model, [name], changes)
+        return resolved(model, [name], changes, net)
 
     from neurodeploy import commands
 
     with frame.progress() as progress:
         result = commands.export(
             model, name, out=out, data=data, given=given, layout=layout, n_timesteps=timesteps,
-            net=net_options(reset_interval, reset_offset, message_bits), overrides=changes, progress=progress,
+            net=net, overrides=changes, progress=progress,
         )
     written = result.to_dict()
     return Outcome(written, lambda console: show_export(console, written))

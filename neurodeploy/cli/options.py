@@ -17,7 +17,7 @@ from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from neurodeploy.jobs.opened import NetOptions
+    from neurodeploy.jobs.net_options import NetOptions
 
 # --json and --debug are read before the parser runs (a usage error needs them too); declared here for --help.
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
@@ -26,7 +26,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what the settings
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one value: a recipe's (train.epochs=20), "
-                 "a profile's (profile.energy.synapse.value=20). Repeatable."),
+                 "a profile's (profile.energy.synapse.value=20), a .net's (net.num_layers=3). Repeatable."),
 ]
 NoSettings = Annotated[list[str] | None, typer.Option("--set", hidden=True)]
 
@@ -135,18 +135,20 @@ def several_targets(frame: Frame, given: list[str]) -> list[str]:
 
 def net_options(reset_interval: int | None, reset_offset: int | None, message_bits: int | None) -> NetOptions:
     """What was said about a `.net` beside its file."""
-    from neurodeploy.jobs.opened import NetOptions
+    from neurodeploy.jobs.net_options import NetOptions
 
     return NetOptions(reset_interval, reset_offset, message_bits)
 
 
-def resolved(model: Path, names: list[str], changes: dict[str, Any]) -> Outcome:
+def resolved(model: Path, names: list[str], changes: dict[str, Any], net: NetOptions | None = None) -> Outcome:
     """What `--dry-run` prints for a model: how it would be deployed, and the profiles, with the overrides applied."""
     from neurodeploy import commands
 
-    found = commands.resolve_deploy(model, names, changes)
+    given = {} if net is None else {f"net.{name}": value for name, value in net.given.items()}
+    found = commands.resolve_deploy(model, names, {**given, **changes})
 
     def show(console: Console) -> None:
+        tables.settings(console, {"net": found["net"]} if "net" in found else {})
         tables.settings(console, found["settings"])
         for profile in found["profiles"].values():
             tables.settings(console, {"profile": profile})

@@ -13,11 +13,11 @@ from neurodeploy.cli.figures import MISSING, count
 
 def show_simulation(console: Console, data: Mapping[str, Any]) -> None:
     """Print how much fired in each layer and what was written."""
-    n, steps = data["n_samples"], data["n_timesteps"]
+    n, steps, given = data["n_samples"], data["n_timesteps"], data["n_input_timesteps"]
     console.print()
     tables.facts(console, "Simulated", [
         ("samples", f"{n}, each from zero state"),
-        ("timesteps", f"{steps} of the chip; the input has {data['n_input_timesteps']}"),
+        ("timesteps", f"{steps} of the chip; the input {'is written once, as biases' if given is None else f'has {given}'}"),
         ("simulator", f"{data['simulator']}, integer arithmetic"),
     ])  # fmt: skip
     rows = []

@@ -15,6 +15,7 @@ from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.jobs.deploy import N_TRACED, float_rates, lowered_for
+from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.models.autosnn import AutoSnn
@@ -58,8 +59,9 @@ def check(
     for the events of images of `data` (default the model's own) or for `rate` spikes per neuron and timestep.
     Raises UsageError where it has no events.
     """
-    opened = open_model(model)
-    of_model, of_profile = split_overrides(overrides or {})
+    options, changes = NetOptions().overridden(overrides or {})
+    opened = open_model(model, options)
+    of_model, of_profile = split_overrides(changes)
     settings = opened.settings(of_model)
     goal = optimise or settings.place.optimise
     if goal is None and (data is not None or rate is not None):

@@ -24,7 +24,8 @@ from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir.graph import Graph
 from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.measure import batches, measure_given
-from neurodeploy.jobs.opened import NetOptions, Opened, open_model
+from neurodeploy.jobs.net_options import NetOptions
+from neurodeploy.jobs.opened import Opened, open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.place import check
 from neurodeploy.progress import SILENT, Progress
@@ -70,8 +71,9 @@ def energy(
     brought onto, is reported with its violations or the reason and listed under `errors`; the others are complete.
     Raises UsageError where events come from nowhere or from two places.
     """
-    opened = open_model(model, net)
-    of_model, of_profile = split_overrides(overrides or {})
+    options, changes = (net or NetOptions()).overridden(overrides or {})
+    opened = open_model(model, options)
+    of_model, of_profile = split_overrides(changes)
     settings = opened.settings(of_model)
     activity = _activity(opened, data, rate, given, layout, n_timesteps)
     found: dict[str, dict[str, Any]] = {}

@@ -22,7 +22,8 @@ from neurodeploy.ir.graph import IntGraph
 from neurodeploy.jobs.bundles import write_bundle
 from neurodeploy.jobs.deploy import Deployment
 from neurodeploy.jobs.evaluate import evaluate
-from neurodeploy.jobs.opened import NetOptions, open_model
+from neurodeploy.jobs.net_options import NetOptions
+from neurodeploy.jobs.opened import open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.progress import SILENT, Progress
 
@@ -54,8 +55,9 @@ def export(
     a float network's scales come from the weights alone (warning `uncalibrated`) and accuracy is None. `n_timesteps` is
     the length of a sample where a network without a dataset leaves it open.
     """
-    opened = open_model(model, net)
-    of_model, of_profile = split_overrides(overrides or {})
+    options, changes = (net or NetOptions()).overridden(overrides or {})
+    opened = open_model(model, options)
+    of_model, of_profile = split_overrides(changes)
     settings, profile = opened.settings(of_model), profile_of(target, of_profile)
     dataset = opened.dataset(data)
     if dataset is not None and (given is not None or n_timesteps is not None):

@@ -11,10 +11,11 @@ from neurodeploy.data.datasets import load as load_data
 from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.hw.profile import Profile
-from neurodeploy.ir import net as net_files
 from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.net import read_network
 from neurodeploy.ir.nodes import Vote
 from neurodeploy.jobs.deploy import Deployment, deploy, lowered_for, placed
+from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.run import located
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
@@ -24,30 +25,6 @@ from neurodeploy.progress import SILENT, Progress
 from neurodeploy.quantize.passing import for_target
 from neurodeploy.search.recipe import DeploySettings, parse_deploy
 from neurodeploy.validate import OpenBundle, open_bundle
-
-
-@dataclass(frozen=True)
-class NetOptions:
-    """What lava-dl's netx takes beside a `.net` file, under its own names; None stands for its default.
-
-    reset_interval, reset_offset: all neurons are reset every so many timesteps (`LIFReset`); message_bits: bits of the
-    messages that enter the first synapse, 0 for spikes.
-    """
-
-    reset_interval: int | None = None
-    reset_offset: int | None = None
-    message_bits: int | None = None
-
-    def check(self, path: Path) -> None:
-        """Raise UsageError where an option has no meaning for the file."""
-        given = [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
-        if given and path.suffix != ".net":
-            raise UsageError(
-                f"{', '.join(given)} cannot be set", where=str(path), limit="Only a lava-dl .net leaves them open",
-                remedy="Leave them out: the file says how its network is reset and what it receives",
-            )
-        if self.reset_interval is None and self.reset_offset is not None:
-            raise UsageError("a reset offset without an interval", where="--reset-offset", remedy="Give --reset-interval too")
 
 
 @dataclass(frozen=True)
@@ -114,9 +91,8 @@ def open_model(path: Path, net: NetOptions | None = None) -> Opened:
     path = Path(path)
     options = NetOptions() if net is None else net
     options.check(path)
-    if path.suffix == ".net" and not path.is_dir() and hasattr(net_files, "read_network"):
-        known = {name: value for name, value in vars(options).items() if value is not None}
-        return Opened(path, net_files.read_network(path, **known), None, None, None)
+    if path.suffix == ".net" and not path.is_dir():
+        return Opened(path, read_network(path, **options.given), None, None, None)
     if path.suffix in (".safetensors", ".pt") and not path.is_dir():
         module = load_module(path)
         graph = to_graph(module)

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from neurodeploy.data.spikes import Layout, SpikeInput, axes_back, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
+from neurodeploy.fixedpoint import DECAY_BITS
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.jobs.opened import NetOptions, Opened, open_model
+from neurodeploy.ir.nodes import CubaLif, Input
+from neurodeploy.jobs.net_options import NetOptions
+from neurodeploy.jobs.opened import Opened, open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.pipeline import Readout
 from neurodeploy.place import check
@@ -30,14 +33,15 @@ _BATCH_BYTES = 2**28  # of the rasters that are held at full width at a time
 
 @dataclass(frozen=True)
 class SimulateResult:
-    """What was run and what fired. `n_timesteps` counts the chip timesteps that were simulated; `errors` says where the
-    network does not fit the target that was asked for, which the recording does not depend on."""
+    """What was run and what fired. `n_timesteps` counts the chip timesteps that were simulated, `n_input_timesteps` those of
+    the input, None where a bias was written once; `errors` says where the network does not fit the target that was asked
+    for, which the recording does not depend on."""
 
     out: Path
     target: str | None
     fits: bool | None
     n_timesteps: int
-    n_input_timesteps: int
+    n_input_timesteps: int | None
     n_samples: int
     input: str
     layout: Layout
@@ -68,15 +72,16 @@ def simulate(
     check_writable(out)
     if out.exists() and given.exists() and out.samefile(given):
         raise UsageError("the recording would replace its own input", where=str(out), remedy="Name another file with --out")
-    opened = open_model(model, net)
-    graph, errors = _network(opened, target, data, overrides or {}, progress)
+    options, changes = (net or NetOptions()).overridden(overrides or {})
+    opened = open_model(model, options)
+    graph, errors = _network(opened, target, data, changes, progress)
     read = read_input(given, graph, layout)
-    n_input = read.n_timesteps(graph)
-    n_steps = replace(graph, n_timesteps=n_input).n_chip_steps if n_timesteps is None else n_timesteps
+    n_steps = replace(graph, n_timesteps=read.n_timesteps(graph)).n_chip_steps if n_timesteps is None else n_timesteps
     arrays, counted = _run(graph, read, n_steps, states, use_reference, v_readout, progress)
     write_arrays(out, {name: axes_back(values, read) for name, values in arrays.items()})
     return SimulateResult(
-        out=out, target=target, fits=None if target is None else not errors, n_timesteps=n_steps, n_input_timesteps=n_input,
+        out=out, target=target, fits=None if target is None else not errors, n_timesteps=n_steps,
+        n_input_timesteps=read.x.shape[0] if read.timed else None,
         n_samples=read.x.shape[1], input=graph.inputs[0].name, layout=layout, spikes_per_layer=counted,
         neurons_per_layer={n.name: int(np.prod(graph.shapes[n.name])) for n in graph.neurons},
         simulator="reference" if use_reference else "fast",
@@ -139,5 +144,16 @@ def _run(
 
 def _arrays(trace: Trace) -> dict[str, NDArray[Any]]:
     layers = [n.name for n in trace.graph.neurons]
-    tables: dict[str, Any] = {"spikes": trace.spikes, "v_mem": trace.v_mem or {}, "i_syn": trace.i_syn or {}}
+    currents = {name: values - _written(trace, name) for name, values in (trace.i_syn or {}).items()}
+    tables: dict[str, Any] = {"spikes": trace.spikes, "v_mem": trace.v_mem or {}, "i_syn": currents}
     return {f"{kind}/{name}": table[name] for kind, table in tables.items() for name in layers if name in table}
+
+
+def _written(trace: Trace, name: str) -> NDArray[np.int64] | int:
+    """What biases that the host writes add to a layer's current: in the chip they are no current, and i_syn is without
+    them. The IR lets them in as one, which is the same for a current without memory."""
+    node = trace.graph[name]
+    if not isinstance(node, CubaLif) or not np.all(node.i_decay == 2**DECAY_BITS):
+        return 0
+    sources = [s.name for s, _ in trace.graph.sources(name) if isinstance(s, Input) and s.kind == "bias"]
+    return sum((trace.spikes[s].astype(np.int64) << node.state_shift for s in sources), 0)

@@ -169,7 +169,8 @@ def test_the_length_of_the_timesteps() -> None:
 
 def test_a_target_that_the_network_cannot_be_brought_onto() -> None:
     data = results.energy()
-    data["targets"]["other"] = {**dict.fromkeys(data["targets"]["loihi2"]), "fits": False, "violations": [], "reason": "No way."}
+    unknown = dict.fromkeys(data["targets"]["loihi2"])
+    data["targets"]["other"] = {**unknown, "fits": False, "violations": [], "reason": "No way."}
     assert "other: no figure can be given. No way." in bare(drawn(show_energy, data))
 
 

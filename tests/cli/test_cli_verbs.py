@@ -11,7 +11,7 @@ from typing import Any
 import example_results as results
 import pytest
 from neurodeploy.errors import DoesNotFit, Interrupted, Mismatch, Violation
-from neurodeploy.jobs.opened import NetOptions
+from neurodeploy.jobs.net_options import NetOptions
 
 from commands import bare, run, run_json
 

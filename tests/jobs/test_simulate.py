@@ -14,7 +14,7 @@ from neurodeploy.export import golden
 from neurodeploy.ir import serialize
 from neurodeploy.ir.nodes import CubaLif
 from neurodeploy.jobs import simulate as jobs
-from neurodeploy.jobs.opened import NetOptions
+from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.simulate import SimulateResult, simulate
 from neurodeploy.sim import reference
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ def test_every_layer_is_that_of_the_definition(name: str, use_reference: bool, t
     graph = strangers.NETWORKS[name]()
     trace = reference.simulate(graph, strangers.given(graph), graph.n_chip_steps, record_state=True)
     assert trace.v_mem is not None and trace.i_syn is not None
+    if name == "biased":  # the chip adds a bias to the membrane: it is no current
+        assert trace.i_syn["0.neuron"].any()
+        trace.i_syn["0.neuron"][:] = 0
     tables: dict[str, dict[str, Any]] = {"spikes": trace.spikes, "v_mem": trace.v_mem, "i_syn": trace.i_syn}
     layers = [n.name for n in graph.neurons]
     wanted = {f"{kind}/{layer}": table[layer] for kind, table in tables.items() for layer in layers if layer in table}
@@ -70,7 +73,7 @@ def test_the_recording_lies_as_the_input_does(tmp_path: Path) -> None:
         np.savez(tmp_path / "lava.npz", once.transpose(2, 1, 0))
         _, alone = run(tmp_path, "biased", given=tmp_path / "torch.npz")
         result, lava = run(tmp_path, "biased", given=tmp_path / "lava.npz", layout="lava")
-        assert result.n_input_timesteps == graph.n_timesteps and result.n_samples == 1
+        assert result.n_input_timesteps is None and result.n_samples == 1
         for key, values in batched.items():
             assert np.array_equal(alone[key], values[:, sample])
             assert np.array_equal(lava[key], values[:, sample].transpose())
