@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurodeploy.cost.estimate import ALMOST_ONE
 from neurodeploy.cost.geometry import Memory
@@ -19,24 +20,32 @@ from neurodeploy.place.reach import Floats
 
 
 @dataclass(frozen=True, eq=False)
-class Classes:
-    """The classes of all layers of a network, in mapping order of the layers.
+class States:
+    """What classes keep and start with, [n] 0 or 1 each, and in which steps they forget, [n_steps, n]."""
 
-    fan_in: (timesteps on the way, [n_classes, n_nodes] synapses from each node that take so long).
-    node: [n_classes] the class's own layer as a node; layer: [n_classes] as a layer.
-    """
-
-    fan_in: tuple[tuple[int, Floats], ...]
-    node: np.ndarray
-    layer: np.ndarray
-    remembering: np.ndarray  # indices of classes that keep a membrane or a current, or start with one
     keeps_v: Floats
     keeps_u: Floats
     hard: Floats
     start_v: Floats
     start_u: Floats
-    resets: np.ndarray  # [n_steps, n_remembering]
-    any_current: bool  # whether any of them keeps a current
+    any_current: bool
+    resets: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """The classes of all layers of a network, in mapping order of the layers.
+
+    fan_in: (timesteps on the way, [n_classes, n_nodes] synapses from each node that take so long).
+    node: [n_classes] the class's own layer as a node; layer: [n_classes] as a layer. remembering: the classes that keep a
+    membrane or a current or start with one, which `states` is about.
+    """
+
+    fan_in: tuple[tuple[int, Floats], ...]
+    node: NDArray[np.int64]
+    layer: NDArray[np.int64]
+    remembering: NDArray[np.int64]
+    states: States | None
 
 
 def classes_of(
@@ -50,22 +59,30 @@ def classes_of(
     tables: dict[int, Floats] = {}
     first = 0
     for i, unit in enumerate(units):
-        for k, (group, delay) in enumerate(unit.links if counts[i] else ()):
-            table = tables.setdefault(delay, np.zeros((len(layer), n_nodes)))
-            table[first : first + counts[i], sources[i][group]] += unit.fan_in[:, k]
+        if not counts[i]:
+            continue
+        for k, (group, delay) in enumerate(unit.links):
+            if delay not in tables:
+                tables[delay] = np.zeros((len(layer), n_nodes))
+            tables[delay][first : first + counts[i], sources[i][group]] += unit.fan_in[:, k]
         first += counts[i]
-    kept = [m.keeps_v or m.keeps_u or m.start_u or m.start_v for m in memories]
-    remembering = np.flatnonzero(np.array(kept, dtype=bool)[layer]) if len(layer) else np.zeros(0, dtype=np.int64)
+    keeping = [m.keeps_v or m.keeps_u or m.start_u or m.start_v for m in memories]
+    remembering = np.flatnonzero(np.repeat(keeping, counts))
     own = [memories[i] for i in layer[remembering]]
-    steps = np.arange(n_steps)[:, None] - np.array(latencies, dtype=np.int64)[n_inputs:][layer[remembering]]
-    interval = np.array([m.interval or 0 for m in own], dtype=np.int64)
-    resets = (steps % np.maximum(1, interval) == np.array([m.phase for m in own])) & (interval > 0)
     return Classes(
         fan_in=tuple(sorted(tables.items())), node=layer + n_inputs, layer=layer, remembering=remembering,
+        states=_states(own, np.array(latencies)[n_inputs:][layer[remembering]], n_steps) if own else None,
+    )
+
+
+def _states(own: Sequence[Memory], latencies: NDArray[np.int64], n_steps: int) -> States:
+    steps = np.arange(n_steps)[:, None] - latencies
+    interval = np.array([m.interval or 0 for m in own])
+    return States(
         keeps_v=_flags([m.keeps_v for m in own]), keeps_u=_flags([m.keeps_u for m in own]),
         hard=_flags([m.hard_reset for m in own]), start_v=_flags([m.start_v for m in own]),
-        start_u=_flags([m.start_u for m in own]), resets=resets,
-        any_current=any(m.keeps_u or m.start_u for m in own),
+        start_u=_flags([m.start_u for m in own]), any_current=any(m.keeps_u or m.start_u for m in own),
+        resets=(steps % np.maximum(1, interval) == np.array([m.phase for m in own])) & (interval > 0),
     )
 
 
@@ -82,8 +99,8 @@ def class_updates(found: Classes, rates: Floats, written: Floats) -> Floats:
     fired = rates[found.node]
     before = np.zeros_like(event)
     before[:, 1:] = event[:, :-1]  # what a neuron without memory has in the next step
-    if len(found.remembering):
-        before[found.remembering] = _before(found, event[found.remembering], fired[found.remembering])
+    if found.states is not None:
+        before[found.remembering] = _before(found.states, event[found.remembering], fired[found.remembering])
     updated: Floats = np.maximum(1.0 - (1.0 - event) * (1.0 - before), fired)
     if written.any():
         always = written[found.layer][:, None]
@@ -102,7 +119,7 @@ def _event(found: Classes, rates: Floats) -> Floats:
     return arrived
 
 
-def _before(found: Classes, event: Floats, fired: Floats) -> Floats:
+def _before(found: States, event: Floats, fired: Floats) -> Floats:
     """P(current or membrane is not zero before each step) [n_remembering, n_steps]."""
     n_steps = event.shape[1]
     before = np.empty((n_steps, len(event)))

@@ -36,7 +36,8 @@ from neurodeploy.errors import DoesNotFit, UsageError, Violation
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Linear
-from neurodeploy.place.partition import Ranges, cut_layer
+from neurodeploy.place.layers import Map
+from neurodeploy.place.partition import cut_layer
 from neurodeploy.place.reach import Floats
 
 Rates = Mapping[str, "float | NDArray[Any]"]
@@ -156,19 +157,22 @@ class LayerRates:
             first.append(first[-1] + cut.n_cores)
         self._check_cores(first[-1])
         grid = self._grid_of(first[-1])
-        own = [slice(a, b) for a, b in pairwise(first)]
-        columns: list[slice | None] = [*[None] * shape.n_inputs, *own]
-        ranges: list[Ranges] = [whole(m) for m in shape.input_maps] + [cut.ranges for cut in cuts]
+        cores = np.arange(first[-1])
+        # By node: an input is one block that sits on no core and enters at the first tile.
+        parts: list[LayerCut | Map] = [*shape.input_maps, *cuts]
+        starts = [CoreGrid.ENTRY] * shape.n_inputs + first
         uses = []
         for i, (cut, sources) in enumerate(zip(cuts, shape.sources, strict=True)):
             for g, source in enumerate(sources):
-                unit, price = self._link(cut, g, ranges[source], source < shape.n_inputs)
-                hops = unit.hops(grid.way(columns[source], own[i]))
-                uses.append(Use(source, i, cut.shape.synapses[g].kind, unit, price, hops))
+                uses.append(Use(source, i, *self._link(cut, g, parts[source])))
         found = [self._layer(cut) for cut in cuts]
         return PlacedRates(Rated(
-            shape=shape, prices=self._prices, uses=tuple(uses), units=tuple(unit for unit, _ in found),
-            unit_prices=tuple(price for _, price in found), columns=tuple(columns), n_cores=first[-1],
+            shape=shape, prices=self._prices, uses=tuple(uses),
+            hops=grid.hops(
+                [use.unit for use in uses], [starts[use.source] for use in uses], [first[use.layer] for use in uses]
+            ),
+            units=tuple(unit for unit, _ in found), unit_prices=tuple(price for _, price in found),
+            columns=(*[None] * shape.n_inputs, *(cores[a:b] for a, b in pairwise(first))), n_cores=first[-1],
             n_tiles=grid.n_tiles(first[-1]), n_chips=grid.n_chips(first[-1]), n_steps=shape.n_steps,
         ))
 
@@ -184,17 +188,19 @@ class LayerRates:
         kinds = {g.synapse.name: "linear" if isinstance(g.synapse, Linear) else "conv2d" for g in wiring.network.groups}
         prices = UnitPrices(self.profile, kinds, self._units)
         index = {name: i for i, name in enumerate(shape.names)}
+        links = list(links_of(wiring))
         uses = tuple(
             Use(
-                index[link.group.source], index[link.group.target] - shape.n_inputs, link.group.synapse.name, unit,
-                prices.link(unit, link.group.synapse.name, index[link.group.source] < shape.n_inputs), hops,
+                index[link.group.source], index[link.group.target] - shape.n_inputs, unit,
+                prices.link(unit, link.group.synapse.name, index[link.group.source] < shape.n_inputs),
             )
-            for link, unit, hops in links_of(wiring)
+            for link, unit, _ in links
         )
         units = units_of(wiring, shape, plan)
         mapping = wiring.mapping
         return PlacedRates(Rated(
-            shape=shape, prices=prices, uses=uses, units=units, unit_prices=tuple(prices.layer(unit) for unit in units),
+            shape=shape, prices=prices, uses=uses, hops=np.array([hops for _, _, hops in links]).reshape(-1, 2),
+            units=units, unit_prices=tuple(prices.layer(unit) for unit in units),
             columns=tuple(mapping.columns.get(name) for name in shape.names), n_cores=len(mapping.cores),
             n_tiles=mapping.n_tiles, n_chips=plan.n_chips, n_steps=n_steps or shape.n_steps,
         ))
@@ -209,8 +215,9 @@ class LayerRates:
             ),), target=self.profile.name)
         return LayerCut(layer, found.ranges)
 
-    def _price_link(self, cut: LayerCut, group: int, source: Ranges, from_input: bool) -> tuple[UnitLink, LinkPrice]:
-        unit = unit_link(cut, group, source)
+    def _price_link(self, cut: LayerCut, group: int, source: LayerCut | Map) -> tuple[UnitLink, LinkPrice]:
+        from_input = not isinstance(source, LayerCut)
+        unit = unit_link(cut, group, source.ranges if isinstance(source, LayerCut) else whole(source))
         return unit, self._prices.link(unit, cut.shape.synapses[group].kind, from_input)
 
     def _price_layer(self, cut: LayerCut) -> tuple[Any, Price]:

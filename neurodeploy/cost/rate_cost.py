@@ -123,7 +123,7 @@ class RateCost:
         columns = rated.columns[node]
         return LayerCost(
             name=shape.names[node], is_input=is_input, n_neurons=n_neurons,
-            n_cores=0 if columns is None else len(np.arange(rated.n_cores)[columns]),
+            n_cores=0 if columns is None else len(columns),
             spike_rate=None if is_input else spikes / shape.n_timesteps,
             energy_dynamic_j=total(breakdown.values()), breakdown_j=breakdown, counts=counts,
         )
@@ -149,11 +149,11 @@ class RateCost:
             "n_synops", "n_updates_active", "n_updates_inactive", "n_spikes", "n_packets_in", "n_packets_out", "n_hops_ew",
             "n_hops_ns",
         ), 0.0)
-        for use in rated.uses:
+        for use, hops in zip(rated.uses, rated.hops, strict=True):
             if use.source == node:
                 found["n_packets_out"] += float(basis[node] * use.unit.packets_out.sum())
-                found["n_hops_ew"] += float(basis[node] * use.hops[0])
-                found["n_hops_ns"] += float(basis[node] * use.hops[1])
+                found["n_hops_ew"] += float(basis[node] * hops[0])
+                found["n_hops_ns"] += float(basis[node] * hops[1])
             if use.layer == i:
                 found["n_synops"] += float(basis[use.source] * use.unit.synops.sum())
                 found["n_packets_in"] += float(basis[use.source] * use.unit.packets_in.sum())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +17,22 @@ from numpy.typing import NDArray
 from neurodeploy.cost.class_updates import Classes, class_updates, classes_of
 from neurodeploy.cost.geometry import NetworkShape
 from neurodeploy.cost.schedule import Schedule
-from neurodeploy.cost.timing import around_steps
 from neurodeploy.cost.unit_loads import UnitLayer, UnitLink
 from neurodeploy.cost.unit_prices import LEVELS, LinkPrice, Price, UnitPrices
 from neurodeploy.errors import UsageError
 from neurodeploy.place.reach import Floats
 
-Columns = slice | NDArray[np.int64]  # cores of a node
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Use:
-    """A group of synapses where it is placed: node `source` into layer `layer`, and hops [2] of one spike per element."""
+    """A group of synapses where it is placed: from node `source` into layer `layer`."""
 
     source: int
     layer: int
-    synapse: str
     unit: UnitLink
     price: LinkPrice
-    hops: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,8 @@ class Sums:
 
 @dataclass(frozen=True, eq=False)
 class Rated:
-    """A placed network. `columns` are the cores of each node, None for an input that sits on none.
+    """A placed network. `columns` are the cores of each node, None for an input that sits on none; `hops` [n_uses, 2] those
+    east-west and north-south of one spike per element of each use's source.
 
     `n_steps`: chip timesteps of a run, `shape.n_steps` unless a run is longer or shorter than a sample needs.
     """
@@ -55,9 +54,10 @@ class Rated:
     shape: NetworkShape
     prices: UnitPrices
     uses: tuple[Use, ...]
+    hops: Floats
     units: tuple[UnitLayer, ...]
     unit_prices: tuple[Price, ...]
-    columns: tuple[Columns | None, ...]
+    columns: tuple[Ints | None, ...]
     n_cores: int
     n_tiles: int
     n_chips: int
@@ -82,56 +82,79 @@ class Rated:
         return ((steps >= start) & (steps < start + self.shape.n_timesteps)).astype(np.float64)
 
     @cached_property
-    def first_class(self) -> NDArray[np.int64]:
+    def first_class(self) -> list[int]:
         """[n_layers + 1]: where each layer's classes begin in the basis."""
-        counts = [len(unit.fan_in) for unit in self.units]
-        return self.n_nodes + np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return list(accumulate((len(unit.fan_in) for unit in self.units), initial=self.n_nodes))
 
     @cached_property
-    def energy_j(self) -> Floats:
-        """[n_basis, n_terms, 3]: energy of each basis element; the last is a step in which nothing happens."""
-        energy = np.zeros((int(self.first_class[-1]) + 1, len(self.prices.terms), len(LEVELS)))
-        for use, sent in zip(self.uses, self.sent_j, strict=True):
-            energy[use.source] += use.price.received_j
-            energy[use.source] += sent
-        first = self.first_class.tolist()
-        for i, price in enumerate(self.unit_prices):
-            energy[self.shape.n_inputs + i] += price.energy_j[0]
-            energy[first[i] : first[i + 1]] = price.energy_j[1:-1]
-            energy[-1] += price.energy_j[-1]
-        return energy
+    def sources(self) -> Ints:
+        """[n_uses]: the node that each use comes from."""
+        return np.array([use.source for use in self.uses], dtype=np.int64)
 
     @cached_property
     def sent_j(self) -> Floats:
         """[n_uses, n_terms, 3]: packets and hops of one spike per element of each use's source."""
-        if not self.uses:
-            return np.zeros((0, len(self.prices.terms), len(LEVELS)))
-        hops = np.array([use.hops for use in self.uses])
-        from_input = np.array([use.source < self.shape.n_inputs for use in self.uses], dtype=np.int64)
-        packets = np.array([use.price.sent_j for use in self.uses])
-        return np.asarray(packets + np.einsum("ua,uatl->utl", hops, self.prices.hop_j[from_input]))
+        packets = np.array([use.price.sent_j for use in self.uses]).reshape(-1, len(self.prices.terms), len(LEVELS))
+        hop_j = self.prices.hop_j[(self.sources < self.shape.n_inputs).astype(np.int64)]
+        return np.asarray(packets + np.einsum("ua,uatl->utl", self.hops, hop_j))
+
+    @cached_property
+    def energy_j(self) -> Floats:
+        """[n_basis, n_terms, 3]: energy of each basis element; the last is a step in which nothing happens."""
+        n_inputs, first = self.shape.n_inputs, self.first_class
+        energy = np.zeros((first[-1] + 1, len(self.prices.terms), len(LEVELS)))
+        if self.uses:
+            caused = self.sent_j + np.array([use.price.received_j for use in self.uses])
+            is_source = np.arange(self.n_nodes)[:, None] == self.sources
+            energy[: self.n_nodes] = np.tensordot(is_source.astype(np.float64), caused, axes=1)
+        rows = np.concatenate([price.energy_j for price in self.unit_prices])
+        ends = np.cumsum([len(price.energy_j) for price in self.unit_prices])
+        spikes = np.concatenate([[0], ends[:-1]])
+        energy[n_inputs : self.n_nodes] += rows[spikes]
+        energy[-1] += rows[ends - 1].sum(axis=0)
+        for i, price in enumerate(self.unit_prices):
+            if first[i + 1] > first[i]:
+                energy[first[i] : first[i + 1]] = price.energy_j[1:-1]
+        return energy
 
     @cached_property
     def busy_s(self) -> Floats:
-        """[3, 2 n_cores, n_basis]: sending and receiving time of each core per basis element."""
-        n, n_inputs = self.n_cores, self.shape.n_inputs
-        busy = np.zeros((len(LEVELS), 2 * n, int(self.first_class[-1]) + 1))
-        send, receive = busy[:, :n], busy[:, n:]
+        """[3 x 2 n_cores, n_basis]: sending, then receiving time of each core per basis element, low, nominal and high."""
+        n, n_inputs, first = self.n_cores, self.shape.n_inputs, self.first_class
+        n_basis = first[-1] + 1
+        rows: list[Ints] = []
+        columns: list[int] = []
+        seconds: list[Floats] = []
+
+        def add(cores: Ints, column: int, busy: Floats) -> None:
+            rows.append(cores)
+            columns.append(column)
+            seconds.append(busy)
+
         for use in self.uses:
-            own, target = self.columns[use.source], self.columns[n_inputs + use.layer]
-            assert target is not None
-            receive[:, target, use.source] += use.price.receive_s
-            if own is not None:
-                send[:, own, use.source] += use.price.send_s
-        first = self.first_class.tolist()
+            if self.columns[use.source] is not None:
+                add(self._cores(use.source), use.source, use.price.send_s)
         for i, price in enumerate(self.unit_prices):
-            own = self.columns[n_inputs + i]
-            assert own is not None
-            send[:, own, n_inputs + i] += price.send_s[..., 0]
-            if first[i + 1] > first[i]:
-                send[:, own, first[i] : first[i + 1]] += price.send_s[..., 1:-1]
-            send[:, own, -1] += price.send_s[..., -1]
-        return busy
+            own = self._cores(n_inputs + i)
+            add(own, n_inputs + i, price.send_s[..., 0])
+            add(own, n_basis - 1, price.send_s[..., -1])
+            for k in range(first[i], first[i + 1]):
+                add(own, k, price.send_s[..., k - first[i] + 1])
+        n_sent = sum(len(cores) for cores in rows)
+        for use in self.uses:
+            add(self._cores(n_inputs + use.layer), use.source, use.price.receive_s)
+        flat = np.concatenate(rows)
+        flat[n_sent:] += n
+        flat = flat * n_basis + np.repeat(columns, [len(cores) for cores in rows])
+        values = np.concatenate(seconds, axis=1)
+        return np.concatenate([
+            np.bincount(flat, values[level], minlength=2 * n * n_basis).reshape(2 * n, n_basis) for level in LEVELS
+        ])
+
+    def _cores(self, node: int) -> Ints:
+        cores = self.columns[node]
+        assert cores is not None  # only an input may sit on none, and its time is no core's
+        return cores
 
     def sums(self, rates: Floats, written: Floats, schedule: Schedule) -> Sums:
         """What rates [n_nodes, n_steps] in chip time cause. Raises UsageError for a schedule that the run does not cover."""
@@ -146,11 +169,9 @@ class Rated:
             # Column p holds what happens in chip steps congruent to p: in a full pipeline they coincide.
             start = np.array(self.shape.latencies)[:, None]
             steps = start + (np.arange(n) - start) % n
-            rates, updates = np.take_along_axis(rates, steps, 1), np.take_along_axis(updates, steps[self.classes.node], 1)
+            rates = rates[np.arange(self.n_nodes)[:, None], steps]
+            updates = updates[np.arange(len(updates))[:, None], steps[self.classes.node]]
         basis = np.concatenate([rates, updates, np.ones((1, n))])
-        busiest = (self.busy_s @ basis).max(axis=1)
-        floors, syncs = around_steps(self.prices.profile, self.n_tiles)
-        return Sums(
-            basis=basis.sum(axis=1),
-            steps_s=np.maximum(busiest, np.array(floors)[:, None]) + np.array(syncs)[:, None],
-        )
+        busiest = (self.busy_s @ basis).reshape(len(LEVELS), 2 * self.n_cores, n).max(axis=1)
+        floors, syncs = self.prices.around_steps(self.n_tiles)
+        return Sums(basis=basis.sum(axis=1), steps_s=np.maximum(busiest, floors) + syncs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,22 +48,22 @@ def whole(source: Map) -> Ranges:
 class UnitLink:
     """One spike of every source element: synops and packets received [K] per target core, packets sent [J] per source core.
 
-    packets: [J, K] from core to core, None where only their sums and their way (hops east-west, north-south) are known.
+    packets: [J, K] from core to core, None where only their sums are known.
     """
 
     synops: Floats
     packets_in: Floats
     packets_out: Floats
     packets: Floats | None = None
-    way: tuple[float, float] | None = None
 
-    def hops(self, way: Floats) -> Floats:
-        """[2] hops east-west and north-south in all, `way` [2, J, K] being those from core to core."""
+    @cached_property
+    def flat(self) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+        """Packets [J K], and the source and target core (of the layer) of each."""
         assert self.packets is not None
-        return np.asarray(np.einsum("jk,ajk->a", self.packets, way))
+        j, k = np.indices(self.packets.shape).reshape(2, -1)
+        return self.packets.reshape(-1), j, k
 
 
-@lru_cache(maxsize=_KEPT)
 def unit_link(target: LayerCut, group: int, source: Ranges) -> UnitLink:
     """What group number `group` of a cut layer receives from a source whose cores are the product of ranges."""
     reach = build_reach(target.shape.synapses[group].group, *target.ranges)

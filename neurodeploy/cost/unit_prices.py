@@ -14,7 +14,7 @@ import numpy as np
 from neurodeploy.cost.counts import Counts, LayerCounts, Traffic
 from neurodeploy.cost.events import TERMS, Prices, Term
 from neurodeploy.cost.mapping import Mapping
-from neurodeploy.cost.timing import check_times
+from neurodeploy.cost.timing import around_steps, check_times
 from neurodeploy.cost.unit_loads import UnitLayer, UnitLink
 from neurodeploy.hw.profile import Profile
 from neurodeploy.place.reach import Floats
@@ -49,6 +49,7 @@ class UnitPrices:
 
     def __init__(self, profile: Profile, kinds: MappingOf[str, str], units: MappingOf[str, str] | None = None) -> None:
         self.profile, self._kinds = profile, dict(kinds)
+        self._around: dict[int, tuple[Floats, Floats]] = {}
         self.prices = Prices(profile, _stub(profile, kinds), units)
         check_times(self.prices)
         self.terms: tuple[Term, ...] = TERMS
@@ -61,6 +62,13 @@ class UnitPrices:
             ]
             for is_input in (False, True)
         ])
+
+    def around_steps(self, n_tiles: int) -> tuple[Floats, Floats]:
+        """`timing.around_steps` as arrays [3, 1], kept by number of tiles."""
+        if n_tiles not in self._around:
+            floors, syncs = around_steps(self.profile, n_tiles)
+            self._around[n_tiles] = np.array(floors)[:, None], np.array(syncs)[:, None]
+        return self._around[n_tiles]
 
     def link(self, unit: UnitLink, synapse: str, from_input: bool) -> LinkPrice:
         """Price of a link but its hops, which depend on where its cores are: `hop_j`."""
