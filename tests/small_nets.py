@@ -44,11 +44,11 @@ def biased(name: str, shape: Shape) -> tuple[tuple[Node, ...], tuple[Edge, ...]]
     )
 
 
-def int_chain(n_timesteps: int = 4, weight: Any = 2, **neuron: Any) -> IntGraph:
-    """spikes (3,) -> Linear -> CubaLif (2,) in integers; `neuron` sets fields of the CubaLif."""
+def int_chain(n_timesteps: int = 4, weight: Any = 2, n_out: int = 2, **neuron: Any) -> IntGraph:
+    """spikes (3,) -> Linear -> CubaLif (n_out,) in integers; `neuron` sets fields of the CubaLif."""
     nodes = (
         Input("x", shape=(3,), kind="spikes"),
-        Linear("fc", weight=np.full((2, 3), weight, dtype=np.int64)),
-        CubaLif("fc.n", **({"shape": (2,), "v_th": 3} | neuron)),
+        Linear("fc", weight=np.full((n_out, 3), weight, dtype=np.int64)),
+        CubaLif("fc.n", **({"shape": (n_out,), "v_th": 3} | neuron)),
     )
     return IntGraph(nodes=nodes, edges=(Edge("x", "fc", 1), Edge("fc", "fc.n")), n_timesteps=n_timesteps, target="loihi2")

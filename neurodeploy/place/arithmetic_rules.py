@@ -1,4 +1,4 @@
-"""Rules about numbers: what a neuron, a synapse and a message of the target can hold. See `rules.py`."""
+"""Rules about neurons: what their constants and states can hold on the target. See `rules.py`, `synapse_rules.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from neurodeploy.errors import Violation
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Lif, Linear
+from neurodeploy.ir.nodes import Array, CubaLif, Delta, Lif, Sigma, SigmaDelta
 from neurodeploy.place.case import Case, spaced
 
 
@@ -24,52 +24,41 @@ def reset_kind(case: Case) -> list[Violation]:
     ]
 
 
-def weights(case: Case) -> list[Violation]:
-    """Integer weights within the range, on the grid."""
-    arith = case.profile.arithmetic
-    found = []
-    for node in case.network.graph.nodes:
-        if not isinstance(node, Conv2d | Linear) or node.weight.dtype.kind != "i" or node.weight.size == 0:
-            continue
-        low, high = int(node.weight.min()), int(node.weight.max())
-        if low < arith.weight_min or high > arith.weight_max:
-            found.append(Violation(
-                rule="weights", where=node.name, what=f"weights from {low} to {high}",
-                limit=f"{case.profile.name} holds {arith.weight_min} to {arith.weight_max}",
-                remedy="Quantize the float network for this target, or scale weights and threshold down",
-            ))
-        n_off = int(np.count_nonzero(node.weight % arith.weight_step))
-        if n_off:
-            found.append(Violation(
-                rule="weights", where=node.name, what=f"{spaced(n_off)} of {spaced(node.weight.size)} weights lie off the grid",
-                limit=f"{case.profile.name} holds multiples of {arith.weight_step}",
-                remedy=f"Round them to multiples of {arith.weight_step}",
-            ))
-    return found
-
-
 def _cuba(case: Case) -> Iterator[CubaLif]:
     return (layer.node for layer in case.network.layers if isinstance(layer.node, CubaLif))
+
+
+def _span(value: int | Array) -> tuple[int, int]:
+    """(smallest, largest) of a constant, one for the layer or one a neuron."""
+    return int(np.min(value)), int(np.max(value))
+
+
+def _said(low: int, high: int) -> str:
+    return spaced(low) if low == high else f"{spaced(low)} to {spaced(high)}"
 
 
 def biases(case: Case) -> list[Violation]:
     """Bias mantissa and exponent, those the host writes included."""
     arith, found = case.profile.arithmetic, []
-    limit = f"{case.profile.name} holds +-{spaced(arith.bias_max)} with exponent {arith.bias_exp}"
+    low_exp, high_exp = arith.bias_exps
+    bottom, top = -arith.bias_max - 1, arith.bias_max
+    limit = f"{case.profile.name} holds {spaced(bottom)} to {spaced(top)} with exponents {_said(low_exp, high_exp)}"
     for node in _cuba(case):
-        largest = int(np.abs(node.bias_mant).max(initial=0))
-        if largest > arith.bias_max:
+        low, high = _span(node.bias_mant)
+        if low < bottom or high > top:
             found.append(Violation(
-                rule="biases", where=node.name, what=f"bias mantissa {spaced(largest)}", limit=limit,
-                remedy="Scale weights, bias and threshold of the layer down together",
+                rule="biases", where=node.name, what=f"bias mantissas {_said(low, high)}", limit=limit,
+                remedy="Scale weights, bias and threshold of the layer down together, or use a larger exponent",
             ))
-        if node.bias_exp != arith.bias_exp:
+        low, high = _span(node.bias_exp)
+        if low < low_exp or high > high_exp:
+            nearest = low_exp if low < low_exp else high_exp
             found.append(Violation(
-                rule="biases", where=node.name, what=f"bias exponent {node.bias_exp}", limit=limit,
-                remedy=f"Rewrite the mantissa for exponent {arith.bias_exp}",
+                rule="biases", where=node.name, what=f"bias exponents {_said(low, high)}", limit=limit,
+                remedy=f"Rewrite the mantissa for exponent {nearest}: shifted by the difference it means the same",
             ))
     for source in case.network.graph.inputs:
-        if source.kind == "bias" and source.max_value > arith.bias_max:
+        if source.kind == "bias" and source.max_value > top:
             found.append(Violation(
                 rule="biases", where=source.name, what=f"the host writes biases up to {spaced(source.max_value)}", limit=limit,
                 remedy="Lower the input's value_scale and the thresholds behind it",
@@ -78,27 +67,39 @@ def biases(case: Case) -> list[Violation]:
 
 
 def thresholds(case: Case) -> list[Violation]:
-    """Threshold mantissa, unsigned."""
-    top = case.profile.arithmetic.v_th_max
-    return [
-        Violation(
-            rule="thresholds", where=node.name, what=f"threshold mantissa {node.v_th}",
-            limit=f"{case.profile.name} holds 0 to {spaced(top)}",
-            remedy="Scale weights, bias and threshold of the layer together",
-        )
-        for node in _cuba(case)
-        if not 0 <= node.v_th <= top
-    ]
+    """Threshold mantissa, unsigned, of every neuron.
+
+    Not of a read-out without threshold, as netx builds it for logits: nothing hears it, no membrane can pass what stands
+    for its threshold, and the membrane keeps nothing, it only shows the current.
+    """
+    top, found = case.profile.arithmetic.v_th_max, []
+    for node in _cuba(case):
+        low, high = _span(node.v_th)
+        silent = low << node.state_shift >= 2 ** (node.state_bits - 1) - 1
+        keeps_nothing = _span(node.v_decay)[0] == case.profile.arithmetic.decay_one
+        if silent and keeps_nothing and not case.network.graph.outgoing(node.name):
+            continue
+        if low < 0 or high > top:
+            remedy = "Scale weights, bias and threshold of the layer together"
+            if silent:
+                shown = spaced(top << node.state_shift)
+                remedy = f"For a layer that never fires use {top}, which a membrane beyond {shown} would pass"
+            found.append(Violation(
+                rule="thresholds", where=node.name, what=f"threshold mantissas {_said(low, high)}",
+                limit=f"{case.profile.name} holds 0 to {spaced(top)}", remedy=remedy,
+            ))
+    return found
 
 
 def state_formats(case: Case) -> list[Violation]:
-    """Decays within their fraction; state width and shift as the chip has them."""
+    """Decays of every neuron within their fraction; state width and shift as the chip has them."""
     arith, found = case.profile.arithmetic, []
     for node in _cuba(case):
         for name, value in (("i_decay", node.i_decay), ("v_decay", node.v_decay)):
-            if not 0 <= value <= arith.decay_one:
+            low, high = _span(value)
+            if low < 0 or high > arith.decay_one:
                 found.append(Violation(
-                    rule="state_formats", where=node.name, what=f"{name} {value}",
+                    rule="state_formats", where=node.name, what=f"{name} {_said(low, high)}",
                     limit=f"{case.profile.name} holds 0 to {arith.decay_one}", remedy=f"Give a fraction of {arith.decay_one}",
                 ))
         if (node.state_bits, node.state_shift) != (arith.state_bits, arith.state_shift):
@@ -111,15 +112,52 @@ def state_formats(case: Case) -> list[Violation]:
     return found
 
 
-def input_messages(case: Case) -> list[Violation]:
-    """A graded input's largest message."""
-    top = 2**case.profile.arithmetic.message_bits - 1
-    return [
-        Violation(
-            rule="input_messages", where=source.name, what=f"graded messages up to {spaced(source.max_value)}",
-            limit=f"{case.profile.name} sends {case.profile.arithmetic.message_bits} bits, at most {top}",
-            remedy="Lower the input's value_scale",
-        )
-        for source in case.network.graph.inputs
-        if source.kind == "graded" and source.max_value > top
-    ]
+def initial_states(case: Case) -> list[Violation]:
+    """States before the first timestep within the width of the state registers.
+
+    That is all that is known: Lava's processes take initial u and v on every target; lava-dl's `.net` has no field for
+    them, and no public document says what a chip's loader makes of them.
+    """
+    top = 2 ** (case.profile.arithmetic.state_bits - 1) - 1
+    found = []
+    for node in _cuba(case):
+        for name, value in (("i_init", node.i_init), ("v_init", node.v_init)):
+            low, high = _span(value)
+            if low < -top or high > top:
+                found.append(Violation(
+                    rule="initial_states", where=node.name, what=f"{name} {_said(low, high)}",
+                    limit=f"A state of {case.profile.name} holds -{spaced(top)} to {spaced(top)}",
+                    remedy="Start the layer at zero, or drive it there with its bias",
+                ))
+    return found
+
+
+def sigma_delta(case: Case) -> list[Violation]:
+    """Neurons that send graded messages: only on a chip that has them, with exponents and scaled constants it holds."""
+    arith, found = case.profile.arithmetic, []
+    top = arith.sigma_delta_exp_max
+    half = 2 ** (arith.state_bits - 1)
+
+    def add(where: str, what: str, limit: str, remedy: str) -> None:
+        found.append(Violation(rule="sigma_delta", where=where, what=what, limit=limit, remedy=remedy))
+
+    for layer in case.network.layers:
+        node = layer.node
+        if not isinstance(node, Delta | Sigma):
+            continue
+        if top is None:
+            add(node.name, f"{type(node).__name__} neurons", f"{case.profile.name} has none", "Use spiking neurons")
+        elif isinstance(node, Delta):
+            for name, exponent in (("spike_exp", node.spike_exp), ("state_exp", node.state_exp)):
+                if exponent > top:
+                    limit = f"{case.profile.name} holds 0 to {top}"
+                    add(node.name, f"{name} {exponent}", limit, "Scale the weights behind it up")
+            constants = {"v_th": node.v_th, **({"bias_mant": node.bias_mant} if isinstance(node, SigmaDelta) else {})}
+            for name, value in constants.items():
+                low, high = (v << (node.spike_exp + node.state_exp) for v in _span(value))
+                if max(-low, high) >= half or (name == "v_th" and low < 0):
+                    add(
+                        node.name, f"{name} {_said(low, high)} after scaling by its exponents",
+                        f"{case.profile.name} holds {arith.state_bits} bits, v_th without a sign", "Use smaller exponents",
+                    )
+    return found

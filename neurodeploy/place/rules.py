@@ -13,15 +13,23 @@ import numpy as np
 from neurodeploy.errors import Violation
 from neurodeploy.place.arithmetic_rules import (
     biases,
-    input_messages,
+    initial_states,
     reset_kind,
+    sigma_delta,
     state_formats,
     thresholds,
-    weights,
 )
 from neurodeploy.place.case import Case, spaced
 from neurodeploy.place.layers import Layer
-from neurodeploy.place.partition import smallest_need
+from neurodeploy.place.partition import Cut, smallest_need
+from neurodeploy.place.synapse_rules import (
+    currents,
+    delays,
+    graded_messages,
+    input_messages,
+    weight_exponents,
+    weights,
+)
 from neurodeploy.place.words import word_limit
 
 Rule = Callable[[Case], list[Violation]]
@@ -125,43 +133,32 @@ def axons_out(case: Case) -> list[Violation]:
 
 
 def neuron_groups(case: Case) -> list[Violation]:
-    """Sets of decay, threshold and reset on a core: a core holds one layer, and a layer has one set."""
+    """Sets of decays and threshold on any core of a layer's cut."""
     limit = case.profile.capacity.neuron_groups_per_core.count
-    return [
-        Violation(
-            rule="neuron_groups", where=layer.name, what=f"{layer.name} needs 1 neuron group on each of its cores",
-            limit=f"A core of {case.profile.name} has {limit}",
-            remedy="Check capacity.neuron_groups_per_core of the profile",
-        )
-        for layer in case.network.layers
-        if limit < 1
-    ]
-
-
-def delays(case: Case) -> list[Violation]:
-    """A synapse takes the chip's timesteps, and no more on top than its delay memory holds."""
-    arith = case.profile.arithmetic
     found = []
-    for group in case.network.groups:
-        extra = group.delay - arith.synapse_latency
-        where = group.synapse.name
-        if extra < 0:
+    for layer, cut in zip(case.network.layers, case.cuts, strict=True):
+        most = 1 if cut is None else _most_sets(layer, cut)
+        if most > limit:
             found.append(Violation(
-                rule="delays", where=where, what=f"{group.source} reaches {group.target} after {group.delay} timesteps",
-                limit=f"A synapse of {case.profile.name} takes {arith.synapse_latency}",
-                remedy="Lower the graph for this target first",
-            ))
-        elif extra > arith.delay_max:
-            found.append(Violation(
-                rule="delays", where=where,
-                what=f"{group.source} reaches {group.target} after {group.delay} timesteps, a delay of {extra}",
-                limit=f"{case.profile.name} delays a synapse by at most {arith.delay_max} timesteps",
-                remedy=f"Put relay layers between them, one for each {arith.delay_max + arith.synapse_latency} timesteps",
+                rule="neuron_groups", where=layer.name,
+                what=f"{layer.name} needs {most} neuron group{'s' if most != 1 else ''} on one of its cores",
+                limit=f"A core of {case.profile.name} has {limit} (capacity.neuron_groups_per_core)",
+                remedy=f"Let at most {limit} sets share a core: order the neurons by decays and threshold, or use fewer",
             ))
     return found
 
 
+def _most_sets(layer: Layer, cut: Cut) -> int:
+    """Sets of decays and threshold on the core that has most of them."""
+    sets = layer.neuron_sets
+    if sets is None:
+        return 1
+    blocks = (sets[slice(*c), slice(*r), slice(*x)] for c in cut.channels for r in cut.rows for x in cut.cols)
+    return max(len(np.unique(block)) for block in blocks)
+
+
 RULES: tuple[Rule, ...] = (
     supported_nodes, cores, neurons_per_core, synapse_words, axons_in, axons_out, neuron_groups, delays, reset_kind,
-    weights, biases, thresholds, state_formats, input_messages,
+    weights, weight_exponents, biases, thresholds, state_formats, initial_states, sigma_delta, input_messages,
+    graded_messages, currents,
 )

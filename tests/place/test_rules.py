@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from neurodeploy.errors import DoesNotFit, UsageError
 from neurodeploy.hw.profile import target
-from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import BatchNorm, CubaLif, Flatten, Input, Lif, MaxPool2d, Vote
+from neurodeploy.ir.graph import Edge, Graph, IntGraph
+from neurodeploy.ir.nodes import (
+    BatchNorm,
+    Conv2d,
+    CubaLif,
+    Delta,
+    Flatten,
+    Input,
+    Lif,
+    Linear,
+    MaxPool2d,
+    SigmaDelta,
+    Vote,
+)
 from neurodeploy.place import check, place, suggest
-from neurodeploy.place.rules import RULES
+from neurodeploy.place.case import Case
+from neurodeploy.place.layers import read_network
+from neurodeploy.place.partition import cut_layer
+from neurodeploy.place.rules import RULES, neuron_groups
 
 from small_nets import biased, chain, conv, int_chain, linear
 
@@ -55,21 +71,75 @@ TRIPS: list[tuple[str, Callable[[], Graph], dict[str, object], str, str]] = [
     ("synapse_words", lambda: wide(2000), {}, "c.n", "at most 16 000"),
     ("axons_in", good, {"capacity.axons_in_per_core.value": 17}, "c.n", "at most 17 inputs"),
     ("axons_out", many_targets, {"capacity.axons_out_per_core.value": 1}, "c.n", "at most 1 layers"),
-    ("neuron_groups", good, {"capacity.neuron_groups_per_core.value": 0}, "c.n", "neuron_groups_per_core"),
+    ("neuron_groups", good, {"capacity.neuron_groups_per_core.value": 0}, "c.n", "at most 0 sets"),
     ("delays", lambda: chain(X, conv("c", 2, 4), delay=0), {}, "c", "Lower the graph"),
     ("delays", lambda: chain(X, conv("c", 2, 4), delay=64), {}, "c", "relay layers"),
     ("reset_kind", lambda: with_lif(reset="soft"), {}, "n", "reset='hard'"),
+    ("delays", lambda: with_synapse(delays=np.array([[0, 0, 0], [0, 0, 63]])), {}, "fc", "relay layers"),
     ("weights", lambda: with_neuron(weight=256), {}, "fc", "scale weights"),
-    ("weights", lambda: with_neuron(weight=3), {}, "fc", "multiples of 2"),
+    ("weights", lambda: with_neuron(weight=-257), {}, "fc", "scale weights"),
+    ("weights", lambda: with_neuron(weight=MIXED_ODD), {}, "fc", "multiples of 2, or double them and lower weight_exp"),
+    ("weights", lambda: with_neuron(weight=[128, -3, 0]), {}, "fc", "multiples of 2"),
+    ("weights", lambda: with_synapse(weight_exp=-8, weight=MIXED_ODD), {}, "fc", "multiples of 2"),
+    ("weights", lambda: with_neuron(weight=[255, -2, 0]), {}, "fc", "scale weights"),
+    ("weights", lambda: with_neuron(weight=3), {"arithmetic.weight_one_sign_max": 2}, "fc", "multiples of 2"),
+    ("weight_exponents", lambda: with_synapse(weight_exp=8), {}, "fc", "by the rest"),
+    ("weight_exponents", lambda: with_synapse(weight_exp=-9), {}, "fc", "by the rest"),
     ("biases", lambda: with_neuron(bias_mant=np.array([4096, 0])), {}, "fc.n", "down together"),
-    ("biases", lambda: with_neuron(bias_exp=5), {}, "fc.n", "exponent 6"),
+    ("biases", lambda: with_neuron(bias_mant=np.array([-4097, 0])), {}, "fc.n", "down together"),
+    ("biases", lambda: with_neuron(bias_exp=8), {}, "fc.n", "exponent 7"),
+    ("biases", lambda: with_neuron(bias_exp=np.array([6, -1])), {}, "fc.n", "exponent 0"),
     ("biases", lambda: host_biased(5000), {}, "x", "value_scale"),
-    ("thresholds", lambda: with_neuron(v_th=2**17), {}, "fc.n", "Scale"),
-    ("thresholds", lambda: with_neuron(v_th=-1), {}, "fc.n", "Scale"),
+    ("thresholds", lambda: with_neuron(v_th=2**17), {}, "fc.n", "use 131071"),
+    ("thresholds", lambda: with_neuron(v_th=2**17 - 1), {"arithmetic.v_th_bits": 16}, "fc.n", "Scale"),
+    ("thresholds", lambda: with_neuron(v_th=np.array([5, -1])), {}, "fc.n", "Scale"),
     ("state_formats", lambda: with_neuron(v_decay=4097), {}, "fc.n", "fraction of 4096"),
+    ("state_formats", lambda: with_neuron(i_decay=np.array([0, 4097])), {}, "fc.n", "fraction of 4096"),
     ("state_formats", lambda: with_neuron(state_bits=16), {}, "fc.n", "Quantize"),
-    ("input_messages", lambda: chain(replace(X, max_value=256), conv("c", 2, 4)), {}, "x", "value_scale"),
+    ("initial_states", lambda: with_neuron(v_init=np.array([2**23, 0])), {}, "fc.n", "at zero"),
+    ("initial_states", lambda: with_neuron(i_init=np.array([-(2**23)])), {}, "fc.n", "at zero"),
+    ("sigma_delta", lambda: graded(spike_exp=8), {}, "d", "weights"),
+    ("sigma_delta", lambda: graded(v_th=2**11), {}, "d", "smaller exponents"),
+    ("sigma_delta", lambda: graded(v_th=-1), {}, "d", "smaller exponents"),
+    ("input_messages", lambda: chain(replace(X, max_value=2**24), conv("c", 2, 4)), {}, "x", "value_scale"),
+    ("input_messages", lambda: chain(replace(X, max_value=2**23, signed=True), conv("c", 2, 4)), {}, "x", "value_scale"),
+    ("graded_messages", lambda: graded(top=2**17), {}, "d", "spike_exp"),
+    ("currents", lambda: flooded(262145), {}, "n", "smaller fan-in"),
+    ("currents", lambda: flooded(-262145), {}, "n", "smaller fan-in"),
 ]
+MIXED_ODD = [127, -3, 0]
+
+
+def with_synapse(weight: object = 2, **change: Any) -> Graph:
+    graph = int_chain(weight=weight)
+    return replace(graph, nodes=tuple(replace(n, **change) if isinstance(n, Linear) else n for n in graph.nodes))
+
+
+def graded(top: int = 2**15, v_th: int = 1, spike_exp: int = 6) -> Graph:
+    """Signed input -> Delta -> SigmaDelta: changes of up to 2 top, with 6 bits of fraction."""
+    nodes = (
+        Input("x", shape=(2,), kind="graded", max_value=top, signed=True), Delta("d", (2,), v_th, spike_exp, state_exp=6),
+        Linear("fc", weight=np.array([[2, -2]])), SigmaDelta("s", (1,), 1, 6, 6),
+    )
+    return IntGraph(nodes, (Edge("x", "d"), Edge("d", "fc", 1), Edge("fc", "s")), n_timesteps=2)
+
+
+def flooded(most: int) -> Graph:
+    """A neuron that can receive `most` in one timestep."""
+    kernel = np.full((1, 1, 1, 1), np.sign(most))
+    nodes = (
+        Input("x", shape=(1, 1, 1), kind="graded", max_value=abs(most)), Conv2d("c", weight=kernel),
+        CubaLif("n", shape=(1, 1, 1)),
+    )
+    return IntGraph(nodes, (Edge("x", "c", 1), Edge("c", "n")), n_timesteps=2)
+
+
+def read_out(**change: Any) -> Graph:
+    """Logits as netx reads them: an accumulator without threshold behind a spiking layer."""
+    graph = int_chain()
+    own = CubaLif("logits", **({"shape": (2,), "i_decay": 0, "v_decay": 4096, "v_th": 2**17} | change))
+    nodes = (*graph.nodes, Linear("last", weight=np.full((2, 2), 2)), own)
+    return replace(graph, nodes=nodes, edges=(*graph.edges, Edge("fc.n", "last", 1), Edge("last", "logits")))
 
 
 def with_lif(**change: object) -> Graph:
@@ -86,7 +156,12 @@ def host_biased(top: int) -> Graph:
 PASSES = [
     good, many_targets, with_lif, with_neuron, lambda: host_biased(4095), lambda: chain(X, conv("c", 2, 4), delay=63),
     lambda: with_neuron(weight=254), lambda: with_neuron(weight=-256), lambda: with_neuron(v_th=2**17 - 1),
-    lambda: with_neuron(bias_mant=np.array([-4095, 4095])), lambda: with_neuron(v_decay=4096, i_decay=0),
+    lambda: with_neuron(bias_mant=np.array([-4096, 4095])), lambda: with_neuron(v_decay=4096, i_decay=0),
+    lambda: with_neuron(weight=255), lambda: with_neuron(weight=[-255, -3, 0]), lambda: with_neuron(bias_exp=np.array([0, 7])),
+    lambda: with_neuron(v_th=np.array([0, 2**17 - 1]), v_init=np.array([1 - 2**23, 2**23 - 1])),
+    lambda: with_synapse(weight_exp=-8), lambda: with_synapse(weight_exp=7),
+    lambda: with_synapse(delays=np.array([[0, 0, 0], [0, 1, 62]])), graded, read_out, lambda: flooded(262144),
+    lambda: chain(replace(X, max_value=2**24 - 1), conv("c", 2, 4)),
     lambda: dense(16000),
 ]
 
@@ -109,6 +184,28 @@ def test_trips(rule: str, make: Callable[[], Graph], overrides: dict, where: str
     assert "loihi2" in found[0].limit or rule == "supported_nodes"
 
 
+def test_a_read_out_without_threshold_is_no_reason_for_others() -> None:
+    for change in ({"v_decay": 4095}, {"v_th": np.array([2**17, 2**17 - 2])}):
+        (violation,) = check(read_out(**change), LOIHI2).violations
+        assert (violation.rule, violation.where) == ("thresholds", "logits")
+
+
+def test_sets_of_constants_are_counted_core_by_core() -> None:
+    graph = int_chain(shape=(9,), v_th=np.arange(9), weight=2, n_out=9)
+    case = Case(read_network(graph), LOIHI2, 1, (cut_layer(read_network(graph).layers[0], LOIHI2),))
+    (cut,) = case.cuts
+    assert cut is not None and cut.n_cores == 2 and neuron_groups(case) == []
+    (violation,) = neuron_groups(replace(case, cuts=(replace(cut, channels=((0, 9),)),)))
+    assert (violation.where, violation.rule) == ("fc.n", "neuron_groups")
+    assert "needs 9 neuron groups" in violation.what and "has 8" in violation.limit
+    assert neuron_groups(replace(case, cuts=(replace(cut, channels=((0, 8), (8, 9))),))) == []
+
+
+def test_loihi1_sends_no_payload() -> None:
+    violations = check(graded(), target("loihi1")).violations
+    assert {(v.rule, v.where) for v in violations} >= {("sigma_delta", "d"), ("sigma_delta", "s"), ("input_messages", "x")}
+
+
 def test_every_rule_is_tripped_once() -> None:
     assert {t[0] for t in TRIPS} == {rule.__name__ for rule in RULES}
 
@@ -124,7 +221,7 @@ def test_message_names_layer_need_limit_and_remedy() -> None:
 
 
 def test_all_violations_come_together() -> None:
-    graph = int_chain(weight=3, v_th=2**17, v_decay=-1)
+    graph = int_chain(weight=[3, -2, 0], v_th=2**17, v_decay=-1)
     with pytest.raises(DoesNotFit) as caught:
         place(graph, target("loihi2", {"capacity.axons_in_per_core.value": 2}))
     assert {v.rule for v in caught.value.violations} == {"axons_in", "weights", "thresholds", "state_formats"}
