@@ -15,6 +15,7 @@ from neurodeploy.errors import NeurodeployError
 from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
 from neurodeploy.ir.nodes import Array, CubaLif, Delta, Sigma, SigmaDelta
 from neurodeploy.ir.reference import within_state_bits
+from neurodeploy.sim.kernels import largest_of
 from neurodeploy.sim.scan import BLOCK, DELTA, SIGMA, SIGMA_DELTA, blocked, in_threads, scan_cuba, scan_delta
 from neurodeploy.sim.series import Series
 
@@ -106,12 +107,8 @@ class CubaLayer(Layer):
 
     def __init__(self, node: CubaLif, largest: int | None) -> None:
         """Raises NeurodeployError for sums that 64 bits may not hold over time."""
-        drive = _LARGEST_DRIVE if largest is None else largest << node.state_shift
-        if drive > _LARGEST_DRIVE:
-            raise NeurodeployError(
-                f"its input reaches {largest}", where=node.name, limit=f"At most {_LARGEST_DRIVE >> node.state_shift}",
-                remedy="Use smaller weights or smaller inputs", code="not_exact",
-            )
+        self._bounded = largest is not None
+        drive = _LARGEST_DRIVE if largest is None else self._drive(node, largest)
         self._half = 1 << (node.state_bits - 1)
         bias = shift_signed(node.bias_mant, node.bias_exp)
         start = max(int(np.abs(x).max(initial=0)) for x in (node.i_init, node.v_init))
@@ -126,6 +123,15 @@ class CubaLayer(Layer):
         self.takes = torch.int32 if narrow else torch.int64
         self.biased = np.broadcast_to(bias != 0, node.shape)
 
+    def _drive(self, node: CubaLif, largest: int) -> int:
+        drive = largest << node.state_shift
+        if drive > _LARGEST_DRIVE:
+            raise NeurodeployError(
+                f"its input reaches {largest}", where=node.name, limit=f"At most {_LARGEST_DRIVE >> node.state_shift}",
+                remedy="Use smaller weights or smaller inputs", code="not_exact",
+            )
+        return drive
+
     def begin(self, batch: int) -> None:
         """Set `batch` samples to their initial states."""
         self._start(batch, self.node.i_init, self.node.v_init)
@@ -133,6 +139,8 @@ class CubaLayer(Layer):
     def play(self, a: Series, t: int, track: bool) -> Played:
         """Advance the timesteps t, t + 1, ... (0-based) of a window with the sums `a`; `track`: ask for `at_work`."""
         node, interval = self.node, self.node.reset_interval
+        if not self._bounded:
+            self._drive(node, largest_of(a.values))
         narrow_sums = self.takes == torch.int32 and a.values.dtype == torch.float32
         sums = a if narrow_sums else a.like(a.values.to(self.takes))
         steps = t + 1 + np.arange(len(a.rows))

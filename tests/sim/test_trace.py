@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.ir.graph import Edge, IntGraph
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Flatten, Input, Linear, Vote
+from neurodeploy.ir.nodes import Conv2d, CubaLif, Flatten, Input, Linear, Sigma, Vote
 from neurodeploy.sim import clocked, reference
 from neurodeploy.sim.trace import first_difference
 
@@ -134,6 +135,24 @@ def test_clocked_refuses_what_it_cannot_do_exactly() -> None:
     )
     with pytest.raises(NeurodeployError, match="loop without neurons"):
         clocked.Clocked(loop, 1)
+    heavy = IntGraph((Input("in", shape=(1,), kind="graded", max_value=2**14), CubaLif("n", shape=(1,))), (Edge("in", "n"),), 1)
+    large = replace(heavy, nodes=(replace(heavy.inputs[0], max_value=2**50), heavy.nodes[1]))
+    clocked.Clocked(heavy, 1)
+    with pytest.raises(NeurodeployError, match="its input reaches"):
+        clocked.Clocked(large, 1)
+
+
+def test_unbounded_messages_are_refused_when_they_get_too_large() -> None:
+    """What a sigma-delta neuron sends has no bound before it is sent: the refusal comes with the value."""
+    graph = IntGraph(
+        (Input("in", shape=(1,), kind="graded", max_value=2**15), Sigma("s", shape=(1,)),
+         Linear("fc", weight=np.array([[2**38]])), CubaLif("n", shape=(1,))), (Edge("in", "s"), Edge("s", "fc", 1), Edge("fc", "n")), 2,
+    )
+    assert clocked.simulate(graph, np.full((2, 1, 1), 2**5)).n_spikes["s"] == 3
+    for value, where, what in ((2**8, "n", "its input reaches"), (2**15, "fc", "exact below")):
+        with pytest.raises(NeurodeployError, match=what) as refused:
+            clocked.simulate(graph, np.full((2, 1, 1), value))
+        assert refused.value.where == where
 
 
 def test_clocked_checks_its_arguments() -> None:
