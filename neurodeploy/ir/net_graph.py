@@ -223,9 +223,10 @@ def _acting(chain: _Chain, index: int, weights: tuple[Array, ...], *, has_delays
             code="unsupported",
         )
     low, high = min(int(w.min()) for w in weights), max(int(w.max()) for w in weights)
-    if packed.is_lost or not any(w.any() for w in packed.weights):
+    if packed.is_lost or not any(mine.any() for mine in packed.weights):
         chain.refuse(
-            index, "weight", f"weights of one sign that span {low}..{high}", "netx makes all of them zero beyond -255..255",
+            index, "weight", f"weights that span {low}..{high}",
+            "netx makes all of them zero: it shifts matrices of one sign out of range that go beyond 255",
             "Scale the layer's weights, threshold and bias down", code="unsupported",
         )
     if has_delays and len(weights) == 2 and packed.shift:
@@ -234,12 +235,20 @@ def _acting(chain: _Chain, index: int, weights: tuple[Array, ...], *, has_delays
             "Remove the delays", code="unsupported",
         )
     acting = [packed.acting(i) for i in range(len(weights))]
-    if any(exp or not np.array_equal(mine, w) for w, (mine, exp) in zip(weights, acting, strict=True)):
-        changed = sum(int(np.count_nonzero(p != (w << packed.shift))) for w, p in zip(weights, packed.weights, strict=True))
-        chain.warn(
-            index, "weight", f"{changed} weights ({low}..{high}) act otherwise than they are stored: netx clips and drops bits",
-            "weights_altered", "Keep the weights of a layer in -256..254, those of one sign in -254..254",
-        )
+    for name, w, mine, (_, exp) in zip(("weight", "weight_rec"), weights, packed.weights, acting, strict=False):
+        changed = int(np.count_nonzero(mine != w << packed.shift))
+        if w.any() and not mine.any():
+            chain.warn(
+                index, name, "netx makes all of its weights zero: it counts their bits together with those of the other "
+                "matrix, which has other signs", "weights_zeroed", "Use even weights in both matrices",
+            )
+        elif changed:
+            shifted = f", and cuts {-exp} bits off each sum" if exp else ""
+            chain.warn(
+                index, name, f"{changed} of {w.size} weights ({w.min()}..{w.max()}) act otherwise than they are stored: netx clips "
+                f"them and drops low bits{shifted}", "weights_altered",
+                "Keep the weights of a layer in -256..254, those of one sign in -254..254",
+            )
     return acting
 
 
