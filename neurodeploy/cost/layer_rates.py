@@ -42,7 +42,7 @@ from neurodeploy.place.reach import Floats
 
 Rates = Mapping[str, "float | NDArray[Any]"]
 
-_KEPT = 8192  # entries of each cache of a model
+_KEPT = 2048  # entries of each cache of a model
 _KINDS = {"linear": "linear", "conv2d": "conv2d"}  # a geometry's synapses have no names: one for each kind
 
 

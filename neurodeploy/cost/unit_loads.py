@@ -19,7 +19,7 @@ from neurodeploy.place.layers import Map, SynapseGroup
 from neurodeploy.place.partition import Ranges
 from neurodeploy.place.reach import Floats, Range, build_reach, conv_taps
 
-_KEPT = 8192  # entries of each cache; one of a layer on a few cores takes some kB
+_KEPT = 2048  # entries of the cache; one of a layer on a few cores takes some kB
 
 
 @dataclass(frozen=True)
