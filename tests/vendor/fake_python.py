@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,12 @@ def records(folder: Path) -> list[str]:
     return sorted(p.name for p in envs.iterdir() if not p.name.endswith(".lock")) if envs.exists() else []
 
 
-def write_json(path: Path, value: object) -> Path:
-    path.write_text(json.dumps(value))
-    return path
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until something is so; fails after a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within a minute"
+        time.sleep(0.02)
 
 
 def own_path(*folders: Path) -> str:

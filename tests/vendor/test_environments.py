@@ -8,8 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ from neurodeploy import vendor
 from neurodeploy.errors import EnvironmentMissing, NeurodeployWarning, UsageError, VendorFailure
 from neurodeploy.vendor.environments import COMPLETE
 from tests.commands import run, run_json
-from tests.vendor.fake_python import PINS, alive, fake, pids, records, with_lava
+from tests.vendor.fake_python import PINS, alive, fake, pids, records, wait_for, with_lava
 
 
 @pytest.fixture
@@ -26,13 +24,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NEURODEPLOY_CACHE", str(folder))
     monkeypatch.setenv("NEURODEPLOY_PYTHON310", str(fake(tmp_path / "py", diary=tmp_path / "diary")))
     return folder
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within a minute"
-        time.sleep(0.02)
 
 
 def started(*args: str) -> subprocess.Popen[str]:

@@ -5,7 +5,11 @@ Skipped where no environment is there; `neurodeploy env create loihi2` makes one
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -19,13 +23,17 @@ from neurodeploy.export.bundle import write_manifest
 from neurodeploy.hw.profile import target
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array, CubaLif
+from neurodeploy.ir.serialize import save
 from neurodeploy.lower import lower
 from neurodeploy.quantize import quantize
 from neurodeploy.validate import open_bundle
+from neurodeploy.vendor.worker import play
 from tests.commands import run_json
 from tests.ir.hand_graphs import chain, inputs, residual
+from tests.vendor.fake_python import alive, wait_for
 from tests.vendor.oracle_bundles import write
 from tests.vendor.oracle_graphs import recurrent_delayed, sigma_delta
+from tests.vendor.random_networks import network
 
 from deployable import ARCHS, autosnn, images
 
@@ -113,3 +121,71 @@ def test_lava_notices_another_threshold(tmp_path: Path) -> None:
     assert (found["routes"][0]["first_divergence"]["layer"], data["first_divergence"]["layer"]) == ("out", "out")
     changed = golden.load(other / "golden.npz").spikes["out"]
     assert found["n_differences"] == int(np.count_nonzero(changed != golden.record(graph, x).spikes["out"])) > 0
+
+
+@pytest.mark.parametrize("start", range(0, 24, 6))
+def test_random_networks_with_every_feature(start: int, tmp_path: Path) -> None:
+    n_spikes = 0
+    for seed in range(start, start + 6):
+        graph, x, expected = network(seed)
+        save(graph, tmp_path / "graph.npz")
+        n_steps = len(next(iter(expected.values())))
+        shapes = {name: raster.shape[2:] for name, raster in expected.items()}
+        answer = play(vendor.find("loihi2"), tmp_path / "graph.npz", x, n_steps, shapes, timeout_s=300)
+        for name, raster in expected.items():
+            np.testing.assert_array_equal(answer.outputs[name], raster, err_msg=f"seed {seed}, {name}")
+            n_spikes += int(np.count_nonzero(raster))
+    assert n_spikes > 100
+
+
+@pytest.mark.parametrize("options", [(), ("--net",)])
+def test_the_script_of_a_bundle(options: tuple[str, ...], tmp_path: Path) -> None:
+    graph, x = case("chain")
+    bundle = write(graph, x, tmp_path / "bundle")
+    python = vendor.find("loihi2").python
+    command = [str(python), "run_on_loihi2.py", "--out", str(tmp_path / "lab.json"), *options]
+    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    lab = json.loads((tmp_path / "lab.json").read_text())
+    assert (lab["ok"], lab["n_differences"], lab["versions"]["lava-nc"]) == (True, 0, "0.10.0")
+    assert lab["route"] == ("network.net" if options else "graph.npz")
+    assert sum(sum(s["spikes"].values()) for s in lab["samples"]) > 0
+
+
+ASKS = """
+import sys
+from pathlib import Path
+import numpy as np
+from neurodeploy import vendor
+from neurodeploy.vendor.worker import play
+x = np.load(sys.argv[2])
+play(vendor.find("loihi2"), Path(sys.argv[1]), x, len(x), {"out": (6,)}, timeout_s=600)
+"""
+
+
+def test_lava_does_not_outlive_whoever_asked(tmp_path: Path) -> None:
+    """Killed, so that it cannot clean up: the worker notices and ends with all of Lava's processes."""
+    graph, x = case("chain")
+    save(graph, tmp_path / "graph.npz")
+    np.save(tmp_path / "x.npy", np.repeat(x, 500, axis=1))  # minutes of work
+    command = [sys.executable, "-c", ASKS, str(tmp_path / "graph.npz"), str(tmp_path / "x.npy")]
+    mark = f"NEURODEPLOY_ASKED_BY={tmp_path}"
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "NEURODEPLOY_ASKED_BY": str(tmp_path)}
+
+    def workers() -> list[int]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                ours = mark.encode() in (entry / "environ").read_bytes().split(b"\0")
+                if ours and b"lava_worker" in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:  # it has ended meanwhile
+                continue
+        return [p for p in found if alive(p)]
+
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: len(workers()) > 3)  # the worker and processes that Lava forked from it
+        finally:
+            process.kill()
+    wait_for(lambda: not workers())
