@@ -248,14 +248,14 @@ class Conformance:
         trips: list[tuple[str, Graph]] = [
             ("weights", weight(arith.weight_min - arith.weight_step)),
             ("weights", weight(arith.weight_max + arith.weight_step)),
-            ("biases", bias(arith.bias_max + 1)), ("biases", bias(-arith.bias_max - 1)),
-            ("biases", with_node(graph, "fc.n", bias_exp=arith.bias_exp + 1)),
+            ("biases", bias(arith.bias_max + 1)), ("biases", bias(-arith.bias_max - 2)),
+            ("biases", with_node(graph, "fc.n", bias_exp=arith.bias_exps[1] + 1)),
             ("thresholds", with_node(graph, "fc.n", v_th=arith.v_th_max + 1)),
             ("thresholds", with_node(graph, "fc.n", v_th=-1)),
             ("state_formats", with_node(graph, "fc.n", v_decay=arith.decay_one + 1)),
             ("state_formats", with_node(graph, "fc.n", i_decay=-1)),
             ("state_formats", with_node(graph, "fc.n", state_bits=arith.state_bits + 1)),
-            ("input_messages", with_node(graph, "image", max_value=2**arith.message_bits)),
+            ("input_messages", with_node(graph, "image", max_value=arith.payload_max + 1)),
             ("delays", delay(longest + 1)), ("delays", delay(arith.synapse_latency - 1)),
         ]
         other = "soft" if arith.reset == "hard" else "hard"
