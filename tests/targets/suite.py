@@ -238,6 +238,8 @@ class Conformance:
         def delay(value: int) -> IntGraph:
             return replace(graph, edges=tuple(replace(e, delay=value) if e.dst == "fc" else e for e in graph.edges))
 
+        # Without weights behind it, so that no current grows with the messages.
+        deaf = with_node(graph, "stem", weight=np.zeros_like(graph["stem"].weight))  # type: ignore[attr-defined]
         longest = arith.synapse_latency + arith.delay_max
         fits = [
             weight(arith.weight_min), weight(arith.weight_max), bias(arith.bias_max), bias(-arith.bias_max),
@@ -255,7 +257,7 @@ class Conformance:
             ("state_formats", with_node(graph, "fc.n", v_decay=arith.decay_one + 1)),
             ("state_formats", with_node(graph, "fc.n", i_decay=-1)),
             ("state_formats", with_node(graph, "fc.n", state_bits=arith.state_bits + 1)),
-            ("input_messages", with_node(graph, "image", max_value=arith.payload_max + 1)),
+            ("input_messages", with_node(deaf, "image", max_value=arith.payload_max + 1)),
             ("delays", delay(longest + 1)), ("delays", delay(arith.synapse_latency - 1)),
         ]
         other = "soft" if arith.reset == "hard" else "hard"
