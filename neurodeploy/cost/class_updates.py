@@ -122,13 +122,17 @@ def _event(found: Classes, rates: Floats) -> Floats:
 def _before(found: States, event: Floats, fired: Floats) -> Floats:
     """P(current or membrane is not zero before each step) [n_remembering, n_steps]."""
     n_steps = event.shape[1]
-    before = np.empty((n_steps, len(event)))
+    before = np.zeros((n_steps, len(event)))
+    u, v = found.start_u, found.start_v
+    before[0] = np.maximum(u, v)
+    happens = event.any(axis=0)
+    if not before[0].any() and not happens.any():
+        return before.T
+    first = 0 if before[0].any() else int(happens.argmax())  # until then nothing has reached any class
     quiet, lost = np.ascontiguousarray(1.0 - event.T), np.ascontiguousarray((fired * found.hard[:, None]).T)
     kept = 1.0 - found.resets
     keeps_v, keeps_u = kept * found.keeps_v, kept * found.keeps_u
-    u, v = found.start_u, found.start_v
-    before[0] = np.maximum(u, v)
-    for t in range(n_steps - 1):  # a reset forgets before the step's dynamics, so does not carry u and v into them
+    for t in range(first, n_steps - 1):  # a reset forgets before the step's dynamics, so does not carry u and v into them
         u_quiet = quiet[t] * (1.0 - u * keeps_u[t]) if found.any_current else quiet[t]
         touched = 1.0 - u_quiet * (1.0 - v * keeps_v[t])
         before[t + 1] = touched

@@ -122,30 +122,26 @@ class Rated:
         """[3 x 2 n_cores, n_basis]: sending, then receiving time of each core per basis element, low, nominal and high."""
         n, n_inputs, first = self.n_cores, self.shape.n_inputs, self.first_class
         n_basis = first[-1] + 1
-        rows: list[Ints] = []
+        rows: list[Ints] = []  # cores, one entry for each stretch of a column
         columns: list[int] = []
-        seconds: list[Floats] = []
-
-        def add(cores: Ints, column: int, busy: Floats) -> None:
-            rows.append(cores)
-            columns.append(column)
-            seconds.append(busy)
-
+        seconds: list[Floats] = []  # [3, cores of one or more entries]
         for use in self.uses:
             if self.columns[use.source] is not None:
-                add(self._cores(use.source), use.source, use.price.send_s)
+                rows.append(self._cores(use.source))
+                columns.append(use.source)
+                seconds.append(use.price.send_s)
         for i, price in enumerate(self.unit_prices):
-            own = self._cores(n_inputs + i)
-            add(own, n_inputs + i, price.send_s[..., 0])
-            add(own, n_basis - 1, price.send_s[..., -1])
-            for k in range(first[i], first[i + 1]):
-                add(own, k, price.send_s[..., k - first[i] + 1])
-        n_sent = sum(len(cores) for cores in rows)
+            rows += [self._cores(n_inputs + i)] * len(price.energy_j)
+            columns += [n_inputs + i, *range(first[i], first[i + 1]), n_basis - 1]
+            seconds.append(price.sends_s)
+        n_sent = sum(map(len, rows))
         for use in self.uses:
-            add(self._cores(n_inputs + use.layer), use.source, use.price.receive_s)
+            rows.append(self._cores(n_inputs + use.layer))
+            columns.append(use.source)
+            seconds.append(use.price.receive_s)
         flat = np.concatenate(rows)
         flat[n_sent:] += n
-        flat = flat * n_basis + np.repeat(columns, [len(cores) for cores in rows])
+        flat = flat * n_basis + np.repeat(columns, list(map(len, rows)))
         values = np.concatenate(seconds, axis=1)
         return np.concatenate([
             np.bincount(flat, values[level], minlength=2 * n * n_basis).reshape(2 * n, n_basis) for level in LEVELS

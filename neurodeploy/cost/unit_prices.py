@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -29,6 +30,11 @@ class Price:
     energy_j: Floats
     send_s: Floats
     receive_s: Floats
+
+    @cached_property
+    def sends_s(self) -> Floats:
+        """[3, n_rows x n_cores]: sending time, row after row."""
+        return np.ascontiguousarray(self.send_s.transpose(0, 2, 1)).reshape(len(LEVELS), -1)
 
 
 @dataclass(frozen=True, eq=False)
