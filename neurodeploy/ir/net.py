@@ -217,6 +217,9 @@ def write_net(graph: IntGraph, path: Path) -> None:
     with h5py.File(path, "w", track_order=False) as file:
         for index, layer in enumerate(layers):
             _write_layer(file.create_group(f"layer/{index}"), layer)
+        simulation = file.create_group("simulation")  # netx does not read it; `read_network` does
+        _put(simulation, "Ts", np.int64(1))
+        _put(simulation, "tSample", np.int64(graph.n_timesteps))
 
 
 def _write_layer(group: h5py.Group, layer: NetLayer) -> None:

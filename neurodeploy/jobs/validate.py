@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy import resources
@@ -71,7 +72,7 @@ def _trace(opened: OpenBundle) -> dict[str, Any]:
     found = simulate(opened.net, opened.golden.x, opened.net.n_chip_steps).spikes
 
     def per_step(raster: NDArray[Any]) -> list[int]:
-        return [int(n) for n in raster.reshape(len(raster), -1).sum(axis=1)]
+        return [int(n) for n in np.count_nonzero(raster.reshape(len(raster), -1), axis=1)]
 
     return {
         name: {"expected": per_step(raster), "got": per_step(found[name])} for name, raster in opened.golden.spikes.items()
