@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -25,10 +26,11 @@ from typing import Any
 PROTOCOL = 1
 
 
-def end_with_parent(parent: int) -> None:
-    """Kill the whole group when the parent is gone: Lava's processes would wait for each other for ever."""
+def end_with_parent(parent: int, folder: Path) -> None:
+    """When the parent is gone, remove the job and kill the whole group: Lava's processes would wait for ever."""
     while os.getppid() == parent:
         time.sleep(0.5)
+    shutil.rmtree(folder, ignore_errors=True)
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
@@ -65,7 +67,7 @@ def play(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
 def main(folder: Path) -> int:
     os.dup2(2, 1)
     sys.path.insert(0, str(Path(__file__).resolve().parent))
-    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(os.getppid(), folder), daemon=True).start()
     try:
         job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
         if job["protocol"] != PROTOCOL:

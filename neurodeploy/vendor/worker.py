@@ -7,6 +7,7 @@ or unpickled. What comes back is trusted no further than its declared shapes.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ PROTOCOL = 1
 _PACKAGE = Path(__file__).parent.parent
 _SPARE_BYTES = 16 * 2**20  # logs, and what the tool leaves beside its answer
 _MAX_STATUS = 2**20
+_MAX_SCRATCH = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +50,8 @@ def play(
     shapes: of the neuron layers. Raises VendorFailure where the tool dies, hangs, refuses the network, or answers nonsense.
     """
     where = f"{environment.name} ({environment.python})"
-    with tempfile.TemporaryDirectory(prefix="neurodeploy-job-", ignore_cleanup_errors=True) as name:
-        folder, log = Path(name) / "job", Path(name) / "log.txt"
+    with tempfile.TemporaryDirectory(prefix="neurodeploy-", dir=_scratch(), ignore_cleanup_errors=True) as name:
+        folder, log = Path(name), Path(name) / "log.txt"
         lock = lock_named(environment.name)
         _write_job(folder, (lock.worker, lock.runner), graph, x, n_steps, net, net_kwargs)
         n_given = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
@@ -59,7 +61,7 @@ def play(
             done = processes.run(
                 (environment.python, "-I", folder / "code" / Path(lock.worker).name, folder), folder=folder, log=log,
                 timeout_s=timeout_s, max_bytes=n_given + 3 * n_expected + _SPARE_BYTES,
-                environment={"TMPDIR": str(folder / "tmp")},
+                environment={"TMPDIR": str(folder / "t")},
             )
         except NeurodeployError as error:
             raise _failure(error.what, "vendor_crashed", where, remedy="Run `neurodeploy doctor`") from error
@@ -79,6 +81,13 @@ def play(
         return Answer(_outputs(folder / "result.npz", wanted, where), status["versions"], tuple(status["wall_s"]))
 
 
+def _scratch() -> str | None:
+    """Where jobs lie: the usual place, or /tmp where that has a long name. Lava's processes meet at sockets in their
+    temporary folder, whose names may have 107 characters."""
+    usual = tempfile.gettempdir()
+    return "/tmp" if len(usual) > _MAX_SCRATCH and os.access("/tmp", os.W_OK | os.X_OK) else None
+
+
 def _failure(what: str, code: str, where: str, said: str = "", remedy: str = "") -> VendorFailure:
     return VendorFailure(
         f"the vendor's tool {what}", where=where, limit=f"It said: {said}" if said else "", code=code,
@@ -90,8 +99,8 @@ def _write_job(
     folder: Path, scripts: tuple[str, str], graph: Path, x: Array, n_steps: int, net: Path | None,
     net_kwargs: Mapping[str, Any] | None,
 ) -> None:
-    for part in (folder, folder / "code", folder / "tmp"):
-        part.mkdir()
+    for part in ("code", "t"):
+        (folder / part).mkdir()
     for script in scripts:
         shutil.copyfile(_PACKAGE / script, folder / "code" / Path(script).name)
     shutil.copyfile(graph, folder / "graph.npz")

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,9 @@ def test_every_lock_is_complete() -> None:
         assert all(version for version in lock.pins.values()) and lock.main in lock.pins, name
         package = Path(vendor.__file__).parent.parent
         assert (package / lock.worker).is_file() and (package / lock.runner).is_file()
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    listed = [requirement.partition(";")[0] for requirement in extras["loihi"]]
+    assert listed and set(listed) <= set(vendor.lock_named("loihi2").packages), "pyproject lists what the lock pins"
     assert vendor.lock_of_tool("lava").name == "loihi2"
     with pytest.raises(UsageError, match="no vendor tool 'samna'"):
         vendor.lock_of_tool("samna")

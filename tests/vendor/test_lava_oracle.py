@@ -170,7 +170,7 @@ def test_lava_does_not_outlive_whoever_asked(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.repeat(x, 500, axis=1))  # minutes of work
     command = [sys.executable, "-c", ASKS, str(tmp_path / "graph.npz"), str(tmp_path / "x.npy")]
     mark = f"NEURODEPLOY_ASKED_BY={tmp_path}"
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "NEURODEPLOY_ASKED_BY": str(tmp_path)}
+    environment = {**os.environ, "NEURODEPLOY_ASKED_BY": str(tmp_path)}
 
     def workers() -> list[int]:
         found = []
@@ -183,9 +183,12 @@ def test_lava_does_not_outlive_whoever_asked(tmp_path: Path) -> None:
                 continue
         return [p for p in found if alive(p)]
 
+    folders: set[Path] = set()
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for(lambda: len(workers()) > 3)  # the worker and processes that Lava forked from it
+            folders = {Path(f"/proc/{p}/cwd").readlink() for p in workers()}
         finally:
             process.kill()
     wait_for(lambda: not workers())
+    assert folders and not [f for f in folders if f.exists()]

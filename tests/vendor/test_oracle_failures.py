@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -219,6 +220,18 @@ def test_code_in_a_bundle_is_not_run(lab: Lab) -> None:
     format_of_bundles.write_manifest(lab.bundle, {k: v for k, v in manifest.items() if k not in ("files", "sha256")})
     assert run_json("validate", str(lab.bundle), "--oracle", "lava")[0] == 0
     assert seen.read_text() == mine
+
+
+def test_a_temporary_folder_with_a_long_name(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of sockets have at most 107 characters, and Lava's lie in the temporary folder."""
+    long = lab.folder / ("long" * 20)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    lab.answers(before=f"open({str(lab.folder / 'where')!r}, 'w').write(os.environ['TMPDIR'])\n")
+    assert run_json("validate", str(lab.bundle), "--oracle", "lava")[0] == 0
+    where = (lab.folder / "where").read_text()
+    assert len(where) + len("/pymp-xxxxxxxx/listener-xxxxxxxx") < 107
+    assert not Path(where).parent.exists()
 
 
 def test_ctrl_c(lab: Lab) -> None:
