@@ -33,9 +33,9 @@ def show_utilisation(console: Console, found: Mapping[str, Any]) -> None:
     columns = ["layer", "cores", "limited by", *_NAMES.values(), "packets"]
     limited = ", ".join(f"{_NAMES[name]} {count(n)}" for name, n in found["cores_by_resource"].items())
     note = (
-        "Limited by: the resource that decides how many cores a layer needs (of one that needs a single core: the fullest one). "
-        "Shares: of its fullest core. packets: cores that "
-        f"a spike reaches. In all {count(found['n_cores'])} of {count(found['n_cores_limit'])} cores ({limited}); "
+        "Limited by: the resource that decides how many cores a layer needs; for a single core, the fullest one. Shares: of "
+        f"its fullest core. packets: cores that a spike reaches. In all "
+        f"{count(found['n_cores'])} of {count(found['n_cores_limit'])} cores ({limited}); "
         f"{percent(found['neurons_share'])} of the neurons of the cores in use are taken."
     )
     tables.grid(console, "Utilisation", columns, rows, note=note, left_also=(2,))

@@ -1,6 +1,6 @@
 """Which block goes on which core of the system: fewest router-to-router steps of all packets (a quadratic assignment).
 
-Simulated annealing over swaps, then the best single swap until none helps. Swaps with an empty core move a block.
+Simulated annealing over swaps, then the best swap of each block until none helps. Swaps with an empty core move a block.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ Ints = NDArray[np.int64]
 
 MOST_CORES = 1024  # the distances of more cores fill memory, and their swaps take minutes
 _COOLEST = 1e-3  # last temperature, of the first one
-_WARM = 0.1  # first temperature, of the mean change that a swap makes
+_WARM = (0.3, 1.0, 3.0)  # first temperatures, of the mean change that a swap makes; each from the best found so far
+_FEW = 256  # cores for which annealing starts again and again
 _SAME = 1e-9  # relative gain below which a swap is round-off
 
 
@@ -43,7 +44,7 @@ def total_hops(between: Floats, entering: Floats, far: Floats, out: Floats, at: 
     return float((between * far[np.ix_(at[:n], at[:n])]).sum() + (entering * out[at[:n]]).sum())
 
 
-def arrange(between: Floats, entering: Floats, profile: Profile, *, seed: int = 0, n_swaps: int = 40_000) -> Ints:
+def arrange(between: Floats, entering: Floats, profile: Profile, *, seed: int = 0, n_swaps: int = 60_000) -> Ints:
     """Core number of each of n blocks, given packets between blocks [n, n] and into them from outside [n].
 
     Never more hops than with consecutive cores; with more than MOST_CORES cores exactly those.
@@ -60,20 +61,30 @@ def arrange(between: Floats, entering: Floats, profile: Profile, *, seed: int = 
     inward[:n] = entering
     np.fill_diagonal(weight, 0.0)  # packets of a core to itself take no hop
     start = np.arange(size, dtype=np.int64)
-    found = [_descend(weight, inward, far, out, at) for at in (start, _anneal(weight, inward, far, out, start, seed, n_swaps))]
-    best = min(found, key=lambda at: total_hops(between, entering, far, out, at))
-    if total_hops(between, entering, far, out, best) >= total_hops(between, entering, far, out, start):
+
+    def hops_of(at: Ints) -> float:
+        return total_hops(between, entering, far, out, at)
+
+    best = _descend(weight, inward, far, out, start)
+    rng = np.random.default_rng(seed)
+    rounds = (*_WARM, *_WARM) if size <= _FEW else _WARM[:1]
+    for warm in rounds:
+        at = _descend(weight, inward, far, out, _anneal(weight, inward, far, out, best, warm, n_swaps // len(rounds), rng))
+        best = min(best, at, key=hops_of)
+    if hops_of(best) >= hops_of(start):
         return consecutive
     return numbers[best[:n]]
 
 
-def _anneal(weight: Floats, inward: Floats, far: Floats, out: Floats, start: Ints, seed: int, n_swaps: int) -> Ints:
-    rng = np.random.default_rng(seed)
+def _anneal(
+    weight: Floats, inward: Floats, far: Floats, out: Floats, start: Ints, first: float, n_swaps: int,
+    rng: np.random.Generator,
+) -> Ints:
     at, size = start.copy(), len(start)
     pairs = rng.integers(0, size, (n_swaps, 2))
     luck = np.log(rng.random(n_swaps))
     trial = [abs(_change(weight, inward, far, out, at, int(a), int(b))) for a, b in pairs[:200]]
-    warm = _WARM * float(np.mean(trial))
+    warm = first * float(np.mean(trial)) if trial else 0.0
     if warm == 0.0:
         return at
     heat = warm * _COOLEST ** (np.arange(n_swaps) / n_swaps)
@@ -93,16 +104,23 @@ def _change(weight: Floats, inward: Floats, far: Floats, out: Floats, at: Ints, 
 
 
 def _descend(weight: Floats, inward: Floats, far: Floats, out: Floats, start: Ints) -> Ints:
-    at = start.copy()
-    total = float((weight * far).sum()) + float(inward.sum()) + 1.0
-    for _ in range(8 * len(at)):
-        here = far[np.ix_(at, at)]
-        moved = weight @ here  # [a, b]: hops of a's packets from b's core
-        own = np.diag(moved)
-        change = moved + moved.T - own[:, None] - own[None, :] + 2.0 * weight * here
-        change += (inward[:, None] - inward[None, :]) * (out[at][None, :] - out[at][:, None])
-        a, b = divmod(int(change.argmin()), len(at))
-        if change[a, b] >= -_SAME * total:
-            break
-        at[a], at[b] = at[b], at[a]
+    """The best swap of each block in turn, until none helps any block."""
+    at, size = start.copy(), len(start)
+    here = far[np.ix_(at, at)]
+    own = (weight * here).sum(axis=1)
+    least = _SAME * (float(own.sum()) + float(inward.sum()) + 1.0)
+    improved = True
+    while improved:
+        improved = False
+        for a in range(size):
+            # [b]: hops of a's packets from b's core and of b's packets from a's, less those from their own; see `_change`.
+            change = weight[a] @ here + weight @ here[:, a] - own[a] - own + 2.0 * weight[a] * here[a]
+            change += (inward[a] - inward) * (out[at] - out[at[a]])
+            b = int(change.argmin())
+            if change[b] < -least:
+                at[a], at[b] = at[b], at[a]
+                here[[a, b]] = here[[b, a]]
+                here[:, [a, b]] = here[:, [b, a]]
+                own = (weight * here).sum(axis=1)
+                improved = True
     return at
