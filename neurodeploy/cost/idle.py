@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import INT_NEURONS, CubaLif
-from neurodeploy.ir.reference import evaluate
+from neurodeploy.ir.nodes import INT_NEURONS, CubaLif, Input, Linear, Node, Vote
+from neurodeploy.ir.reference import initial_state, step
 
 Floats = NDArray[np.float64]
 
@@ -30,11 +30,47 @@ def idle_spikes(graph: Graph) -> dict[str, Floats]:
     """
     if not _may_fire_alone(graph):
         return {}
+    return {
+        name: (values != 0).astype(np.float64)
+        for name, values in _without_input(graph).items() if graph[name].is_neuron
+    }
+
+
+def _without_input(graph: Graph) -> dict[str, NDArray[Any]]:
+    """Outputs [T', *shape] of `reference.evaluate` on silence, bit for bit, but a node at a time: what has no state and
+    treats samples one by one takes all timesteps as one batch, and silence has one answer."""
     dtype: Any = np.int64 if any(isinstance(n, INT_NEURONS) for n in graph.neurons) else np.float64
-    source = graph.inputs[0]
-    silence = np.zeros((graph.n_timesteps, 1, *source.shape), dtype=dtype)
-    outputs = evaluate(graph, silence, graph.n_chip_steps)
-    return {n.name: (outputs[n.name][:, 0] != 0).astype(np.float64) for n in graph.neurons}
+    n_steps = graph.n_chip_steps
+    found: dict[str, NDArray[Any]] = {}
+    for node in graph.feedforward_order:
+        if isinstance(node, Vote):
+            continue
+        terms = []
+        for edge in graph.incoming(node.name):
+            late = np.zeros_like(found[edge.src])
+            late[edge.delay :] = found[edge.src][: max(0, n_steps - edge.delay)]
+            terms.append(late)
+        a = terms[0] if terms else np.zeros((n_steps, *graph.shapes[node.name]), dtype=dtype)
+        for term in terms[1:]:
+            a = a + term
+        found[node.name] = a if isinstance(node, Input) else _outputs(node, a)
+    return found
+
+
+def _outputs(node: Node, a: NDArray[Any]) -> NDArray[Any]:
+    """What a node makes of a [T', *shape], starting from its initial state."""
+    state = initial_state(node, 1)
+    if not state and not isinstance(node, Linear):  # a matrix product may round otherwise for several rows at once
+        return step(node, a, state)[0]
+    answers = []
+    silent: NDArray[Any] | None = None
+    for row in a:
+        if state or row.any():
+            answer, state = step(node, row[None], state)
+        else:
+            silent = answer = step(node, row[None], state)[0] if silent is None else silent
+        answers.append(answer[0])
+    return np.stack(answers)
 
 
 def run_rates(graph: Graph, rates: Mapping[str, float | NDArray[Any]]) -> dict[str, Floats]:
