@@ -264,6 +264,10 @@ def test_images_are_coded_by_the_files_own_transform() -> None:
     other = nd.simulate(net, np.repeat(by_hand[np.newaxis], net.n_timesteps, axis=0))
     assert all(np.array_equal(one.spikes[n.name], other.spikes[n.name]) for n in net.neurons)
     assert one.spikes["3.neuron"].any()
+    np.savez("images.npz", images)
+    done("simulate", path.with_suffix(".net"), "--input", "images.npz", "--layout", "images", "--out", "out.npz")
+    with np.load("out.npz") as found:
+        assert all(np.array_equal(found[f"spikes/{n.name}"], one.spikes[n.name]) for n in net.neurons)
 
 
 def test_what_python_refuses() -> None:

@@ -45,8 +45,9 @@ Network = Annotated[Path, typer.Argument(metavar="FILE", exists=True,
     help="A lava-dl .net, a bundle, a graph.npz, a .nir or a model.")]
 ChipInput = Annotated[Path | None, typer.Option("--input", "-i", metavar="IN.NPZ",
     help="What enters the network, one array of integers, as for `simulate`.")]
-LayoutOption = Annotated[Literal["torch", "lava"], typer.Option("--layout",
-    help="Order of the input's axes: torch = time first, maps (C, H, W); lava = time last, maps (W, H, C).")]
+LayoutOption = Annotated[Literal["torch", "lava", "images"], typer.Option("--layout",
+    help="What the input's axes are: torch = time first, maps (C, H, W); lava = time last, maps (W, H, C); images = "
+    "(B, C, H, W) in 0..1, coded as the network's file says.")]
 Timesteps = Annotated[int | None, typer.Option("--timesteps", min=1, metavar="T",
     help="Timesteps of one inference. Default: those of --input, else the file's own.")]
 ResetInterval = Annotated[int | None, typer.Option("--reset-interval", min=1, metavar="N",

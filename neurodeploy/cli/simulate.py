@@ -59,7 +59,8 @@ def simulate(
     FILE is a lava-dl .net, a bundle, a graph.npz or .nir of integers; a model in real numbers needs --target and its
     dataset. IN.NPZ holds one array called `input` (or the only one): [T, B, *shape] or [T, *shape] with maps as
     (C, H, W); --layout lava reads Lava's order instead, (W, H, C, T) or (N, T). Where the first layer is driven by
-    biases, the array is the bias mantissa and may leave T out.
+    biases, the array is the bias mantissa and may leave T out. --layout images reads real numbers in 0..1 where the file
+    says how they enter.
 
     OUT.NPZ gets `spikes/<layer>`, with --states also `v_mem/<layer>` and `i_syn/<layer>`, in the order of the input and
     in chip time: one timestep per synapse from layer to layer.

@@ -1,31 +1,23 @@
-"""What a user wants a network to receive: one array of an `.npz` file, in the axis order of this package or of Lava.
-
-The file may come from anyone. It is never unpickled, its headers are read before its data, and nothing is unpacked that
-is larger than an input of a simulation can be.
-"""
+"""What a user wants a network to receive: one array of an `.npz` file, in the axis order of this package or of Lava."""
 
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.errors import UnsafeFile, UsageError
+from neurodeploy.data.chip_input import chip_input
+from neurodeploy.data.one_array import MAX_VALUES, read_array
+from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Input, Shape
 from neurodeploy.ir.reference import check_input
 
-Layout = Literal["torch", "lava"]
-MAX_VALUES = 2**28  # elements of one input; as int64, in which a simulation holds them, 2 GiB
-_MAX_FILE = 2**31
-_MAX_ENTRIES = 4096
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+Layout = Literal["torch", "lava", "images"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +53,16 @@ def read_input(path: Path, graph: IntGraph, layout: Layout = "torch") -> SpikeIn
     layout `torch`: [T, B, *shape] or [T, *shape] with maps as (C, H, W); an input of kind bias may leave T out.
     layout `lava`: time last and maps as (W, H, C): (*shape, T). A map may be given flat, in C, H, W order.
     Whole numbers of any numeric type are taken.
+    layout `images`: real numbers in 0..1, [B, C, H, W] or [C, H, W] (without C where it is 1), coded as the network's file
+    says: by the transform of its input layer, or as it was trained.
     Raises UsageError for a missing file, an unsuitable shape or type and values out of the input's range (2), UnsafeFile
     for a file that is damaged, too large or holds anything but plain arrays (6).
     """
     entry = graph.inputs[0]
     where = str(path)
-    x, batched, timed = _arranged(_whole(_only_array(path), where), entry, layout, where)
+    if layout == "images":
+        return _coded(read_array(path), graph, where)
+    x, batched, timed = _arranged(_whole(read_array(path), where), entry, layout, where)
     try:
         return SpikeInput(np.asarray(check_input(graph, x)), layout, batched, timed, where)
     except UsageError as error:
@@ -76,75 +72,43 @@ def read_input(path: Path, graph: IntGraph, layout: Layout = "torch") -> SpikeIn
         raise UsageError(error.what, where=f"{where} for {entry.name}", limit=error.limit, remedy=remedy) from error
 
 
-def _refuse(what: str, where: str, limit: str = "") -> NoReturn:
-    raise UnsafeFile(what, where=where, limit=limit, remedy="Write it with numpy.savez(file, input=x), x an array of integers")
-
-
-def _only_array(path: Path) -> NDArray[Any]:
-    where = str(path)
-    if not path.is_file():
-        raise UsageError("no such file", where=where, code="path", remedy="Name an .npz file with --input")
-    if path.stat().st_size > _MAX_FILE:
-        _refuse(f"the file has {path.stat().st_size} bytes", where, f"At most {_MAX_FILE}")
-    try:
-        with path.open("rb") as stream:
-            if stream.read(2) != b"PK":  # a pickle or a bare .npy; zipfile would search such a file for an archive
-                _refuse("not an .npz file", where)
-            stream.seek(0)
-            with zipfile.ZipFile(stream) as file:
-                return _read(file, where)
-    except OSError as error:
-        raise UsageError("cannot read the file", where=where, limit=error.strerror or str(error), code="path") from error
-    except (zipfile.BadZipFile, EOFError, LookupError, ValueError, TypeError, SyntaxError, RuntimeError, NotImplementedError,
-            MemoryError, OverflowError, RecursionError, zlib.error) as error:
-        _refuse(f"the file is damaged: {error}" if str(error) else "the file is damaged", where)
-
-
-def _read(file: zipfile.ZipFile, where: str) -> NDArray[Any]:
-    if len(file.infolist()) > _MAX_ENTRIES:
-        _refuse(f"{len(file.infolist())} entries", where, f"At most {_MAX_ENTRIES}; one array is read")
-    names = file.namelist()
-    arrays = sorted({n.removesuffix(".npy") for n in names if n.endswith(".npy")})
-    name = next((n for n in ("input", "x") if n in arrays), arrays[0] if len(arrays) == 1 else None)
-    if name is None:
-        raise UsageError(
-            f"holds the arrays {', '.join(arrays[:8])}" if arrays else "holds no array", where=where,
-            limit="One array is read: the one called `input` or `x`, or the only one", remedy="numpy.savez(file, input=x)",
-        )
-    if names.count(f"{name}.npy") != 1:
-        _refuse(f"the array {name} occurs twice", where)
-    with file.open(f"{name}.npy") as stream:
-        return _array(stream, f"{where}: {name}")  # type: ignore[arg-type]  # a ZipExtFile reads bytes
-
-
-def _array(stream: BinaryIO, where: str) -> NDArray[Any]:
-    version = np.lib.format.read_magic(stream)
-    if version not in _HEADERS:
-        _refuse(f"array format {version}", where, "Known: 1.0 and 2.0")
-    shape, fortran, dtype = _HEADERS[version](stream)
-    if dtype.kind not in "biuf" or dtype.hasobject:
-        kinds = "Python objects" if dtype.hasobject else f"values of type {dtype}"
-        _refuse(f"holds {kinds}", where, "Known: integers, booleans, whole floating-point numbers")
-    n = math.prod(shape)
-    if min(shape, default=0) < 0 or n > MAX_VALUES:
-        _refuse(f"declares shape {shape}", where, f"At most {MAX_VALUES} values")
-    payload = stream.read(n * dtype.itemsize + 1)
-    if len(payload) != n * dtype.itemsize:
-        _refuse(f"shape {shape} of {dtype} does not match its data", where)
-    return np.frombuffer(payload, dtype).reshape(shape, order="F" if fortran else "C")
-
-
 def _whole(values: NDArray[Any], where: str) -> NDArray[np.int64]:
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or (np.rint(values) != values).any() or np.abs(values).max(initial=0) >= 2**53:
             raise UsageError(
                 "the input holds numbers that are no integers", where=where, limit="A chip receives integers",
-                remedy="Code the data first: spikes 0 and 1, graded messages, or bias mantissas for a bias-driven input layer",
+                remedy="Give spikes 0 and 1, graded messages or bias mantissas; images in 0..1 are read with --layout images",
             )
     elif values.dtype.kind == "u" and values.max(initial=0) >= 2**62:
         raise UsageError(f"the input reaches {values.max()}", where=where, limit="A chip receives integers of a few bits",
                          remedy="Scale the messages down")
     return values.astype(np.int64)
+
+
+def _coded(values: NDArray[Any], graph: IntGraph, where: str) -> SpikeInput:
+    """Images as chip input, repeated for the network's timesteps."""
+    if graph.host is None and not graph.target:
+        raise UsageError(
+            "the network's file does not say how images enter it", where=where, code="no_coding",
+            limit=f"It takes chip input {_expected(graph.inputs[0], 'torch')}",
+            remedy="Code the data first, and leave --layout out",
+        )
+    shape = (graph if graph.host is None else graph.host).inputs[0].shape
+    wanted = [shape, *([shape[1:]] if shape[0] == 1 and len(shape) > 1 else [])]
+    fitting = [s for s in wanted if values.shape[values.ndim - len(s) :] == s and values.ndim - len(s) in (0, 1)]
+    if not fitting or 0 in values.shape:
+        inner = ", ".join(map(str, shape))
+        raise UsageError(f"the array has shape {values.shape}", where=where, limit=f"Images are [B, {inner}] or [{inner}]",
+                         remedy="Leave --layout out for an array with an axis of timesteps")
+    images = values.reshape(-1, *shape).astype(np.float64)
+    if not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
+        raise UsageError(f"images span {images.min()}..{images.max()}", where=where, limit="Real-valued images lie in 0..1",
+                         remedy="Rescale them")
+    if len(images) * graph.n_timesteps * math.prod(graph.inputs[0].shape) > MAX_VALUES:
+        raise UsageError(f"{len(images)} images of {graph.n_timesteps} timesteps", where=where,
+                         limit=f"At most {MAX_VALUES} values of chip input", remedy="Give fewer images at a time")
+    x = check_input(graph, chip_input(graph, images))
+    return SpikeInput(np.asarray(x), "images", values.ndim > len(fitting[0]), True, where)
 
 
 def _arranged(values: NDArray[np.int64], entry: Input, layout: Layout, where: str) -> tuple[NDArray[np.int64], bool, bool]:
@@ -158,8 +122,8 @@ def _arranged(values: NDArray[np.int64], entry: Input, layout: Layout, where: st
         raise UsageError(
             f"the array has shape {values.shape[::-1] if layout == 'lava' else values.shape}", where=where,
             limit=f"The {entry.kind} input of this network takes {_expected(entry, layout)}",
-            remedy="--layout lava reads time last and maps as (W, H, C)" if layout == "torch" else
-            "--layout torch reads time first and maps as (C, H, W)",
+            remedy="--layout torch reads time first and maps as (C, H, W)" if layout == "lava" else
+            "--layout lava reads time last and maps as (W, H, C); --layout images real numbers without time",
         )
     n_axes = shaped.ndim - len(entry.shape)
     x = shaped.reshape(*shaped.shape[: max(n_axes, 1)], 1, *entry.shape) if n_axes == 1 else shaped

@@ -7,12 +7,14 @@ import pickle
 import struct
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from neurodeploy.data.spikes import MAX_VALUES, axes_back, read_input
+from neurodeploy.data.one_array import MAX_VALUES
+from neurodeploy.data.spikes import axes_back, read_input
 from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
 from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.nodes import Conv2d, CubaLif, Input, InputKind
@@ -35,8 +37,8 @@ def network(kind: InputKind = "spikes", max_value: int = 1) -> IntGraph:
     return IntGraph(nodes, (Edge("in", "c", 1), Edge("c", "n")), 7)
 
 
-def stored(folder: Path, **arrays: Any) -> Path:
-    np.savez(folder / "in.npz", **arrays)
+def stored(folder: Path, *one: Any, **arrays: Any) -> Path:
+    np.savez(folder / "in.npz", *one, **arrays)
     return folder / "in.npz"
 
 
@@ -102,6 +104,23 @@ def test_several_arrays_need_a_name(tmp_path: Path) -> None:
         read_input(stored(tmp_path, a=X, b=X), network())
     with pytest.raises(UsageError, match="holds no array"):
         read_input(stored(tmp_path), network())
+
+
+def test_images_enter_as_the_network_says(tmp_path: Path) -> None:
+    graph = replace(network("graded", 15), target="loihi2")
+    graph = replace(graph, nodes=(replace(graph.nodes[0], value_scale=15.0), *graph.nodes[1:]))  # type: ignore[call-arg]
+    images = np.random.default_rng(0).random((3, *SHAPE))
+    found = read_input(stored(tmp_path, images), graph, "images")
+    wanted = np.rint(15 * images).astype(np.int64)
+    assert np.array_equal(found.x, np.repeat(wanted[np.newaxis], 7, axis=0)) and found.batched and found.timed
+    one = read_input(stored(tmp_path, images[1].astype(np.float32)), graph, "images")
+    assert np.array_equal(one.x[:, 0], found.x[:, 1]) and not one.batched
+    for wrong, said in ((images[0, 0], "shape"), (images - 1, "span"), (images * 2, "span"), (images[:0], "shape"),
+                        (np.full(SHAPE, np.nan), "span"), (images[np.newaxis], "shape")):  # fmt: skip
+        with pytest.raises(UsageError, match=said):
+            read_input(stored(tmp_path, wrong), graph, "images")
+    with pytest.raises(UsageError, match="does not say how images enter"):
+        read_input(stored(tmp_path, images), replace(graph, target=""), "images")
 
 
 class Evil:
