@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import shutil
 import time
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 from neurodeploy.models.autosnn import AutoSnn
-from neurodeploy.models.files import save
+from neurodeploy.models.files import load_module, save
 from neurodeploy.models.macro import MacroConfig
 from neurodeploy.train.checkpoint import save as save_checkpoint
 
+import strangers
 from commands import run, run_json
+from oracles import GOLDEN
 from tiny_search import Tiny, write_recipe
 
 BLOCKS = ("SCB_k3", "skip_connect", "skip_connect", "skip_connect", "skip_connect")
@@ -262,6 +265,99 @@ def test_a_tool_that_is_not_installed(
     monkeypatch.setenv("NEURODEPLOY_CACHE", str(tmp_path))
     error = refused(capsys, 5, "validate", tiny.bundle, "--oracle", "lava", unchanged=(tiny.run_dir,))
     assert "lava" in error["what"] and "neurodeploy env create loihi2" in error["remedy"]
+
+
+def spiking(folder: Path) -> tuple[Path, Path]:
+    """A network of integers, and chip input that it takes."""
+    net, given, _ = strangers.write("plain", folder)
+    return net, given
+
+
+def commands_on(net: Path, given: Path) -> tuple[tuple[str | Path, ...], ...]:
+    return (
+        ("simulate", net, "--input", given, "--out", "out.npz"), ("energy", net, "--target", "all", "--input", given),
+        ("export", net, "--target", "loihi2", "--input", given, "--out", "bundle"),
+    )
+
+
+def test_chip_input_that_is_hostile(tmp_path: Path, capsys: Refused) -> None:
+    net, given = spiking(tmp_path)
+    whole = given.read_bytes()
+    huge = io.BytesIO()
+    with zipfile.ZipFile(huge, "w", zipfile.ZIP_DEFLATED) as archive:
+        header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (999999999, 6), }\n"
+        archive.writestr("input.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(10**7))
+    objects = io.BytesIO()
+    np.savez(objects, input=np.array([Evil()], dtype=object), allow_pickle=True)
+    for name, payload in {
+        "empty": b"", "truncated": whole[:-40], "half": whole[: len(whole) // 2], "text": b"spikes\n" * 50,
+        "pickled": pickle.dumps(Evil()), "objects": objects.getvalue(), "huge": huge.getvalue(),
+    }.items():  # fmt: skip
+        (tmp_path / f"{name}.npz").write_bytes(payload)
+        for command in commands_on(net, tmp_path / f"{name}.npz"):
+            error = refused(capsys, 6, *command)
+            assert f"{name}.npz" in error["where"]
+    assert not Path("executed").exists()
+
+
+def test_chip_input_that_the_network_cannot_take(tmp_path: Path, capsys: Refused) -> None:
+    net, given = spiking(tmp_path)
+    for name, values in {
+        "wide": np.zeros((9, 2, 7), np.int8), "flat": np.zeros(6, np.int8), "twos": np.full((9, 2, 6), 2),
+        "negative": np.full((9, 2, 6), -1), "real": np.full((9, 2, 6), 0.5), "nan": np.full((9, 2, 6), np.nan),
+        "none": np.zeros((0, 2, 6), np.int8),
+    }.items():  # fmt: skip
+        np.savez(tmp_path / f"{name}.npz", input=values)
+        for command in commands_on(net, tmp_path / f"{name}.npz"):
+            error = refused(capsys, 2, *command)
+            assert f"{name}.npz" in error["where"] and error["limit"] and error["remedy"]
+    for command in commands_on(net, Path("nowhere.npz")):
+        assert "nowhere.npz" in refused(capsys, 2, *command)["where"]
+    for extra in (("--data", "digits"), ("--timesteps", "5")):
+        for command in commands_on(net, given)[1:]:
+            refused(capsys, 2, *command, *extra)
+    refused(capsys, 2, "energy", net, "--target", "loihi2", "--input", given, "--rate", "0.1")
+
+
+def test_a_network_in_real_numbers_has_no_spikes_of_a_chip(tiny: Tiny, tmp_path: Path, capsys: Refused) -> None:
+    given = spiking(tmp_path)[1]
+    module = load_module(tiny.model)
+    del module.metadata["data"]
+    save(module, tmp_path / "bare.safetensors")
+    command = ("simulate", tmp_path / "bare.safetensors", "--input", given, "--out", "out.npz")
+    for options in ((), ("--target", "loihi2")):
+        error = refused(capsys, 2, *command, *options)
+        assert error["code"] == "not_quantized" and "export" in error["remedy"]
+    error = refused(capsys, 2, "energy", tmp_path / "bare.safetensors", "--target", "loihi2", "--input", given)
+    assert error["code"] == "not_quantized"
+
+
+def test_recordings_that_cannot_be_written(tmp_path: Path, capsys: Refused) -> None:
+    net, given = spiking(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path, tmp_path / "file" / "deep" / "out.npz", given):
+        error = refused(capsys, 2, "simulate", net, "--input", given, "--out", out)
+        assert str(out) in error["where"] and error["remedy"]
+
+
+def test_lava_networks_that_are_damaged(tmp_path: Path, capsys: Refused) -> None:
+    given = spiking(tmp_path)[1]
+    whole = (GOLDEN / "loihi" / "netx_n02.net").read_bytes()
+    for name, payload in {"empty": b"", "half": whole[: len(whole) // 2], "text": b"net\n" * 99, "end": whole[:-900]}.items():
+        (tmp_path / f"{name}.net").write_bytes(payload)
+        for command in (("check", tmp_path / f"{name}.net", "--target", "all"), *commands_on(tmp_path / f"{name}.net", given)):
+            assert f"{name}.net" in refused(capsys, 6, *command)["where"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--reset-interval", "0"), ("--reset-offset", "3"), ("--message-bits", "99"), ("--set", "net.nope=1"),
+     ("--set", "net.num_layers=two"), ("--set", "net.input_shape=3")],
+)  # fmt: skip
+def test_options_of_a_net_that_are_wrong(tmp_path: Path, capsys: Refused, options: tuple[str, ...]) -> None:
+    np.savez(tmp_path / "in.npz", input=np.zeros((5, 14), np.int8))
+    for command in commands_on(GOLDEN / "loihi" / "netx_n02.net", tmp_path / "in.npz"):
+        refused(capsys, 2, *command, *options)
 
 
 def test_resuming_what_is_no_run(tiny: Tiny, tmp_path: Path, capsys: Refused) -> None:
