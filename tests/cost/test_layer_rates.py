@@ -236,7 +236,7 @@ def test_input_written_as_biases() -> None:
 
 
 def test_neuron_by_neuron_with_weights_left_out() -> None:
-    """Layers that share cores, an input on cores, zero weights: linear counts equal those of uniform rates exactly."""
+    """Layers that share cores, an input on cores, zero weights that are no synapses: equal to counts from uniform rates."""
     profile = target("loihi1", {"synapses.zeros": "culled"})
     graph = residual()
     rng = np.random.default_rng(5)
@@ -257,12 +257,8 @@ def test_neuron_by_neuron_with_weights_left_out() -> None:
     expected = cost(from_rates(graph, plan, uniform(graph, RATES), "culled"), plan, profile, units=units)
     found = LayerRates(profile, units=units).on(graph, plan).cost(RATES)
     assert expected.counts["hops"] > 0
-    # `from_rates` lets events through weights of zero update a neuron, which SANA-FE, and this, do not.
-    for key in ("synops", "spikes", "messages", "messages_input", "hops"):
-        assert found.counts[key] == close(expected.counts[key]), key
-    for term in ("synapse", "spike", "hop", "input"):
-        assert found.breakdown_j[term].nominal == close(expected.breakdown_j[term].nominal)  # type: ignore[union-attr]
-    assert found.energy_dynamic_j.nominal <= expected.energy_dynamic_j.nominal * (1 + SUMS)
+    same(found, expected, "neuron by neuron")
+    assert found.counts["synops"] < 0.8 * LayerRates(target("loihi1")).on(graph, plan).cost(RATES).counts["synops"]
 
 
 def test_real_activity_is_near_its_layer_means() -> None:
