@@ -245,8 +245,8 @@ def _acting(chain: _Chain, index: int, weights: tuple[Array, ...], *, has_delays
         elif changed:
             shifted = f", and cuts {-exp} bits off each sum" if exp else ""
             chain.warn(
-                index, name, f"{changed} of {w.size} weights ({w.min()}..{w.max()}) act otherwise than they are stored: netx clips "
-                f"them and drops low bits{shifted}", "weights_altered",
+                index, name, f"{changed} of {w.size} weights ({w.min()}..{w.max()}) act otherwise than they are stored: netx "
+                f"clips them and drops low bits{shifted}", "weights_altered",
                 "Keep the weights of a layer in -256..254, those of one sign in -254..254",
             )
     return acting
