@@ -93,6 +93,13 @@ class Net:
     def incoming(self, name: str) -> list[tuple[str, int]]:
         return [(s, n) for s, d, n in self.edges if d == name]
 
+    def along(self) -> list[str]:
+        """The neuron layers of a chain from the input on, whatever their order in the file."""
+        found = [self.source]
+        for name in found:  # grows meanwhile
+            found += [d for s, d, _ in self.edges if s == name and d not in found]
+        return [name for name in found if name in self.neurons]
+
     def largest(self, name: str) -> int | None:
         """The largest message of an input or a neuron layer, None where only its state limits it."""
         node = self.nodes[name]
@@ -445,7 +452,8 @@ class LavaRun:
         from lava.lib.dl.netx import hdf5  # type: ignore[import-not-found]
 
         network = hdf5.Network(net_config=str(path), **kwargs)
-        first, entry = self.net.neurons[0], self.net.nodes[self.net.source]
+        neurons, entry = self.net.along(), self.net.nodes[self.net.source]
+        first = neurons[0]
         direct = self.net.source in [source for source, _ in self.net.incoming(first)]
         if direct and self.net.nodes[first]["type"] == "CubaLif":
             bias = as_bias(self.net, first, x)
@@ -458,7 +466,7 @@ class LavaRun:
             flat = len(target.shape) == 1 and x.ndim == 4
             self._source(x.reshape(len(x), -1) if flat else x, bits).connect(target)
         self.network = network
-        return dict(zip(self.net.neurons, [layer.neuron.s_out for layer in network.layers], strict=True))
+        return dict(zip(neurons, [layer.neuron.s_out for layer in network.layers], strict=True))
 
     def play(self, x: Any, n_steps: int, netx: tuple[Path, dict[str, Any]] | None = None) -> dict[str, Any]:
         """Spikes [n_steps, *shape] of every neuron layer for the input x [T, *shape]."""

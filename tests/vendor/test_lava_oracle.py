@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from tests.vendor.oracle_bundles import write
 from tests.vendor.oracle_graphs import recurrent_delayed, sigma_delta
 from tests.vendor.random_networks import network
 
+import strangers
 from deployable import ARCHS, autosnn, images
 
 
@@ -91,6 +93,20 @@ def test_lava_computes_the_same(name: str, tmp_path: Path) -> None:
     assert found["n_compared"] == len(found["routes"]) * sum(raster.size for raster in expected.values())
     silent = [layer for layer, raster in expected.items() if not raster.any()]
     assert not silent, "a silent layer equals any other"
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [("recurrent", BOTH), ("delayed", BOTH), ("sigma_delta", BOTH), ("biased", BOTH), ("unbalanced", ALONE)],
+)
+def test_networks_that_strangers_have(name: str, files: list[str], tmp_path: Path) -> None:
+    graph = replace(getattr(strangers, name)(), target="loihi2")
+    shuffled = replace(graph, nodes=graph.nodes[::-1]) if graph.is_acyclic else graph
+    bundle = write(shuffled, strangers.given(graph, graph.n_timesteps), tmp_path / "bundle")
+    code, answer = run_json("validate", str(bundle), "--oracle", "lava", "--oracle-timeout", "300")
+    found = answer["data"]["oracle"]
+    assert (code, found["n_differences"], [r["file"] for r in found["routes"]]) == (0, 0, files), answer["errors"]
+    assert all(raster.any() for raster in golden.load(bundle / "golden.npz").spikes.values())
 
 
 def test_sigma_delta_networks(tmp_path: Path) -> None:
