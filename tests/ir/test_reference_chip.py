@@ -136,6 +136,29 @@ def test_delta_keeps_what_it_does_not_send() -> None:
     assert run(Delta("d", shape=(2,), v_th=np.array([1, 9])), [[5, 5], [9, 9]])[0] == [[5, 0], [4, 9]]
 
 
+@given(
+    st.lists(st.integers(-2000, 2000), min_size=1, max_size=20), st.integers(0, 30), st.integers(0, 7), st.integers(0, 7),
+)
+def test_messages_of_a_delta_add_up_to_its_input(values: list[int], v_th: int, spike_exp: int, state_exp: int) -> None:
+    node = Delta("d", shape=(1,), v_th=v_th, spike_exp=spike_exp, state_exp=state_exp)
+    sent, residue = run(node, [[v] for v in values], "residue")
+    e = spike_exp + state_exp
+    for t, (value, kept) in enumerate(zip(values, residue, strict=True)):
+        # Nothing is lost but what is kept back, which stays below the threshold.
+        assert (sum(sent[: t + 1]) << state_exp) + kept == value << e
+        assert abs(kept) < max(v_th << e, 1)
+        assert sent[t] == 0 or abs(sent[t]) >= v_th << spike_exp
+
+
+@given(st.lists(st.integers(-(2**15), 2**15), min_size=1, max_size=20), st.integers(0, 7), st.integers(-9, 9))
+def test_messages_of_a_sigma_delta_lose_less_than_a_unit_each(values: list[int], state_exp: int, bias: int) -> None:
+    node = SigmaDelta("n", shape=(1,), bias_mant=np.array([bias]), state_exp=state_exp, activation="unit")
+    sent, act = run(node, [[v] for v in values], "act")
+    lost = act[-1] - (sum(sent) << state_exp)
+    assert act[-1] == sum(values) + (bias << state_exp)
+    assert 0 <= lost <= len(values) * (2**state_exp - 1)
+
+
 def test_sigma_delta_by_hand() -> None:
     relu = SigmaDelta("n", shape=(1,), v_th=2, bias_mant=np.array([-3]), state_exp=1)
     # bias -6, threshold 4. sigma 5: act 0; 10: act 4, sent 4 >> 1 = 2; 13: 7, change 3 kept; 3: act 0, -7 + 3 = -4 sent.
