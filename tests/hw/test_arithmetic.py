@@ -18,7 +18,8 @@ def test_loihi2_by_hand() -> None:
     assert (arith.weight_exp_min, arith.weight_exp_max, arith.weight_one_sign_max) == (-8, 7, 255)
     assert arith.payload_max == 2**24 - 1 and arith.sigma_delta_exp_max == 7
     shown = arith.v_readout_on_spike
-    assert shown is not None and shown.count == 2 << arith.state_shift and shown.status == "published" and "trace" in shown.source
+    assert shown is not None and shown.count == 2 << arith.state_shift
+    assert shown.status == "published" and "trace" in shown.source
 
 
 def test_a_profile_that_does_not_say_more_takes_no_more() -> None:
