@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from neurodeploy.cost.counts import count
 from neurodeploy.cost.model import cost
+from neurodeploy.cost.windows import steps_until_settled
 from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import target
 from neurodeploy.ir import serialize
@@ -139,7 +140,8 @@ def test_every_command_on_every_kind_of_network(name: str, tmp_path: Path) -> No
     costs = done("energy", net, "--target", "loihi2", "--input", given)["targets"]["loihi2"]
     trace = reference.simulate(graph, x, graph.n_chip_steps)
     profile, layers = target("loihi2"), [n.name for n in graph.neurons]
-    wanted = cost(count(trace, place(graph, profile)), place(graph, profile), profile, costs["schedule"])
+    settled = reference.simulate(graph, x, steps_until_settled(graph))
+    wanted = cost(count(settled, place(graph, profile)), place(graph, profile), profile, costs["schedule"])
     assert costs["energy_j"] == wanted.energy_j.to_dict() and costs["counts"] == wanted.counts
     assert costs["exact_counts"] and costs["counts"]["spikes"] > 0
     assert costs["schedule"] == ("pipelined" if name == "biased" else "single")

@@ -30,6 +30,20 @@ def carried_state(graph: Graph) -> str | None:
     return next((n.name for n in graph.neurons if not _starts_anew(n, graph.latencies[n.name], graph.n_timesteps)), None)
 
 
+def steps_until_settled(graph: Graph) -> int:
+    """Chip timesteps until the last input of a sample has reached the output on every path, delays in synapses included.
+
+    Of a recurrent graph, whose loops never end, `n_chip_steps`.
+    """
+    if not graph.is_acyclic:
+        return graph.n_chip_steps
+    latest: dict[str, int] = {}
+    for node in graph.feedforward_order:
+        inside = int(node.delays.max(initial=0)) if isinstance(node, Linear) and node.delays is not None else 0
+        latest[node.name] = inside + max((latest[e.src] + e.delay for e in graph.incoming(node.name)), default=0)
+    return graph.n_timesteps + latest[graph.output.name]
+
+
 def _starts_anew(node: Node, latency: int, n_timesteps: int) -> bool:
     """Whether a layer's state is reset at the start of every window latency + k T."""
     if not isinstance(node, Lif | CubaLif):

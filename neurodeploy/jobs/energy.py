@@ -162,7 +162,7 @@ def _given(
         "fits": True, "accuracy": None, "early_exit": None, "data": None,
         "input": {
             "file": str(activity.given), "n_samples": read.x.shape[1], "n_timesteps": net.n_timesteps,
-            "n_chip_timesteps": net.n_chip_steps,
+            "n_chip_timesteps": measured.counts.n_steps,
         },
         **_figures(costs[schedule], profile), "schedules": _both(costs),
     }

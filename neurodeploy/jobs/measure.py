@@ -13,6 +13,7 @@ from neurodeploy.cost.counts import Counts, count
 from neurodeploy.cost.model import cost
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
+from neurodeploy.cost.windows import steps_until_settled
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.early_exit.confidence import ConfidencePolicy, fixed_accuracy
 from neurodeploy.hw.profile import Profile, Zeros
@@ -69,11 +70,12 @@ def measure_given(
     net: IntGraph, plan: Placement, x: NDArray[Any], progress: Progress = SILENT, *, zeros: Zeros = "stored"
 ) -> Given:
     """Run chip input x, integers [T, B, *input shape], from zero state until its last timestep has reached the output."""
+    n_steps = steps_until_settled(net)
     counts: list[Counts] = []
     totals: dict[str, NDArray[np.float64]] = {n.name: np.zeros(net.shapes[n.name]) for n in (*net.inputs, *net.neurons)}
     progress.start("simulation", x.shape[1])
     for part in batches(net, x.shape[1]):
-        trace = simulate(net, x[:, part], net.n_chip_steps)
+        trace = simulate(net, x[:, part], n_steps)
         counts.append(count(trace, plan, zeros))
         for name, total in totals.items():
             total += (trace.spikes[name] != 0).sum(axis=(0, 1))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neurodeploy.cost.windows import steps_until_settled
 from neurodeploy.data.spikes import Layout, SpikeInput, axes_back, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
 from neurodeploy.fixedpoint import DECAY_BITS
@@ -65,7 +66,7 @@ def simulate(
     `spikes/<layer>`, with `states` also `v_mem/<layer>` and `i_syn/<layer>`, to `out`, in the axis order of the input.
 
     All samples start from zero state. `n_timesteps` chip timesteps are run; default: those of the input (of the network,
-    where a bias is written once) and the network's latency, until the output has seen the last of it. After its last
+    where a bias is written once) and then until the output has seen the last of it, on the slowest path. After its last
     timestep an input is zero, or where it is a bias keeps its value. A network in real numbers is quantized for `target`
     on its dataset first. Raises UsageError, UnsafeFile; DoesNotFit is among the result's errors, not raised.
     """
@@ -76,7 +77,8 @@ def simulate(
     opened = open_model(model, options)
     graph, errors = _network(opened, target, data, changes, progress)
     read = read_input(given, graph, layout)
-    n_steps = replace(graph, n_timesteps=read.n_timesteps(graph)).n_chip_steps if n_timesteps is None else n_timesteps
+    whole = replace(graph, n_timesteps=read.n_timesteps(graph))
+    n_steps = steps_until_settled(whole) if n_timesteps is None else n_timesteps
     arrays, counted = _run(graph, read, n_steps, states, use_reference, v_readout, progress)
     write_arrays(out, {name: axes_back(values, read) for name, values in arrays.items()})
     return SimulateResult(

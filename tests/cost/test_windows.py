@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from neurodeploy.cost.assumed import expected_at, uniform_rates
 from neurodeploy.cost.counts import expected, from_expected
-from neurodeploy.cost.windows import carried_state, no_window, schedule_for
+from neurodeploy.cost.windows import carried_state, no_window, schedule_for, steps_until_settled
 from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import target
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import CubaLif
 from neurodeploy.place import place
+from neurodeploy.sim.reference import simulate
 
 import strangers
 
@@ -106,3 +107,16 @@ def test_what_no_rate_describes() -> None:
     for rate in (-0.1, 1.1, float("nan")):
         with pytest.raises(UsageError, match="rate is"):
             expected_at(strangers.plain(), rate)
+
+
+def test_the_last_input_arrives_late() -> None:
+    """Two synapses take a timestep each; delays come on top, loops never settle."""
+    assert steps_until_settled(strangers.plain()) == steps_until_settled(strangers.recurrent()) == 9 + 2
+    assert steps_until_settled(strangers.unbalanced()) == 9 + 2
+    graph = strangers.delayed()
+    assert steps_until_settled(graph) == 9 + 2 + 4 and graph.n_chip_steps == 9 + 2
+    x = strangers.given(graph)
+    changed = x.copy()
+    changed[-1] = 1 - x[-1]
+    one, other = (simulate(graph, values, 40).spikes["1.neuron"] for values in (x, changed))
+    assert not np.array_equal(one[11:15], other[11:15]), "the last input is still seen after n_chip_steps"
