@@ -54,18 +54,21 @@ def find_oracle(tool: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> Oracle:
     return Oracle(lock, find(lock.name), timeout_s)
 
 
-def ask_oracle(opened: OpenBundle, oracle: Oracle, verdict: Verdict, progress: Progress = SILENT) -> Verdict:
-    """The verdict with what the tool says: the golden inputs played from `graph.npz`, and from `network.net` by the
-    vendor's loader where the bundle has one; outputs of every neuron layer compared with the golden ones.
-
-    A disagreement (Mismatch) or a tool that failed (VendorFailure) is in the verdict's `errors`. Raises UsageError where
-    the tool does not compute the target's neurons.
-    """
+def check_oracle(opened: OpenBundle, oracle: Oracle) -> None:
+    """Raise UsageError where the tool does not compute the neurons of the bundle's target."""
     if opened.profile.arithmetic.neuron not in oracle.lock.neurons:
         raise UsageError(
             f"{oracle.lock.tool} does not compute neurons of {opened.profile.name}", where=f"--oracle {oracle.lock.tool}",
             limit=f"It knows {', '.join(oracle.lock.neurons)}, the target has {opened.profile.arithmetic.neuron}",
         )
+
+
+def ask_oracle(opened: OpenBundle, oracle: Oracle, verdict: Verdict, progress: Progress = SILENT) -> Verdict:
+    """The verdict with what the tool says: the golden inputs played from `graph.npz`, and from `network.net` by the
+    vendor's loader where the bundle has one; outputs of every neuron layer compared with the golden ones.
+
+    A disagreement (Mismatch) or a tool that failed (VendorFailure) is in the verdict's `errors`.
+    """
     files = [GRAPH, *([NET] if NET in opened.manifest["files"] else [])]
     task = f"{oracle.lock.tool} in its own process"
     progress.start(task, len(files))

@@ -20,7 +20,7 @@ from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.deploy import float_votes
 from neurodeploy.jobs.measure import early_exit_report, measure
 from neurodeploy.jobs.opened import data_for, stored_policy
-from neurodeploy.jobs.oracle import DEFAULT_TIMEOUT_S, ask_oracle, find_oracle
+from neurodeploy.jobs.oracle import DEFAULT_TIMEOUT_S, ask_oracle, check_oracle, find_oracle
 from neurodeploy.jobs.run import write_json
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
@@ -45,6 +45,8 @@ def validate(
     asked = None if oracle is None else find_oracle(oracle, oracle_timeout_s)  # before the work, not after it
     path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
     opened = open_bundle(path)
+    if asked is not None:
+        check_oracle(opened, asked)
     dataset = _dataset(opened, data)
     if dataset is None:
         verdict = validate_bundle(opened, max_drop=max_drop)

@@ -108,7 +108,9 @@ def add(name: str, python: Path) -> Environment:
     than the pinned ones are a warning (`unpinned`).
     """
     lock = lock_named(name)
-    path = Path(os.path.abspath(python.expanduser()))  # noqa: PTH100 - a virtual environment's python is a link: keep it
+    on_path = shutil.which(python.name) if python.name == str(python) and not python.exists() else None
+    # Not resolved: the python of a virtual environment is a link, and works under its own name only.
+    path = Path(os.path.abspath(on_path or python.expanduser()))  # noqa: PTH100
     found = ask(path, tuple(lock.pins), lock.imports)
     if found.failed or lock.main not in found.versions:
         raise UsageError(

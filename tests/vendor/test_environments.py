@@ -156,6 +156,14 @@ def test_the_labs_own_interpreter(cache: Path, tmp_path: Path) -> None:
     assert vendor.environments() == []
 
 
+def test_an_interpreter_on_path(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = with_lava(tmp_path / "bin" / "lab-python")
+    monkeypatch.setenv("PATH", str(own.parent))
+    assert vendor.add("loihi2", Path("lab-python")).python == own
+    monkeypatch.chdir(tmp_path)
+    assert vendor.add("loihi2", Path("bin/lab-python")).python == own
+
+
 def test_an_interpreter_of_no_use(cache: Path, tmp_path: Path) -> None:
     for told, what in (
         ({"dies": 1}, "no usable Python"), ({}, "lava-nc does not run there"),

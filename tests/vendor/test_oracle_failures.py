@@ -199,6 +199,13 @@ def test_no_environment(lab: Lab) -> None:
         vendor.remove("loihi2")
 
 
+def test_a_tool_that_knows_other_neurons(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = vendor.lock_named("loihi2").model_copy(update={"neurons": ("izhikevich",)})
+    monkeypatch.setattr("neurodeploy.jobs.oracle.lock_of_tool", lambda tool: other)
+    code, answer = run_json("validate", str(lab.bundle), "--oracle", "lava")
+    assert (code, answer["errors"][0]["limit"]) == (2, "It knows izhikevich, the target has cuba_lif")
+
+
 @pytest.mark.parametrize("limit", ["0", "-1", "nan"])
 def test_a_time_limit_of_nothing(limit: str, lab: Lab) -> None:
     assert run_json("validate", str(lab.bundle), "--oracle", "lava", "--oracle-timeout", limit)[0] == 2
