@@ -9,7 +9,7 @@ import pytest
 from neurodeploy.errors import NeurodeployError, UnsafeFile
 from neurodeploy.hw.profile import target
 from neurodeploy.ir.nodes import Input
-from neurodeploy.place import Placement, place
+from neurodeploy.place import Placement, place, suggest
 from neurodeploy.place.noc import hops, site
 
 from small_nets import chain, conv, linear
@@ -90,3 +90,12 @@ def test_a_damaged_placement_is_refused(damage: object) -> None:
 def test_an_unplaced_layer_is_named() -> None:
     with pytest.raises(NeurodeployError, match="nowhere"):
         plan_of().core_map("nowhere")
+
+
+def test_the_largest_system_is_suggested_where_eight_chips_are_too_few() -> None:
+    small = target("loihi2", {"capacity.cores_per_chip.value": 1, "capacity.neurons_per_core.value": 10})
+    graph = chain(Input("x", shape=(4,), kind="spikes"), linear("d", 4, 85))
+    found = suggest(graph, small)
+    assert found is not None and (found.name, found.n_chips) == ("Hala Point", 1152)
+    plan = place(graph, small, 1152)
+    assert plan.n_chips == plan.n_cores == 9 and {c.x for c in plan.cores} == {8 * k for k in range(9)}
