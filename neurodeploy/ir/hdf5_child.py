@@ -38,7 +38,9 @@ def limit_process(max_bytes: int, cpu_s: int) -> None:
     ):
         _, most = resource.getrlimit(what)
         limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
-        resource.setrlimit(what, (limit, limit))
+        # Of processor time the soft limit sends SIGXCPU, which says what happened; the hard one would kill.
+        later = limit + int(what == resource.RLIMIT_CPU and (most == resource.RLIM_INFINITY or most > limit))
+        resource.setrlimit(what, (limit, later))
 
 
 def to_bytes(tree: Tree) -> bytes:

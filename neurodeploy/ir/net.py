@@ -64,7 +64,7 @@ def read_network(
 def network_of(tree: Tree, where: str, options: Options, n_timesteps: int | None = None) -> tuple[IntGraph, Notes]:
     """The network in the datasets of a file, and what is to be said about it. Raises UnsafeFile."""
     notes = Notes(where)
-    nodes, edges, host = nodes_of(parse(tree, notes), options, notes)
+    nodes, edges, host = nodes_of(parse(tree, notes, options.num_layers), options, notes)
     named = {"argument": n_timesteps, "tSample": sample_steps(tree), "reset_interval": options.reset_interval}
     source, steps = next(((name, n) for name, n in named.items() if n is not None), ("default", DEFAULT_STEPS))
     metadata = {"source": "lava-dl .net", "n_timesteps_from": source}

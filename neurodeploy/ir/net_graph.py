@@ -86,7 +86,7 @@ def nodes_of(
 ) -> tuple[tuple[Node, ...], tuple[Edge, ...], Graph | None]:
     """(nodes, edges, what the host makes of an image) of the network. Raises UnsafeFile naming the layer."""
     chain = _Chain(options, notes, bits=options.message_bits, shape=options.input_shape)
-    for index, layer in enumerate(layers[: options.num_layers]):
+    for index, layer in enumerate(layers):
         if index < options.skip_layers:
             _skip(chain, index, layer)
         else:
@@ -95,7 +95,7 @@ def nodes_of(
         notes.refuse("layer", "no layer has neurons")
     if chain.flatten is not None:
         chain.refuse(chain.flatten, "", "a flatten without a dense layer behind it", "netx ignores it", "Delete the layer")
-    if options.reset_interval and any(layer.neuron == "SDNN" for layer in layers[options.skip_layers : options.num_layers]):
+    if options.reset_interval and any(layer.neuron == "SDNN" for layer in layers[options.skip_layers :]):
         notes.warn("layer", "netx never resets sigma-delta neurons", "reset_ignored")
     return tuple(chain.nodes), tuple(chain.edges), chain.host
 

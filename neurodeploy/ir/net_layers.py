@@ -75,15 +75,18 @@ class NetLayer:
     sigma_output: bool = False
 
 
-def parse(tree: Tree, notes: Notes) -> tuple[NetLayer, ...]:
-    """The layers in order. Raises UnsafeFile naming the entry that is missing, damaged or unsupported."""
+def parse(tree: Tree, notes: Notes, num_layers: int | None = None) -> tuple[NetLayer, ...]:
+    """The layers in order, or the first `num_layers` of them.
+
+    Raises UnsafeFile naming the entry that is missing, damaged or unsupported.
+    """
     names = tree.children("layer")
     if len(names) > MAX_LAYERS:
         notes.refuse("layer", f"{len(names)} layers", f"At most {MAX_LAYERS}")
     if not names or set(names) != {str(i) for i in range(len(names))}:
         found = f"Found {', '.join(map(ascii, names[:8]))}" if names else ""
-        notes.refuse("layer", "no layers 0, 1, ...", found)
-    return tuple(_layer(Entries(tree, f"layer/{i}", notes)) for i in range(len(names)))
+        notes.refuse("layer", "no layers named 0, 1, and so on", found)
+    return tuple(_layer(Entries(tree, f"layer/{i}", notes)) for i in range(len(names))[:num_layers])
 
 
 def sample_steps(tree: Tree) -> int | None:
