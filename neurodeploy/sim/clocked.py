@@ -12,7 +12,7 @@ A recurrent network, and one watched step by step (`Clocked.step`, early exit), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -90,11 +90,14 @@ class Clocked:
         return {name: values[0] for name, values in window.spikes.items()}
 
     @torch.inference_mode()
-    def advance(self, x: Array | None, n_steps: int, *, record_state: bool = False) -> Window:
+    def advance(
+        self, x: Array | None, n_steps: int, *, record_state: bool = False, only: Collection[str] | None = None
+    ) -> Window:
         """Advance n_steps timesteps with chip input x, integers [up to n_steps, B, *input shape], None for none left.
 
-        After x an input of kind bias keeps its last value, others are zero. Raises UsageError for input that the graph
-        cannot take, or several steps of a recurrent graph.
+        After x an input of kind bias keeps its last value, others are zero. only: inputs and layers whose spikes and states
+        the answer holds (None: all). Raises UsageError for input that the graph cannot take, or several steps of a recurrent
+        graph.
         """
         if n_steps != 1 and not self.graph.is_acyclic:
             raise UsageError(f"a window of {n_steps} timesteps", limit="A recurrent graph advances one at a time")
@@ -102,14 +105,14 @@ class Clocked:
         window = Window({}, {}, np.zeros((n_steps, *self.votes.shape)), {})
         now: dict[str, Series] = {}
         events: dict[str, Series] = {}
+        done: set[str] = set()
         for node in self._plan.order:
             name = node.name
+            terms = [self._sent.look(e.src, now.get(e.src), e.delay) for e in self.graph.incoming(name)]
             if isinstance(node, Input):
                 now[name] = _input_series(node, x)
                 window.spikes[name] = x
-                continue
-            terms = [self._sent.look(e.src, now.get(e.src), e.delay) for e in self.graph.incoming(name)]
-            if node.is_neuron:
+            elif node.is_neuron:
                 # A neuron layer that nothing feeds lives on its bias or its initial state.
                 a = total(terms, self._sum_type(name)) if terms else silence(n_steps, self.batch, self.graph.shapes[name])
                 now[name] = self._fire(node, a, window, record_state, now, events)
@@ -122,10 +125,15 @@ class Clocked:
                 now[name] = self._pass_on(node, total(terms, self._sum_type(name)))
             if name in self._plan.carriers:
                 events[name] = self._hand_on(node, self._arrived(name, now, events))
-        for name, series in now.items():
-            self._sent.push(name, series)
-        for name, series in events.items():
-            self._events.push(name, series)
+            if only is not None and name not in only:
+                for table in (window.spikes, window.updated, *window.states.values()):
+                    table.pop(name, None)
+            done.add(name)
+            for seen in (name, *(e.src for e in self.graph.incoming(name))):
+                if seen in now and all(e.dst in done for e in self.graph.outgoing(seen)):  # nobody needs it any more
+                    self._sent.push(seen, now.pop(seen))
+                    if seen in events:
+                        self._events.push(seen, events.pop(seen))
         self.t += n_steps
         return window
 
@@ -249,11 +257,11 @@ def simulate(
         network.restart(samples.stop - first)
         for t in range(0, n_steps, window):
             steps = slice(t, min(t + window, n_steps))
-            part = network.advance(x[steps, samples] if t < len(x) else None, steps.stop - t, record_state=record_state)
+            given = x[steps, samples] if t < len(x) else None
+            part = network.advance(given, steps.stop - t, record_state=record_state, only=wanted)
             for kind, table in (("spikes", part.spikes), ("updated", part.updated), *part.states.items()):
                 for name, values in table.items():
-                    if wanted is None or name in wanted:
-                        recorder.put(steps, samples, kind, name, values)
+                    recorder.put(steps, samples, kind, name, values)
             recorder.votes[steps, samples] = part.votes
     return recorder.trace()
 

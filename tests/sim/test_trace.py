@@ -146,7 +146,8 @@ def test_unbounded_messages_are_refused_when_they_get_too_large() -> None:
     """What a sigma-delta neuron sends has no bound before it is sent: the refusal comes with the value."""
     graph = IntGraph(
         (Input("in", shape=(1,), kind="graded", max_value=2**15), Sigma("s", shape=(1,)),
-         Linear("fc", weight=np.array([[2**38]])), CubaLif("n", shape=(1,))), (Edge("in", "s"), Edge("s", "fc", 1), Edge("fc", "n")), 2,
+         Linear("fc", weight=np.array([[2**38]])), CubaLif("n", shape=(1,))),
+        (Edge("in", "s"), Edge("s", "fc", 1), Edge("fc", "n")), 2,
     )
     assert clocked.simulate(graph, np.full((2, 1, 1), 2**5)).n_spikes["s"] == 3
     for value, where, what in ((2**8, "n", "its input reaches"), (2**15, "fc", "exact below")):
