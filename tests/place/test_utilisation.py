@@ -162,3 +162,20 @@ def test_an_input_layer_counts_as_neurons() -> None:
     nodes, edges = biased("x", (5000,))
     (layer,) = utilisation(Graph(nodes=nodes, edges=edges, n_timesteps=1), LOIHI2).layers
     assert (layer.n_cores, layer.limiting, layer.resources["synapse_words"].used) == (2, "neurons", 0)
+
+
+def test_a_network_of_the_size_of_lava_dls_mnist_example() -> None:
+    """784-512-512-10: 20 words an axon of 784 fill a core with 63 neurons, so 9 cores of 57 (18 words an axon);
+    31 words an axon of 512 with 98, so 6 cores of 86 (27 words)."""
+    nodes, edges = biased("x", (784,))
+    rest = chain(Input("y", shape=(784,), kind="spikes"), linear("a", 784, 512), linear("b", 512, 512), linear("c", 512, 10))
+    graph = Graph(
+        nodes=(*nodes, *rest.nodes[1:]), n_timesteps=4,
+        edges=(*edges, Edge("x.n", "a", 1), *(e for e in rest.edges if e.src != "y")),
+    )
+    found = utilisation(graph, LOIHI2)
+    assert [(n.n_cores, n.limiting) for n in found.layers] == [
+        (1, "neurons"), (9, "synapse_words"), (6, "synapse_words"), (1, "synapse_words"),
+    ]
+    assert [n.resources["synapse_words"].used for n in found.layers] == [0, 784 * 18, 512 * 27, 512 * 4]
+    assert found.limiting == "synapse_words" and found.n_cores == 17
