@@ -1,9 +1,9 @@
 """Strangers' HDF5 files, read in a child process: libhdf5 never sees an untrusted file in this one.
 
 The child (`hdf5_child`) gets the open file, reads it under limits, and answers with an archive. It may crash, hang or
-lie; each is one UnsafeFile here. Limits: files of up to 1 GiB; data of up to 64 MiB, or 4 times the file's size where
+lie; each is one UnsafeFile here. Limits: files of up to 1 GiB; data of up to 32 MiB, or 4 times the file's size where
 that is more (a small packed file cannot unpack to gigabytes), never above 1 GiB; the child's memory 3 times that plus 64
-MiB; 10 s, and a second more for each 16 MiB of file.
+MiB on top of the interpreter; 10 s, and a second more for each 16 MiB of file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from neurodeploy.ir.hdf5 import MAX_BYTES, MAX_OBJECTS, Tree
 from neurodeploy.ir.hdf5_child import FORMAT, READY
 
 MAX_FILE_BYTES = 2**30
-MIN_DATA_BYTES = 64 * 2**20
+MIN_DATA_BYTES = 32 * 2**20
 TIMEOUT_S = 10.0
 START_TIMEOUT_S = 60.0  # a busy machine may take long to start Python; that is not the file's fault
 _OVERHEAD_BYTES = 2**20 + 1024 * MAX_OBJECTS  # of the archive around the data

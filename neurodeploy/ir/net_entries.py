@@ -82,7 +82,7 @@ class Entries:
         if values.dtype.kind != "f":
             return values.astype(np.int64)
         whole: Array = values.astype(np.int64)
-        n_cut = int(np.count_nonzero(whole != values))
+        n_cut = int(np.count_nonzero(whole.astype(values.dtype) != values))
         if n_cut:
             self.warn(
                 name, f"{n_cut} of {values.size} values have fractions, which netx cuts off, toward zero",

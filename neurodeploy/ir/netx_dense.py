@@ -69,7 +69,8 @@ def pack(*weights: Array) -> Packed:
     room_above = 127 / high if high else math.inf
     room = min(room_above, -128 / low) if mixed else -256 / low if high < 0 else 255 / high
     shift = math.floor(math.log2(room)) + int(mixed)
-    n_zero_bits = next((n for n in range(8, 0, -1) if not any(np.any(w % 2**n) for w in weights)), 0)
+    used_bits = int(np.bitwise_or.reduce([int(np.bitwise_or.reduce(w, axis=None)) for w in weights]))
+    n_zero_bits = next((n for n in range(8, 0, -1) if used_bits % 2**n == 0), 0)
     n_bits = 8 - shift - (n_zero_bits - int(mixed))
     return Packed(tuple(dense_weights(_shift_left(w, shift), num_weight_bits=n_bits) for w in weights), shift)
 
