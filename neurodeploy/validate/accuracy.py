@@ -10,27 +10,17 @@ from numpy.typing import NDArray
 
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array
-from neurodeploy.ir.reference import input_at
 from neurodeploy.ir.votes import predictions
-from neurodeploy.sim.clocked import Clocked
-from neurodeploy.sim.trace import vote_latency
+from neurodeploy.sim.clocked import simulate
 
 Encode = Callable[[IntGraph, NDArray[Any]], Array]
 
 
 def votes_of(graph: IntGraph, images: NDArray[Any], encode: Encode, batch: int = 256) -> NDArray[np.float64]:
     """Votes [T, N, n_classes] in model time for images [N, C, H, W]; `encode` makes chip input of a batch of them."""
-    parts = []
-    latency = vote_latency(graph)
-    for start in range(0, len(images), batch):
-        x = encode(graph, images[start : start + batch])
-        network = Clocked(graph, x.shape[1], track_updates=False)
-        votes = []
-        for t in range(graph.n_chip_steps):
-            network.step(input_at(graph.inputs[0], x, t))
-            votes.append(network.votes)
-        parts.append(np.stack(votes[latency:]))
-    return np.concatenate(parts, axis=1)
+    parts = (images[start : start + batch] for start in range(0, len(images), batch))
+    votes = [simulate(graph, encode(graph, part), graph.n_chip_steps, record="output").votes for part in parts]
+    return np.concatenate(votes, axis=1)
 
 
 def accuracy(votes: NDArray[np.float64], labels: NDArray[Any]) -> float:
