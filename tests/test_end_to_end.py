@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import neurodeploy as nd
+import numpy as np
 import pytest
 import torch
 from neurodeploy.data.datasets import load as load_data
@@ -157,6 +158,23 @@ def test_energy(tiny: Tiny) -> None:
         assert found[file]["counts"]["synops"] > 0 and found[file]["early_exit"]["n"] > 0
     for term in ("fits", "n_cores", "breakdown_j", "latency_s", "edp_js", "layers", "status", "excluded", "provenance"):
         assert found[tiny.model][term] == found[tiny.bundle][term], term
+
+
+def test_simulate_gives_a_model_and_its_bundle_the_same_spikes(tiny: Tiny, tmp_path: Path) -> None:
+    images = load_data(tiny.dataset).split("test")[0][:5]
+    np.savez(tmp_path / "images.npz", images)
+    given = ("--input", str(tmp_path / "images.npz"), "--layout", "images", "--target", "loihi2")
+    found = []
+    for name, file in (("model", tiny.model), ("bundle", tiny.bundle)):
+        code, answer = run_json("simulate", str(file), *given, "--out", str(tmp_path / f"{name}.npz"))
+        assert code == 0, answer["errors"]
+        data = answer["data"]
+        assert data["fits"] and data["n_samples"] == 5 and sum(data["spikes_per_layer"].values()) > 0
+        found.append((tmp_path / f"{name}.npz").read_bytes())
+    assert found[0] == found[1]
+    code, answer = run_json("energy", str(tiny.bundle), "--target", "loihi2", *given[:4])
+    entry = answer["data"]["targets"]["loihi2"]
+    assert code == 0 and entry["exact_counts"] and entry["input"]["n_samples"] == 5 and entry["schedule"] == "pipelined"
 
 
 def test_energy_of_an_assumed_rate(tiny: Tiny) -> None:

@@ -133,9 +133,10 @@ def _golden(
         differ, compared = n_differences(vectors.spikes, spikes)
         n_differ, n_compared = n_differ + differ, n_compared + compared
         n_spikes, n_samples = sum(vectors.n_spikes.values()), vectors.x.shape[1]
+        samples = f"{n_samples} sample{'s' if n_samples != 1 else ''}"
         checks.append(Check(
             f"golden spikes, {name} simulator", found is None and n_spikes > 0,
-            f"{compared - differ:,} of {compared:,} values equal: {n_samples} samples, {n_spikes:,} spikes",
+            f"{compared - differ:,} of {compared:,} values equal: {samples}, {n_spikes:,} spikes",
         ))
         if found is not None:
             first = first or found
