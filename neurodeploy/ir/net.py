@@ -216,10 +216,12 @@ def write_net(graph: IntGraph, path: Path) -> None:
     layers = net_layers(graph)
     with h5py.File(path, "w", track_order=False) as file:
         for index, layer in enumerate(layers):
-            _write_layer(file.create_group(f"layer/{index}"), layer)
-        simulation = file.create_group("simulation")  # netx does not read it; `read_network` does
-        _put(simulation, "Ts", np.int64(1))
-        _put(simulation, "tSample", np.int64(graph.n_timesteps))
+            # HDF5 lays a file out by which of its groups are open: both stay so until the next takes their names.
+            group = file.create_group(f"layer/{index}")
+            _write_layer(group, layer)
+            if layer.neuron is not None:
+                neuron = group.create_group("neuron")
+                _write_neuron(neuron, layer)
 
 
 def _write_layer(group: h5py.Group, layer: NetLayer) -> None:
@@ -240,8 +242,6 @@ def _write_layer(group: h5py.Group, layer: NetLayer) -> None:
     for name in ("bias", "delay"):
         if getattr(layer, name) is not None:
             _put(group, name, getattr(layer, name).astype(np.float32))
-    if layer.neuron is not None:
-        _write_neuron(group.create_group("neuron"), layer)
 
 
 def _write_neuron(group: h5py.Group, layer: NetLayer) -> None:
