@@ -32,7 +32,13 @@ def reference(graph: Graph, dtype: type) -> dict[str, np.ndarray]:
 
 
 def equal(graph: Graph, dtype: type) -> None:
-    found, expected = idle_spikes(graph), reference(graph, dtype)
+    try:
+        expected = reference(graph, dtype)
+    except NeurodeployError:  # a sigma-delta state that leaves its bits
+        with pytest.raises(NeurodeployError):
+            idle_spikes(graph)
+        return
+    found = idle_spikes(graph)
     if not found:  # a network that nothing can make fire
         assert not any(raster.any() for raster in expected.values())
     for name, raster in found.items():
