@@ -319,6 +319,19 @@ def test_chip_input_that_the_network_cannot_take(tmp_path: Path, capsys: Refused
     refused(capsys, 2, "energy", net, "--target", "loihi2", "--input", given, "--rate", "0.1")
 
 
+def test_samples_that_are_too_long(tmp_path: Path, capsys: Refused) -> None:
+    net, _ = spiking(tmp_path)
+    bias, _, _ = strangers.write("biased", tmp_path)
+    np.savez(tmp_path / "once.npz", input=np.ones((2, 3, 2), np.int16))
+    for command in (
+        ("energy", net, "--target", "loihi2", "--rate", "0.1"), ("export", net, "--target", "loihi2"),
+        *commands_on(bias, tmp_path / "once.npz"),
+    ):  # fmt: skip
+        began = time.monotonic()
+        error = refused(capsys, 2, *command, "--timesteps", "1000000000")
+        assert "timesteps" in error["what"] + error["remedy"] and time.monotonic() - began < 10
+
+
 def test_a_network_in_real_numbers_has_no_spikes_of_a_chip(tiny: Tiny, tmp_path: Path, capsys: Refused) -> None:
     given = spiking(tmp_path)[1]
     module = load_module(tiny.model)

@@ -23,7 +23,7 @@ from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir.graph import Graph
 from neurodeploy.jobs.evaluate import evaluate
-from neurodeploy.jobs.measure import batches, measure_given
+from neurodeploy.jobs.measure import batches, check_length, measure_given
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, open_model
 from neurodeploy.jobs.search import split_overrides
@@ -184,6 +184,7 @@ def _assumed(
     lowered = opened.lowered(profile, settings)
     if n_timesteps is not None:
         lowered = replace(lowered, n_timesteps=n_timesteps)
+    check_length(lowered)
     fit = check(lowered, profile, settings.cost.n_chips)
     if fit.placement is None:
         raise DoesNotFit(fit.violations, target=profile.name)

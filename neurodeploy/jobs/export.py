@@ -22,6 +22,7 @@ from neurodeploy.ir.graph import IntGraph
 from neurodeploy.jobs.bundles import write_bundle
 from neurodeploy.jobs.deploy import Deployment
 from neurodeploy.jobs.evaluate import evaluate
+from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import open_model
 from neurodeploy.jobs.search import split_overrides
@@ -106,9 +107,11 @@ def _golden(
         return deployment, chip_input(net, np.random.default_rng(seed).random((8, *shape)))
     if given is None:
         net = net if n_timesteps is None else replace(net, n_timesteps=n_timesteps)
+        check_length(net)
         return replace(deployment, net=net), random_inputs(net, seed=seed)
     read = read_input(given, net, layout)
     net = replace(net, n_timesteps=read.n_timesteps(net, n_timesteps))
+    check_length(net)
     x = read.x if read.timed else np.repeat(read.x, net.n_timesteps, axis=0)
     return replace(deployment, net=net), x
 

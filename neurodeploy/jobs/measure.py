@@ -16,8 +16,9 @@ from neurodeploy.cost.schedule import Schedule
 from neurodeploy.cost.windows import steps_until_settled
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.early_exit.confidence import ConfidencePolicy, fixed_accuracy
+from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import Profile, Zeros
-from neurodeploy.ir.graph import IntGraph
+from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.place import Placement
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
@@ -25,6 +26,8 @@ from neurodeploy.sim.exit import simulate_until
 
 # Rasters of one batch take about 5 bytes a neuron and chip step; this keeps them below half a gigabyte.
 _RASTER_BYTES = 5e8
+# Pairs of neuron and chip timestep of one sample; what is kept of each takes tens of bytes.
+MAX_STEPS_OF_NEURONS = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,17 @@ def batches(net: IntGraph, n: int) -> list[slice]:
     n_elements = sum(int(np.prod(net.shapes[node.name])) for node in (*net.neurons, *net.inputs))
     size = int(min(256, max(1, _RASTER_BYTES / (5 * n_elements * net.n_chip_steps))))
     return [slice(i, i + size) for i in range(0, n, size)]
+
+
+def check_length(net: Graph) -> None:
+    """Raise UsageError where one sample of a network has more timesteps than can be held at once."""
+    n_elements = sum(int(np.prod(net.shapes[node.name])) for node in (*net.neurons, *net.inputs))
+    if n_elements * net.n_chip_steps > MAX_STEPS_OF_NEURONS:
+        raise UsageError(
+            f"{net.n_timesteps} timesteps of {n_elements} neurons and inputs", where="--timesteps", code="too_long",
+            limit=f"At most {MAX_STEPS_OF_NEURONS // n_elements} timesteps of this network at once",
+            remedy="Give fewer with --timesteps; the file's own number is used without it",
+        )
 
 
 def measure(
@@ -70,6 +84,7 @@ def measure_given(
     net: IntGraph, plan: Placement, x: NDArray[Any], progress: Progress = SILENT, *, zeros: Zeros = "stored"
 ) -> Given:
     """Run chip input x, integers [T, B, *input shape], from zero state until its last timestep has reached the output."""
+    check_length(net)
     n_steps = steps_until_settled(net)
     counts: list[Counts] = []
     totals: dict[str, NDArray[np.float64]] = {n.name: np.zeros(net.shapes[n.name]) for n in (*net.inputs, *net.neurons)}
