@@ -224,11 +224,14 @@ def _acting(chain: _Chain, index: int, weights: tuple[Array, ...], *, has_delays
         )
     low, high = min(int(w.min()) for w in weights), max(int(w.max()) for w in weights)
     if packed.is_lost or not any(mine.any() for mine in packed.weights):
-        chain.refuse(
-            index, "weight", f"weights that span {low}..{high}",
-            "netx makes all of them zero: it shifts matrices of one sign out of range that go beyond 255",
-            "Scale the layer's weights, threshold and bias down", code="unsupported",
+        why, remedy = (
+            ("it shifts a matrix of one sign that goes beyond 255 out of range", "Scale weights, threshold and bias down")
+            if packed.is_lost or low >= 0 or high < 0
+            else ("it counts nine bits where odd weights beyond 127 meet zeros or another sign, and matrices of one sign have "
+                  "eight", "Make the layer's weights even")
         )
+        chain.refuse(index, "weight", f"weights that span {low}..{high}", f"netx makes all of them zero: {why}", remedy,
+                     code="unsupported")
     if has_delays and len(weights) == 2 and packed.shift:
         chain.refuse(
             index, "delay", "delays in a recurrent layer", f"netx multiplies its weights by {2**packed.shift}",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,8 +11,9 @@ from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
 from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.net import differences, net_layers, read_net, write_net
 from neurodeploy.ir.netx import netx_kwargs, netx_reason, survives_packing
-from neurodeploy.ir.nodes import CubaLif, InputKind, Linear, Node
+from neurodeploy.ir.nodes import Conv2d, CubaLif, InputKind, Linear, Node, SigmaDelta
 from tests.ir.hand_graphs import chain, residual
+from tests.ir.netx_graphs import random_graph
 
 KINDS: tuple[InputKind, ...] = ("spikes", "graded", "bias")
 
@@ -142,3 +144,31 @@ def test_a_loop_of_one_layer_is_held_and_others_are_not(tmp_path: Path) -> None:
     wide = replace(graph, nodes=(*graph.nodes, Linear("rec", weight=np.full((12, 6), 2)), CubaLif("back", shape=(12,))),
                    edges=(*graph.edges, Edge("out", "rec", 1), Edge("rec", "back")))
     assert "out has several sources or destinations" in (netx_reason(wide) or "")
+
+
+def _changed(seed: int, name: str, **fields: Any) -> str:
+    """netx_reason of a random graph with other fields in the first node whose name ends so."""
+    graph = random_graph(seed)
+    node = next(n for n in graph.nodes if n.name.endswith(name))
+    return netx_reason(swap(graph, replace(node, **fields))) or ""
+
+
+def _seed_with(kind: type[Node]) -> int:
+    return next(s for s in range(60) if any(type(n) is kind for n in random_graph(s).nodes))
+
+
+def test_reasons_beyond_spiking_chains() -> None:
+    sdnn = _seed_with(SigmaDelta)
+    name = next(n.name for n in random_graph(sdnn).nodes if isinstance(n, SigmaDelta))
+    assert "has the activation 'unit'" in _changed(sdnn, name, activation="unit")
+    assert "has a state exponent of 5" in _changed(sdnn, name, state_exp=5)
+    assert "has several thresholds" in _changed(sdnn, name, v_th=np.arange(random_graph(sdnn).shapes[name][0]))
+    lif = _seed_with(CubaLif)
+    assert "starts with a state" in _changed(lif, ".neuron", v_init=np.ones(1, dtype=np.int64))
+    delayed = next(s for s in range(60) for n in random_graph(s).nodes if isinstance(n, Linear) and n.delays is not None)
+    node = next(n for n in random_graph(delayed).nodes if isinstance(n, Linear) and n.delays is not None)
+    assert node.delays is not None
+    assert "netx clamps them at 62" in _changed(delayed, node.name, delays=node.delays + 63)
+    assert "netx chooses the exponent" in _changed(delayed, node.name, weight=node.weight | 1, weight_exp=-3)
+    conv = _seed_with(Conv2d)
+    assert "24 bits in which netx adds" in _changed(conv, ".conv", sum_bits=20)

@@ -221,6 +221,13 @@ def test_one_sign_beyond_its_range_is_refused(weight: Any, tmp_path: Path) -> No
     assert "netx makes all of them zero" in str(err) and err.where.endswith("/layer/0/weight") and err.remedy
 
 
+def test_odd_weights_of_one_sign_beside_zeros_are_refused(tmp_path: Path) -> None:
+    """netx takes "no positive weight, but a zero" for mixed and counts nine bits; Dense takes it for inhibitory."""
+    err = refused(tmp_path, dense(np.array([[-129.0, 0, -2, -4]])))
+    assert "netx makes all of them zero: it counts nine bits" in str(err) and "even" in err.remedy
+    read(tmp_path, dense(np.array([[-130.0, 0, -2, -4]])))
+
+
 def test_all_zero_is_refused(tmp_path: Path) -> None:
     err = refused(tmp_path, dense(np.zeros((3, 4))))
     assert "all weights are zero" in str(err) and "OverflowError" in str(err)
