@@ -47,7 +47,9 @@ def create(name: str, progress: Progress = SILENT) -> Environment:
         progress.advance(task)
         home = environments_folder() / f"{name}-{_key(lock, base)}"
         with locked(name, progress) as handle:
-            if not _works(lock, home):
+            if _works(lock, home):
+                progress.message(f"{name}: it is there already, {home}")
+            else:
                 _clear(lock, home)
                 _make(lock, base, home, handle, progress, task)
     finally:
