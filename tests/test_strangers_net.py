@@ -105,10 +105,10 @@ def test_from_a_net_to_a_bundle(path: Path, name: str) -> None:
     assert verdict["ok"] and verdict["agreement"] == 1 and verdict["n_spikes"] > 0 and all(c["ok"] for c in verdict["checks"])
     assert verdict["accuracy"] == {"float": None, "quantized": None, "simulator": None} and verdict["early_exit"] is None
     assert run("validate", "bundle")[0] == 0
-    # Both artifacts are the network.
+    # Both artifacts are the network; a `.net` alone does not say how long a sample is.
     done("simulate", "bundle", "--out", "out.npz", *given)
     ran_as_recorded(arrays, "out.npz", state=False)
-    done("simulate", "bundle/network.net", "--out", "out.npz", *given)
+    done("simulate", "bundle/network.net", "--out", "out.npz", "--timesteps", str(meta["T"]), *given)
     ran_as_recorded(arrays, "out.npz", state=False)
     again = done("export", "bundle", "--target", name, "--out", "again", "--input", "bundle/golden.npz")
     assert again["placement"] == exported["placement"]
