@@ -18,6 +18,7 @@ from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.nodes import Array, CubaLif, Input, Linear
 from neurodeploy.sim import clocked, reference
 
+import compiler_reports
 import loihi_netx
 import oracles
 from loihi_networks import held_weights, time_first, translate
@@ -167,3 +168,14 @@ def test_tinynet(path: Path, simulate: Any) -> None:
     u = trace.i_syn[second][1 : 1 + n_recorded]
     assert not np.any(u % 64)
     assert not differs(u // 64, time_first(arrays["layer1_u_over64"])[1:], "layer1_u_over64")
+
+
+def test_compiler_reports_are_there() -> None:
+    oracles.require(compiler_reports.reports(), "compiler report", AREA)
+
+
+@pytest.mark.parametrize("report", compiler_reports.reports(), ids=lambda report: report["name"])
+def test_cores_of_compiler_reports(report: dict[str, Any]) -> None:
+    """Each layer takes the cores that Intel's compiler printed."""
+    profile = compiler_reports.profile_of(report)
+    assert compiler_reports.cores_of(report, profile) == [layer["cores"] for layer in report["layers"]]

@@ -2,80 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from neurodeploy.hw.profile import target
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Lif, Node
+from neurodeploy.ir.nodes import Conv2d, Input
 from neurodeploy.place.layers import read_network
 from neurodeploy.place.partition import cut_layer
 from neurodeploy.place.reach import build_reach
 
-from small_nets import biased, chain, conv, linear
+from compiler_reports import cores_of, profile_of, reports
+from small_nets import chain, conv, linear
 
-REPORTS = Path(__file__).parent.parent / "golden" / "loihi" / "loihi2_compiler_reports.json"
 LOIHI2 = target("loihi2")
 
 
-def from_report(report: dict) -> Graph:
-    """The network of a compiler report. Shapes there are (W, H, C); strides and padding follow from the sizes."""
-    first = tuple(reversed(report["layers"][0]["out"]))
-    nodes: list[Node]
-    nodes, edges = (list(part) for part in biased("input", first))
-    last, shape = "input.n", first
-    for i, layer in enumerate(report["layers"][1:], start=1):
-        if layer["type"] == "conv":
-            c, h, w = tuple(reversed(layer["out"]))
-            stride = tuple(2 if size > 1.5 * out else 1 for size, out in zip(shape[1:], (h, w), strict=True))
-            # An output one larger than without padding was padded by one; the tables do not print padding.
-            padding = tuple(
-                next(p for p in (0, 1) if (size + 2 * p - layer["k"]) // s + 1 == out)
-                for size, out, s in zip(shape[1:], (h, w), stride, strict=True)
-            )
-            synapse: Node = conv(f"conv{i}", layer["in_ch"], c, layer["k"], stride=stride, padding=padding)
-        else:
-            if len(shape) > 1:
-                nodes.append(Flatten("flatten"))
-                edges.append(Edge(last, "flatten"))
-                last, shape = "flatten", (int(np.prod(shape)),)
-            assert layer["n_in"] == shape[0]
-            synapse = linear(f"dense{i}", layer["n_in"], layer["out"][0])
-        shape = synapse.output_shape(shape)
-        nodes += [synapse, Lif(f"{synapse.name}.n", shape=shape)]
-        edges += [Edge(last, synapse.name, 1), Edge(synapse.name, f"{synapse.name}.n")]
-        last = f"{synapse.name}.n"
-    return Graph(nodes=tuple(nodes), edges=tuple(edges), n_timesteps=16)
-
-
-def cores_per_layer(graph: Graph, compiler: str) -> list[int]:
-    profile = target("loihi2", {"partition.compiler": compiler})
-    cuts = [cut_layer(layer, profile) for layer in read_network(graph).layers]
-    return [cut.n_cores if cut else 0 for cut in cuts]
-
-
 def test_pilotnet_takes_the_compilers_cores() -> None:
-    (report,) = json.loads(REPORTS.read_text())["nets"]
-    graph = from_report(report)
-    assert [n.shape for n in graph.neurons] == [
-        tuple(reversed(layer["out"])) for layer in report["layers"]
-    ]
-    cores = cores_per_layer(graph, "2023")
+    (report,) = reports()
+    cores = cores_of(report, profile_of(report, "2023"))
     assert cores == [layer["cores"] for layer in report["layers"]]
     assert sum(cores) == report["total_cores"] == 74
 
 
 def test_pilotnet_takes_68_cores_with_the_2024_compiler() -> None:
-    (report,) = json.loads(REPORTS.read_text())["nets"]
-    graph = from_report(report)
-    cores = cores_per_layer(graph, "2024")
+    (report,) = reports()
+    older, cores = (cores_of(report, profile_of(report, compiler)) for compiler in ("2023", "2024"))
     assert sum(cores) == 68
-    dense = [n.name for n in graph.neurons].index("dense6.n")
-    assert cores[dense] == 6  # 2560 -> 100: 18 neurons a core instead of 9
+    (changed,) = (k for k in range(len(cores)) if cores[k] != older[k])
+    assert report["layers"][changed]["n_in"] == 2560
+    assert (older[changed], cores[changed]) == (12, 6)  # 2560 -> 100: 18 neurons a core instead of 9
 
 
 def test_words_by_hand() -> None:
