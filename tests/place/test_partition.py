@@ -14,7 +14,7 @@ from neurodeploy.place.partition import cut_layer
 from neurodeploy.place.reach import build_reach
 
 from compiler_reports import cores_of, profile_of, reports
-from small_nets import chain, conv, linear
+from small_nets import biased, chain, conv, linear
 
 LOIHI2 = target("loihi2")
 
