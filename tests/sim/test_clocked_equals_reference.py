@@ -77,7 +77,8 @@ def test_equal_on_random_graphs(check: Callable[[], None]) -> None:
     assert SEEN["spiking"] > SEEN["graphs"] / 2
     features = ["idle", "recurrent", "voting", "CubaLif"]
     if check is check_every:
-        features += ["Delta", "SigmaDelta", "Sigma", "negative", "delays", "weight_exp", "binary", "overflowing"]
+        features += ["Delta", "SigmaDelta", "Sigma", "negative", "delays", "weight_exp", "binary"]
+        assert SEEN["overflowing"] > 0, SEEN  # rare: a loop must grow beyond 32 bits
     for feature in features:
         assert SEEN[feature] > 5, SEEN
 
