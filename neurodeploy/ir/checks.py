@@ -18,6 +18,7 @@ from neurodeploy.ir.nodes import (
     CubaLif,
     Delta,
     Flatten,
+    Iaf,
     Input,
     Lif,
     Linear,
@@ -25,6 +26,7 @@ from neurodeploy.ir.nodes import (
     Node,
     Sigma,
     SigmaDelta,
+    SumPool2d,
     Vote,
 )
 from neurodeploy.ir.reference import is_integer_node
@@ -67,7 +69,7 @@ def _need(node: Node, condition: bool, what: str) -> None:
         raise NeurodeployError(what, where=node.name, code="bad_node")
 
 
-def _shape(node: Input | Lif | CubaLif | Delta | Sigma) -> None:
+def _shape(node: Input | Lif | CubaLif | Delta | Sigma | Iaf) -> None:
     _need(node, all(n >= 1 for n in node.shape), f"has shape {node.shape}")
     _need(node, int(np.prod(node.shape, dtype=object)) <= MAX_ELEMENTS, f"has shape {node.shape}, beyond any network")
 
@@ -118,7 +120,7 @@ def _batch_norm(node: BatchNorm) -> None:
     _need(node, bool((node.var + node.eps > 0).all()), "has a variance that is not positive")
 
 
-def _max_pool(node: MaxPool2d) -> None:
+def _pool(node: MaxPool2d | SumPool2d) -> None:
     _need(node, min(node.kernel) >= 1, f"kernel is {node.kernel}")
 
 
@@ -130,9 +132,13 @@ def _lif(node: Lif) -> None:
     _shape(node)
     _reset(node)
     _need(node, 0 <= node.inv_tau <= 1, f"inv_tau is {node.inv_tau}, not in 0..1")
+    _need(node, node.v_min is None or node.v_min <= node.v_reset, f"its floor {node.v_min} is above v_reset {node.v_reset}")
+    if node.multi_spike:
+        _need(node, node.v_th > 0, f"sends several spikes a timestep at a threshold of {node.v_th}")
+        _need(node, node.fire == ">=", "sends several spikes a timestep and fires above its threshold only, not at it")
 
 
-def _integers(node: CubaLif | Delta, name: str, low: int, high: int) -> None:
+def _integers(node: CubaLif | Delta | Iaf, name: str, low: int, high: int) -> None:
     """Field `name` of a neuron: integers low..high, one a layer or an array that broadcasts to its shape."""
     value = np.asarray(getattr(node, name))
     _need(node, value.dtype.kind == "i", f"{name} has type {value.dtype}, expected integers")
@@ -168,11 +174,22 @@ def _delta(node: Delta) -> None:
         _need(node, node.activation in get_args(Activation), f"activation is {node.activation!r}")
 
 
+def _iaf(node: Iaf) -> None:
+    _shape(node)
+    top = _MANTISSA[1]
+    _need(node, 1 <= node.v_th <= top, f"v_th is {node.v_th}, not in 1..{top}")
+    _need(node, node.v_min is None or -top <= node.v_min <= 0, f"v_min is {node.v_min}, not in {-top}..0")
+    _need(node, 2 <= node.state_bits <= 32, f"state_bits is {node.state_bits}")
+    for name in ("bias", "v_init"):
+        _integers(node, name, *_MANTISSA)
+
+
 def _vote(node: Vote) -> None:
     _need(node, node.n_classes >= 1 and node.group >= 1, f"has {node.n_classes} classes in groups of {node.group}")
 
 
 _RULES: dict[type[Node], Callable[[Any], None]] = {
-    Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool,
-    Flatten: lambda node: None, Lif: _lif, CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _delta, Sigma: _shape, Vote: _vote,
+    Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _pool, SumPool2d: _pool,
+    Flatten: lambda node: None, Lif: _lif, CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _delta, Sigma: _shape, Iaf: _iaf,
+    Vote: _vote,
 }

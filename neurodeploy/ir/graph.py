@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from neurodeploy.errors import NeurodeployError
-from neurodeploy.ir.nodes import INT_NEURONS, Input, Node, Shape
+from neurodeploy.ir.nodes import INT_NEURONS, Iaf, Input, Node, Shape
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,14 @@ class IntGraph(Graph):
             weight = getattr(node, "weight", None)
             if weight is not None and weight.dtype.kind != "i":
                 raise NeurodeployError(f"weights of type {weight.dtype} in an integer graph", where=node.name, code="bad_graph")
-            if getattr(node, "bias", None) is not None:
+            if node.is_synapse and getattr(node, "bias", None) is not None:
                 raise NeurodeployError("a synapse with a bias; biases belong to the neuron", where=node.name, code="bad_graph")
             if node.is_neuron and not isinstance(node, INT_NEURONS):
                 raise NeurodeployError(f"{type(node).__name__} in an integer graph", where=node.name, code="bad_graph")
+        iaf = next((n for n in self.nodes if isinstance(n, Iaf)), None)
+        other = next((n for n in self.nodes if n.is_neuron and not isinstance(n, Iaf)), None)
+        if iaf is not None and other is not None:
+            raise NeurodeployError(
+                f"an Iaf in one graph with {other.name}, a {type(other).__name__}", where=iaf.name, code="bad_graph",
+                limit="They compute in the arithmetic of different chips",
+            )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Delta, Flatten, Input, Linear, Node, Sigma, SigmaDelta
+from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Delta, Flatten, Iaf, Input, Linear, Node, Sigma, SigmaDelta, SumPool2d
 from neurodeploy.ir.reference import input_range
 
 Interval = tuple[int, int] | None  # lowest and highest value; None: no bound is known
@@ -138,6 +138,8 @@ class Intervals:
             return int(low), int(high)
         if isinstance(node, CubaLif):
             return 0, 1
+        if isinstance(node, Iaf):
+            return self._spikes(node)
         if isinstance(node, Sigma):
             return with_zero(self.arriving_total(node.name))
         if isinstance(node, Delta):
@@ -147,7 +149,19 @@ class Intervals:
             reach = act[1] - act[0] + _kept_back(node)
             return -reach >> node.state_exp, reach >> node.state_exp
         arriving = self.arriving(node.name)
+        if isinstance(node, SumPool2d):
+            return _pooled(node, arriving)
         return self._through(node, arriving) if isinstance(node, Conv2d | Linear) else arriving
+
+    def _spikes(self, node: Iaf) -> Interval:
+        if not node.multi_spike:
+            return 0, 1
+        drive = self.drive(node.name)
+        if drive is None:
+            return None
+        # However it is reset, no timestep leaves it at its threshold or above.
+        highest = max(int(node.v_init.max()), node.v_th - 1) + drive[1] + int(node.bias.max())
+        return 0, max(highest, 0) // node.v_th
 
     def _through(self, synapse: Conv2d | Linear, a: Interval) -> Interval:
         found = synaptic_sums(synapse, a)
@@ -167,6 +181,8 @@ class Intervals:
             return (act[0] - kept) >> node.state_exp, (act[1] + kept) >> node.state_exp
         if isinstance(node, Flatten):
             return self.arriving_total(node.name)
+        if isinstance(node, SumPool2d):
+            return _pooled(node, self.arriving_total(node.name))
         if isinstance(node, Conv2d | Linear) and not node.binary and not self._rounds(node):
             return self._through(node, with_zero(self.arriving_total(node.name)))
         return None  # inputs, spikes, sigmas and maxima may add up for ever
@@ -183,6 +199,11 @@ class Intervals:
         found = synaptic_sums(synapse, self.arriving(synapse.name))
         half = 2 ** (synapse.sum_bits - 1)
         return found is None or bool(found[0].min() < -half or found[1].max() >= half)
+
+
+def _pooled(node: SumPool2d, a: Interval) -> Interval:
+    n = node.kernel[0] * node.kernel[1]
+    return None if a is None else (n * a[0], n * a[1])
 
 
 def _kept_back(node: Delta) -> int:

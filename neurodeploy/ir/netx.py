@@ -43,7 +43,13 @@ def netx_reason(graph: IntGraph) -> str | None:
     try:
         found = _chain(graph)
         for k, block in enumerate(found):
-            _RULES[type(block.neuron)](block, k, graph)
+            rule = _RULES.get(type(block.neuron))
+            if rule is None:
+                raise _Reason(
+                    f"{block.neuron.name} is an {type(block.neuron).__name__}, the arithmetic of another chip; netx has no "
+                    "such neurons"
+                )
+            rule(block, k, graph)
             if block.synapse is not None:
                 _check_synapse(block, k, graph, found)
         _check_reset(found)

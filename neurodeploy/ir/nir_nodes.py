@@ -10,7 +10,8 @@ CubaLif, u = (1 - i_decay/4096) u + 2^6 a;  v = (1 - v_decay/4096) v + u + bias 
     i_decay < 4096, v_decay > 0:                               CubaLIF, tau_syn = 4096/i_decay, w_in = 2^6 tau_syn,
                                                                tau_mem = 4096/v_decay, r = tau_mem, v_leak = bias tau_mem
 Decays and thresholds may differ between the neurons of a layer; some leakless and some not have no NIR type in common.
-v_threshold is v_th (CubaLif: v_th 2^6). Vote is a Linear of 1/group. NIR resets hard and has no max-pool.
+v_threshold is v_th (CubaLif: v_th 2^6). Vote is a Linear of 1/group. NIR resets hard, knows no floor and no second spike in a
+timestep (so no Iaf), and has no max-pool.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.fixedpoint import DECAY_BITS
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Flatten, Input, Lif, Linear, Node, Vote
+from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Flatten, Iaf, Input, Lif, Linear, Node, SumPool2d, Vote
 
 _ONE = 2**DECAY_BITS
 
@@ -54,6 +55,9 @@ def to_node(node: Node, graph: Graph) -> Any:
     if isinstance(node, Flatten):
         source = graph.shapes[graph.incoming(node.name)[0].src]
         return nir.Flatten(input_type={"input": np.array(source)}, start_dim=0, end_dim=-1)
+    if isinstance(node, SumPool2d):
+        kernel = np.array(node.kernel)
+        return nir.SumPool2d(kernel_size=kernel, stride=kernel, padding=np.zeros(2, dtype=np.int64))
     if isinstance(node, Vote):
         average = np.kron(np.eye(node.n_classes), np.full((1, node.group), 1 / node.group))
         return nir.Linear(weight=average, metadata={"group": node.group})
@@ -61,6 +65,11 @@ def to_node(node: Node, graph: Graph) -> Any:
         return _lif(node)
     if isinstance(node, CubaLif):
         return _cuba_lif(node, graph)
+    if isinstance(node, Iaf):
+        raise _fail(
+            node, "an Iaf, which resets by subtraction, has a floor or sends several spikes a timestep",
+            "Write the trained network in real numbers, with a hard reset",
+        )
     raise _fail(node, f"a {type(node).__name__}", "Lower the graph first")
 
 
@@ -97,6 +106,10 @@ def _ungroup(node: Conv2d) -> Array:
 def _lif(node: Lif) -> Any:
     if node.reset != "hard":
         raise _fail(node, "a soft reset", "Train with a hard reset")
+    if node.multi_spike:
+        raise _fail(node, "a neuron with several spikes in a timestep", "Train with one spike a timestep")
+    if node.v_min is not None:
+        raise _fail(node, f"a floor of the membrane ({node.v_min})", "Train without a floor")
     metadata = {"fire": node.fire}
     ones = np.ones(node.shape)
     if node.inv_tau == 0:

@@ -150,6 +150,21 @@ class MaxPool2d(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class SumPool2d(Node):
+    """Sum over kernel windows, stride = kernel, no padding; an odd last row or column is dropped (floor).
+
+    Source: sinabs 3.1.3, SumPool2d. On DYNAP-CNN it is the address (y, x) -> (y // kernel, x // kernel) of every spike.
+    """
+
+    kernel: Pair = (2, 2)
+
+    def output_shape(self, source: Shape) -> Shape:
+        if len(source) != 3 or source[1] < self.kernel[0] or source[2] < self.kernel[1]:
+            raise _fail(self, f"a {self.kernel} pool does not fit shape {source}")
+        return (source[0], source[1] // self.kernel[0], source[2] // self.kernel[1])
+
+
+@dataclass(frozen=True, eq=False)
 class Flatten(Node):
     """(C, H, W) -> (C*H*W,) in C, H, W order (torch order)."""
 
@@ -168,8 +183,10 @@ class Lif(Node):
 
     decay_input=True  (PLIF as released):  v += (x - (v - v_reset)) * inv_tau
     decay_input=False:                     v = v + (x - (v - v_reset) * inv_tau)  (inv_tau = 0 is IF)
-    s = [v fire v_th];  hard: v = v_reset where s;  soft: v -= v_th where s.
-    inv_tau, the fraction of the membrane lost per timestep, is a scalar; alpha_mem = 1 - inv_tau. Source: AutoSNN.
+    s = [v fire v_th];  hard: v = v_reset where s;  soft: v -= v_th where s;  then v = max(v, v_min) unless that is None.
+    multi_spike (fire `>=` only):  s = trunc(v / v_th) where v > 0, else 0;  hard: v = v_reset where s > 0;  soft: v -= s v_th.
+    inv_tau, the fraction of the membrane lost per timestep, is a scalar; alpha_mem = 1 - inv_tau. Source: AutoSNN; several
+    spikes a timestep and the floor v_min: sinabs 3.1.3 (IAF is inv_tau = 0, MultiSpike, MembraneSubtract).
     v = v_reset before the dynamics of step t where reset_interval and (t+1) % interval == reset_offset % interval:
     in a lowered graph a layer at latency d starts each sample at step d, whatever its bias did before.
     """
@@ -183,6 +200,8 @@ class Lif(Node):
     reset: Reset = "hard"
     reset_interval: int | None = None
     reset_offset: int = 0
+    multi_spike: bool = False
+    v_min: float | None = None
     is_neuron: ClassVar[bool] = True
 
     def output_shape(self, source: Shape) -> Shape:
@@ -272,7 +291,39 @@ class Sigma(_SigmaDeltaNode):
     """Sums messages: sigma += a, and sends sigma itself each timestep (lava-nc 0.10.0, Sigma fixed-point)."""
 
 
-INT_NEURONS = (CubaLif, Delta, SigmaDelta, Sigma)  # what an IntGraph may hold
+@dataclass(frozen=True, eq=False)
+class Iaf(Node):
+    """Integrate-and-fire without leak: DYNAP-CNN's neuron as sinabs 3.1.3 simulates it, clocked. All integers.
+
+    State v = v_init before the first timestep; a is the sum of the incoming edges; `bias`, `v_init` broadcast to `shape`.
+    v += a + bias;  multi_spike: n = v // v_th where v > 0, else 0;  otherwise n = [v >= v_th];
+    soft: v -= n v_th;  hard: v = 0 where n > 0;  then v = max(v, v_min) unless that is None.
+    The output is n, which may exceed 1: so many spikes in one timestep, the values that an input of kind graded sends too.
+
+    This is what sinabs computes in float32, which holds integers exactly below 2^24: IAFSqueeze (lif_forward_single with
+    alpha_mem = 1) with MultiSpike = (v > 0) * trunc(v / v_th) or SingleSpike = [v - v_th >= 0], MembraneSubtract or
+    MembraneReset, and relu(v - v_min) + v_min last. It is not what the chip does. The chip has no timesteps: each event
+    makes one addition a neuron, which saturates at `state_bits` (information only here; a run beyond 32 bits raises
+    NeurodeployError), at most one spike, and one floor, and its bias comes with a slow clock.
+    """
+
+    shape: Shape = ()
+    v_th: int = 1
+    v_min: int | None = None
+    bias: Array = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    reset: Reset = "soft"
+    multi_spike: bool = True
+    v_init: Array = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    state_bits: int = 16
+    is_neuron: ClassVar[bool] = True
+
+    def output_shape(self, source: Shape) -> Shape:
+        if source != self.shape:
+            raise _fail(self, f"has {self.shape} neurons, its input has shape {source}")
+        return self.shape
+
+
+INT_NEURONS = (CubaLif, Delta, SigmaDelta, Sigma, Iaf)  # what an IntGraph may hold; an Iaf only beside its like
 
 
 @dataclass(frozen=True, eq=False)

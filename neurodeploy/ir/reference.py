@@ -24,6 +24,7 @@ from neurodeploy.ir.nodes import (
     CubaLif,
     Delta,
     Flatten,
+    Iaf,
     Input,
     Lif,
     Linear,
@@ -31,13 +32,16 @@ from neurodeploy.ir.nodes import (
     Node,
     Sigma,
     SigmaDelta,
+    SumPool2d,
     Vote,
 )
 
-SIGMA_DELTA_BITS = 32  # Lava's models compute in int32, where a larger value would silently turn around
+# Of sigma-delta and Iaf neurons: Lava's models compute in int32, where a larger value would silently turn around; sinabs'
+# in float32, which rounds integers beyond 24 bits, and the chip it simulates holds 16.
+SIGMA_DELTA_BITS = 32
 
 # Arrays [B, *shape] by node type, nothing for those not named; `t` counts steps.
-#   Lif v_mem, t;  CubaLif v_mem, i_syn, t;  Delta act, residue;  SigmaDelta sigma, act, residue;  Sigma sigma;
+#   Lif v_mem, t;  Iaf v_mem;  CubaLif v_mem, i_syn, t;  Delta act, residue;  SigmaDelta sigma, act, residue;  Sigma sigma;
 #   Linear with delays: past [largest delay, B, I], what it received in earlier steps, newest first.
 State = dict[str, Any]
 _SIGMA_DELTA_STATES: dict[type[Node], tuple[str, ...]] = {
@@ -63,6 +67,8 @@ def initial_state(node: Node, batch: int) -> State:
     if isinstance(node, CubaLif):
         v, u = (np.zeros((batch, *node.shape), dtype=np.int64) + start for start in (node.v_init, node.i_init))
         return {"v_mem": v, "i_syn": u, "t": 0}
+    if isinstance(node, Iaf):
+        return {"v_mem": np.zeros((batch, *node.shape), dtype=np.int64) + node.v_init}
     if isinstance(node, Delta | Sigma):
         return {name: np.zeros((batch, *node.shape), dtype=np.int64) for name in _SIGMA_DELTA_STATES[type(node)]}
     if isinstance(node, Linear) and node.delays is not None:
@@ -164,6 +170,13 @@ def _max_pool(node: MaxPool2d, a: Array, state: State) -> tuple[Array, State]:
     return kept.reshape(batch, channels, height // kh, kh, width // kw, kw).max(axis=(3, 5)), state
 
 
+def _sum_pool(node: SumPool2d, a: Array, state: State) -> tuple[Array, State]:
+    kh, kw = node.kernel
+    batch, channels, height, width = a.shape
+    kept = a[:, :, : height // kh * kh, : width // kw * kw]
+    return kept.reshape(batch, channels, height // kh, kh, width // kw, kw).sum(axis=(3, 5)), state
+
+
 def _flatten(node: Flatten, a: Array, state: State) -> tuple[Array, State]:
     return a.reshape(a.shape[0], -1), state
 
@@ -180,9 +193,19 @@ def _lif(node: Lif, a: Array, state: State) -> tuple[Array, State]:
         v = np.full_like(v, node.v_reset)
     lost = v - node.v_reset
     v = v + (a - lost) * node.inv_tau if node.decay_input else v + (a - lost * node.inv_tau)
-    fired = v >= node.v_th if node.fire == ">=" else v > node.v_th
-    v = np.where(fired, node.v_reset, v) if node.reset == "hard" else v - fired * node.v_th
-    return fired.astype(np.float64), {"v_mem": v, "t": t + 1}
+    if node.multi_spike:
+        n = np.where(v > 0, np.trunc(v / node.v_th), 0.0)
+    else:
+        n = (v >= node.v_th if node.fire == ">=" else v > node.v_th).astype(np.float64)
+    v = np.where(n > 0, node.v_reset, v) if node.reset == "hard" else v - n * node.v_th
+    return n, {"v_mem": v if node.v_min is None else np.maximum(v, node.v_min), "t": t + 1}
+
+
+def _iaf(node: Iaf, a: Array, state: State) -> tuple[Array, State]:
+    v = within_state_bits(node, state["v_mem"] + a + node.bias)
+    n = np.maximum(v, 0) // node.v_th if node.multi_spike else (v >= node.v_th).astype(np.int64)
+    v = np.where(n > 0, 0, v) if node.reset == "hard" else v - n * node.v_th
+    return n, {"v_mem": v if node.v_min is None else np.maximum(v, node.v_min)}
 
 
 def _cuba_lif(node: CubaLif, a: Array, state: State) -> tuple[Array, State]:
@@ -198,13 +221,15 @@ def _cuba_lif(node: CubaLif, a: Array, state: State) -> tuple[Array, State]:
 
 
 def within_state_bits(node: Node, values: Array) -> Array:
-    """`values` of a sigma-delta neuron, unchanged; raises NeurodeployError where they leave SIGMA_DELTA_BITS bits."""
+    """States of a sigma-delta or Iaf neuron, unchanged; raises NeurodeployError where they leave SIGMA_DELTA_BITS bits."""
     largest = int(np.abs(values).max(initial=0))
     if largest >= 2 ** (SIGMA_DELTA_BITS - 1):
         raise NeurodeployError(
             f"its state reaches {largest}", where=node.name, code="overflow",
-            limit=f"Sigma-delta neurons compute in {SIGMA_DELTA_BITS} bits with sign, and nothing is known beyond",
-            remedy="Use smaller weights or exponents; a loop of unclipped neurons may amplify without end",
+            limit=f"{'Iaf' if isinstance(node, Iaf) else 'Sigma-delta'} neurons compute in {SIGMA_DELTA_BITS} bits with sign, "
+            "and nothing is known beyond",
+            remedy="Let it send several spikes a timestep, give it a floor, or use smaller weights" if isinstance(node, Iaf)
+            else "Use smaller weights or exponents; a loop of unclipped neurons may amplify without end",
         )
     return values
 
@@ -239,8 +264,9 @@ def _vote(node: Vote, a: Array, state: State) -> tuple[Array, State]:
 
 
 _RULES: dict[type[Node], Callable[[Any, Array, State], tuple[Array, State]]] = {
-    Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool, Flatten: _flatten,
-    Lif: _lif, CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _sigma_delta, Sigma: _sigma, Vote: _vote,
+    Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool,
+    SumPool2d: _sum_pool, Flatten: _flatten, Lif: _lif, Iaf: _iaf, CubaLif: _cuba_lif, Delta: _delta,
+    SigmaDelta: _sigma_delta, Sigma: _sigma, Vote: _vote,
 }
 
 

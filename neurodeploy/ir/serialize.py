@@ -29,6 +29,7 @@ from neurodeploy.ir.nodes import (
     Delta,
     Fire,
     Flatten,
+    Iaf,
     Input,
     InputKind,
     Lif,
@@ -38,6 +39,7 @@ from neurodeploy.ir.nodes import (
     Reset,
     Sigma,
     SigmaDelta,
+    SumPool2d,
     Vote,
 )
 
@@ -45,7 +47,10 @@ SCHEMA_VERSION = 1
 MAX_NODES, MAX_EDGES, MAX_HOSTS = 4096, 16384, 1
 _FORMAT = "neurodeploy graph"
 _TYPES: dict[str, type[Node]] = {
-    t.__name__: t for t in (Input, Conv2d, Linear, BatchNorm, MaxPool2d, Flatten, Lif, CubaLif, Delta, SigmaDelta, Sigma, Vote)
+    t.__name__: t
+    for t in (
+        Input, Conv2d, Linear, BatchNorm, MaxPool2d, SumPool2d, Flatten, Lif, CubaLif, Delta, SigmaDelta, Sigma, Iaf, Vote
+    )
 }
 
 # Fields that files may lack: those that came after the first files, each with a default that means what was meant before.
@@ -54,6 +59,7 @@ _LATER: dict[str, frozenset[str]] = {
     "Input": frozenset({"signed"}),
     "Conv2d": frozenset({"binary", "sum_bits"}),
     "Linear": frozenset({"binary", "weight_exp", "delays"}),
+    "Lif": frozenset({"multi_spike", "v_min"}),
     "CubaLif": frozenset({"i_init", "v_init"}),
 }
 
@@ -196,7 +202,7 @@ def _encode_node(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
             value = operator.index(value)
         elif kind in ("Shape", "Pair"):
             value = [operator.index(v) for v in value]
-        elif kind == "float":
+        elif kind in ("float", "float | None") and value is not None:
             value = float(value)
         entry[f.name] = value
     return entry
@@ -220,6 +226,7 @@ _SCALARS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], Any]]] = {
     "int": (_is_int, int),
     "int | None": (lambda v: v is None or _is_int(v), lambda v: v),
     "float": (lambda v: type(v) in (int, float), float),
+    "float | None": (lambda v: v is None or type(v) in (int, float), lambda v: None if v is None else float(v)),
     "bool": (lambda v: type(v) is bool, bool),
     "Shape": (_ints, tuple),
     "Pair": (lambda v: _ints(v) and len(v) == 2, tuple),

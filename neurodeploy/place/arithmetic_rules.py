@@ -8,7 +8,37 @@ import numpy as np
 
 from neurodeploy.errors import Violation
 from neurodeploy.ir.nodes import Array, CubaLif, Delta, Lif, Sigma, SigmaDelta
+from neurodeploy.ir.reference import is_integer_node
 from neurodeploy.place.case import Case, spaced
+from neurodeploy.quantize.passing import BEHAVIOURS
+
+
+def neuron_kind(case: Case) -> list[Violation]:
+    """Neurons that compute as the chip's do: no integers of another chip, no floor, one spike a timestep."""
+    arith, found = case.profile.arithmetic, []
+    known = BEHAVIOURS[arith.neuron]
+
+    def add(where: str, what: str, limit: str, remedy: str) -> None:
+        found.append(Violation(rule="neuron_kind", where=where, what=f"{where} {what}", limit=limit, remedy=remedy))
+
+    for node in (layer.node for layer in case.network.layers):
+        if is_integer_node(node) and not isinstance(node, known):
+            add(
+                node.name, f"is an {type(node).__name__}, the arithmetic of another chip",
+                f"{case.profile.name} computes with {arith.neuron}: {', '.join(t.__name__ for t in known)}",
+                "Give the trained network; integer networks are never requantized",
+            )
+        if isinstance(node, Lif) and node.multi_spike:
+            add(
+                node.name, "sends several spikes a timestep", f"Neurons of {case.profile.name} send one",
+                "Train with one spike a timestep",
+            )
+        if isinstance(node, Lif) and node.v_min is not None:
+            add(
+                node.name, f"has a floor of {node.v_min}", f"Neurons of {case.profile.name} have none",
+                "Train without a floor",
+            )
+    return found
 
 
 def reset_kind(case: Case) -> list[Violation]:

@@ -14,6 +14,7 @@ from neurodeploy.errors import Violation
 from neurodeploy.place.arithmetic_rules import (
     biases,
     initial_states,
+    neuron_kind,
     reset_kind,
     sigma_delta,
     state_formats,
@@ -158,7 +159,7 @@ def _most_sets(layer: Layer, cut: Cut) -> int:
 
 
 RULES: tuple[Rule, ...] = (
-    supported_nodes, cores, neurons_per_core, synapse_words, axons_in, axons_out, neuron_groups, delays, reset_kind,
-    weights, weight_exponents, biases, thresholds, state_formats, initial_states, sigma_delta, input_messages,
+    supported_nodes, cores, neurons_per_core, synapse_words, axons_in, axons_out, neuron_groups, delays, neuron_kind,
+    reset_kind, weights, weight_exponents, biases, thresholds, state_formats, initial_states, sigma_delta, input_messages,
     graded_messages, currents,
 )

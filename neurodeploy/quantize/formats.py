@@ -52,6 +52,12 @@ def layer_of(graph: Graph, neuron: Lif) -> Layer:
             f"resets {neuron.reset} to {neuron.v_reset}", where=neuron.name, code="cannot_quantize",
             limit="The target resets hard to zero", remedy="Train with reset = 'hard' and v_reset = 0",
         )
+    if neuron.multi_spike or neuron.v_min is not None:
+        raise NeurodeployError(
+            "sends several spikes a timestep" if neuron.multi_spike else f"has a floor of {neuron.v_min}",
+            where=neuron.name, code="cannot_quantize", limit="The target's neurons send one spike a timestep and have no floor",
+            remedy="Train with one spike a timestep and no floor",
+        )
     if neuron.v_th <= 0:
         raise NeurodeployError(f"v_th is {neuron.v_th}", where=neuron.name, code="cannot_quantize", limit="Above 0")
     if neuron.decay_input and neuron.inv_tau <= 0:

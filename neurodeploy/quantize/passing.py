@@ -7,10 +7,10 @@ from dataclasses import replace
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import INT_NEURONS, Node
+from neurodeploy.ir.nodes import CubaLif, Delta, Node, Sigma, SigmaDelta
 
 # Neurons that compute as a profile's `arithmetic.neuron` says.
-BEHAVIOURS: dict[str, tuple[type[Node], ...]] = {"cuba_lif": INT_NEURONS}
+BEHAVIOURS: dict[str, tuple[type[Node], ...]] = {"cuba_lif": (CubaLif, Delta, SigmaDelta, Sigma)}
 
 
 def for_target(graph: IntGraph, profile: Profile) -> IntGraph:
@@ -19,14 +19,13 @@ def for_target(graph: IntGraph, profile: Profile) -> IntGraph:
     An integer network is never requantized. It passes onto every profile whose neurons behave alike, whatever profile it
     was made for, or none (a `.net`). Raises UsageError for a profile whose neurons compute otherwise.
     """
-    if graph.target == profile.name:
-        return graph
     known = BEHAVIOURS[profile.arithmetic.neuron]
     foreign = next((n for n in graph.neurons if not isinstance(n, known)), None)
     if foreign is not None:
         raise UsageError(
-            f"an integer network of {type(foreign).__name__} neurons", where=foreign.name, code="other_arithmetic",
+            f"an integer network of {type(foreign).__name__} neurons, the arithmetic of another chip", where=foreign.name,
+            code="other_arithmetic",
             limit=f"{profile.name} computes with {profile.arithmetic.neuron}: {', '.join(t.__name__ for t in known)}",
             remedy="Give the trained network; integer networks are never requantized",
         )
-    return replace(graph, target=profile.name)
+    return graph if graph.target == profile.name else replace(graph, target=profile.name)

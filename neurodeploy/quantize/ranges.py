@@ -18,7 +18,7 @@ from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
 from neurodeploy.hw.profile import Arithmetic
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.intervals import Intervals, largest, synaptic_sums, with_zero
-from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Delta, Input, Linear, Node, Sigma
+from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Delta, Iaf, Input, Linear, Node, Sigma
 from neurodeploy.ir.reference import SIGMA_DELTA_BITS
 from neurodeploy.quantize.formats import weight_range
 
@@ -29,7 +29,9 @@ class LayerRange:
 
     A bound of -1 is none: the value grows for as long as it is driven, or no bound is known; the drive a_min..a_max is
     None where none is known. For sigma-delta neurons v_mem is the larger of sigma and activation, and there is no
-    current. `message_bound` is the largest magnitude of what a neuron sends.
+    current. An Iaf has none either; its v_mem is that of the clocked simulation before it fires, with which the chip's
+    registers (v_mem_limit) are only compared: for what single events can do see `event_ranges`. `message_bound` is the
+    largest magnitude of what a neuron sends.
     """
 
     layer: str
@@ -89,6 +91,8 @@ def analyse(graph: IntGraph, arithmetic: Arithmetic | None = None) -> tuple[tupl
     for node in graph.neurons:
         if isinstance(node, CubaLif):
             found, broken = _spiking(graph, node, values, arithmetic)
+        elif isinstance(node, Iaf):
+            found, broken = _iaf(node, values), []
         else:
             assert isinstance(node, Delta | Sigma)  # IntGraph.check admits no other neuron
             found, broken = _sigma_delta(node, values)
@@ -148,6 +152,24 @@ def _pairs(node: CubaLif) -> set[tuple[int, int]]:
     """(v_decay, v_th) of the neurons, each once."""
     both = np.broadcast_arrays(node.v_decay, node.v_th)
     return set(zip(*(a.reshape(-1).tolist() for a in both), strict=True))
+
+
+def _iaf(node: Iaf, values: Intervals) -> LayerRange:
+    limit = 2 ** (node.state_bits - 1) - 1
+    drive, sent = values.drive(node.name), largest(values.output(node.name))
+    if drive is None:
+        return LayerRange(node.name, None, None, 0, limit, -1, limit, clip_reachable=True, message_bound=sent)
+    down, up = drive[0] + int(node.bias.min()), drive[1] + int(node.bias.max())
+    lowest, highest = int(node.v_init.min()), int(node.v_init.max())
+    # One spike a timestep takes away v_th at most, so a larger drive piles up.
+    piles_up = not node.multi_spike and node.reset == "soft" and up > node.v_th
+    sinks = node.v_min is None and down < 0
+    reach = -1 if piles_up or sinks else max(
+        max(highest, node.v_th - 1) + max(up, 0), -(min(lowest, node.v_min or 0) + min(down, 0))
+    )
+    return LayerRange(
+        node.name, *drive, 0, limit, reach, limit, clip_reachable=reach < 0 or reach > limit, message_bound=sent
+    )
 
 
 def _sigma_delta(node: Delta | Sigma, values: Intervals) -> tuple[LayerRange, list[Violation]]:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import Array, CubaLif, Flatten, Input, MaxPool2d, Node, Vote
+from neurodeploy.ir.nodes import Array, CubaLif, Flatten, Input, MaxPool2d, Node, SumPool2d, Vote
 from neurodeploy.ir.reference import check_input, default_steps
-from neurodeploy.sim.kernels import max_pool
+from neurodeploy.sim.kernels import max_pool, sum_pool
 from neurodeploy.sim.plan import plan
 from neurodeploy.sim.series import History, Series, every_step, silence, total
 from neurodeploy.sim.trace import LAVA, Recorder, Trace, spike_readout
@@ -38,7 +38,8 @@ Record = Literal["all", "spikes", "output"]
 class Window:
     """What W timesteps of a Clocked brought: arrays [W, B, *shape] by node name, votes float64 [W, B, n_classes].
 
-    spikes: bool, or int64 messages of sigma-delta neurons; updated: bool; states: int64, by kind, then by name.
+    spikes: bool, or int64 messages of sigma-delta neurons, numbers of spikes of Iaf; updated: bool; states: int64, by kind,
+    then by name.
     """
 
     spikes: dict[str, Array]
@@ -164,6 +165,9 @@ class Clocked:
             return a.like(a.values.flatten(1))
         if isinstance(node, MaxPool2d):
             return max_pool(node, a)
+        if isinstance(node, SumPool2d):
+            bound = self._plan.bounds[node.name]
+            return sum_pool(node, a, torch.float32 if bound is not None and bound < 2**24 else torch.int64)
         synapse = self._plan.synapses[node.name]
         found = synapse.apply({tap.delay: self._received.look(node.name, a, tap.delay) for tap in synapse.taps})
         self._received.push(node.name, a)
@@ -173,7 +177,7 @@ class Clocked:
         """Where a node hands on an event, given where events reach it; bool."""
         if isinstance(node, Flatten):
             return arrived.like(arrived.values.flatten(1))
-        if isinstance(node, MaxPool2d):
+        if isinstance(node, MaxPool2d | SumPool2d):
             return max_pool(node, arrived)
         synapse = self._plan.synapses[node.name]
         found = synapse.events({tap.delay: self._reached.look(node.name, arrived, tap.delay) for tap in synapse.taps})

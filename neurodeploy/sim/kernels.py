@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from neurodeploy.errors import NeurodeployError
-from neurodeploy.ir.nodes import Array, Conv2d, Linear, MaxPool2d, Shape
+from neurodeploy.ir.nodes import Array, Conv2d, Linear, MaxPool2d, Shape, SumPool2d
 from neurodeploy.sim.series import Series, total
 
 _EXACT_32, _EXACT_64 = 2**24, 2**53
@@ -147,10 +147,20 @@ def _taps(node: Conv2d | Linear) -> list[Tap]:
     ]
 
 
-def max_pool(node: MaxPool2d, x: Series) -> Series:
-    """The pool of any values; it keeps zeros zero."""
+def max_pool(node: MaxPool2d | SumPool2d, x: Series) -> Series:
+    """The largest value in each window of a pool, of any type; it keeps zeros zero."""
     x = x.distinct()
-    n, channels, height, width = x.values.shape
+    return x.like(_windows(node, x.values).amax(dim=(3, 5)))
+
+
+def sum_pool(node: SumPool2d, x: Series, dtype: torch.dtype) -> Series:
+    """The sum of each window in `dtype`, which must hold it."""
+    x = x.distinct()
+    return x.like(_windows(node, x.values.to(dtype)).sum(dim=(3, 5)))
+
+
+def _windows(node: MaxPool2d | SumPool2d, values: Tensor) -> Tensor:
+    """[N, C, H, W] as [N, C, rows, kH, columns, kW], without the last rows and columns that fill no window."""
+    n, channels, height, width = values.shape
     (kh, kw), (rows, columns) = node.kernel, (height // node.kernel[0], width // node.kernel[1])
-    kept = x.values[:, :, : rows * kh, : columns * kw]
-    return x.like(kept.reshape(n, channels, rows, kh, columns, kw).amax(dim=(3, 5)))
+    return values[:, :, : rows * kh, : columns * kw].reshape(n, channels, rows, kh, columns, kw)

@@ -13,19 +13,21 @@ from torch import Tensor
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
-from neurodeploy.ir.nodes import Array, CubaLif, Delta, Sigma, SigmaDelta
+from neurodeploy.ir.nodes import Array, CubaLif, Delta, Iaf, Sigma, SigmaDelta
 from neurodeploy.ir.reference import within_state_bits
 from neurodeploy.sim.kernels import largest_of
-from neurodeploy.sim.scan import BLOCK, DELTA, SIGMA, SIGMA_DELTA, blocked, in_threads, scan_cuba, scan_delta
+from neurodeploy.sim.scan import BLOCK, DELTA, SIGMA, SIGMA_DELTA, blocked, in_threads, scan_cuba, scan_delta, scan_iaf
 from neurodeploy.sim.series import Series
 
+_NO_FLOOR = -(2**62)
 _LARGEST_DRIVE = 2**50  # of one step; beyond it, currents summed over time could leave 64 bits
 
 
 @dataclass(frozen=True, eq=False)
 class Played:
     """What a layer did in a window: sent [W, B, *shape], uint8 0 or 1, or int64 messages; spoke bool [W, B], whether
-    anything was sent; at_work bool [W, B, *shape], where a state was not zero before the step, None if not asked."""
+    anything was sent; at_work bool [W, B, *shape], where a state was not zero before the step (nowhere for an Iaf, which
+    has no leak), None if not asked."""
 
     sent: Tensor
     spoke: NDArray[np.bool_]
@@ -42,7 +44,7 @@ class Layer:
     biased: NDArray[np.bool_]
     takes: torch.dtype  # integers in which sums are handed over, where they are not float32 already
 
-    def __init__(self, node: CubaLif | Delta | Sigma, constants: Sequence[Array], dtype: type) -> None:
+    def __init__(self, node: CubaLif | Delta | Sigma | Iaf, constants: Sequence[Array], dtype: type) -> None:
         self.name, self.shape = node.name, node.shape
         self.n_neurons = int(np.prod(node.shape))
         self._params = blocked(self._full(constants), dtype)
@@ -178,6 +180,33 @@ class SigmaDeltaLayer(Layer):
         return played
 
 
-def layer_of(node: CubaLif | Delta | Sigma, largest: int | None) -> Layer:
+class IafLayer(Layer):
+    """An Iaf."""
+
+    planes: ClassVar[dict[str, int]] = {"v_mem": 0}  # type: ignore[misc]
+    takes = torch.int64
+
+    def __init__(self, node: Iaf) -> None:
+        super().__init__(node, (node.bias,), np.int64)
+        self.node = node
+        self.biased = np.broadcast_to(node.bias != 0, node.shape)
+
+    def begin(self, batch: int) -> None:
+        """Set `batch` samples to their initial states."""
+        self._start(batch, self.node.v_init)
+
+    def play(self, a: Series, t: int, track: bool) -> Played:
+        """Advance over the window with the sums `a`; these neurons are never restarted, so `t` does not matter."""
+        node, peaks = self.node, np.zeros(self._n_blocks, dtype=np.int64)
+        floor = _NO_FLOOR if node.v_min is None else node.v_min
+        sums = a.like(a.values.to(torch.int64))
+        played = self._scan(scan_iaf, sums, np.int64, track, peaks, node.v_th, floor, node.reset == "hard", node.multi_spike)
+        within_state_bits(node, peaks)
+        return played
+
+
+def layer_of(node: CubaLif | Delta | Sigma | Iaf, largest: int | None) -> Layer:
     """The layer of a neuron node; `largest` bounds what reaches it."""
+    if isinstance(node, Iaf):
+        return IafLayer(node)
     return CubaLayer(node, largest) if isinstance(node, CubaLif) else SigmaDeltaLayer(node)

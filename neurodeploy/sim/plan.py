@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import INT_NEURONS, Conv2d, CubaLif, Flatten, Input, Linear, MaxPool2d, Node, Vote
+from neurodeploy.ir.nodes import INT_NEURONS, Conv2d, CubaLif, Flatten, Iaf, Input, Linear, MaxPool2d, Node, SumPool2d, Vote
 from neurodeploy.ir.reference import input_range
 from neurodeploy.sim.kernels import Synapse
 from neurodeploy.sim.neurons import Layer, layer_of
@@ -47,10 +47,13 @@ def plan(graph: IntGraph, track_updates: bool) -> Plan:
         if isinstance(node, Input):
             bounds[name] = int(max(abs(v) for v in input_range(node)))
         elif node.is_neuron:
-            bounds[name] = 1 if isinstance(node, CubaLif) else None
+            # What one Iaf may send grows with every layer before it: the values at hand are a better bound than the worst case.
+            bounds[name] = 1 if isinstance(node, CubaLif) or (isinstance(node, Iaf) and not node.multi_spike) else None
         elif isinstance(node, Conv2d | Linear):
             synapses[name] = Synapse(node, drive, graph.shapes[name])
             bounds[name] = synapses[name].bound
+        elif isinstance(node, SumPool2d):
+            bounds[name] = None if drive is None else drive * node.kernel[0] * node.kernel[1]
         elif isinstance(node, Flatten | MaxPool2d | Vote):
             bounds[name] = drive
         else:

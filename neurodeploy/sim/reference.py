@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.fixedpoint import shift_signed
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Flatten, Input, Linear, MaxPool2d, Node, SigmaDelta
+from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Flatten, Iaf, Input, Linear, MaxPool2d, Node, SigmaDelta, SumPool2d
 from neurodeploy.ir.reference import Moment, conv2d, default_steps, step, walk
 from neurodeploy.sim.trace import STATES, Recorder, Trace, spike_readout, vote_node
 
@@ -20,7 +20,7 @@ def simulate(
     """Run chip input x, integers [T, B, *input shape], for `n_steps` (default: see `ir.reference.evaluate`).
 
     `v_readout`: what v_mem shows where a neuron fired, see `trace.spike_readout`. Raises UsageError for input that the
-    graph cannot take, NeurodeployError where sigma-delta neurons leave their 32 bits.
+    graph cannot take, NeurodeployError where sigma-delta or Iaf neurons leave their 32 bits.
     """
     vote = vote_node(graph)
     batch = x.shape[1] if x.ndim > 1 else 0
@@ -56,12 +56,14 @@ def _updated(node: Node, moment: Moment, arrived: Flags) -> Flags:
     """Which neurons a layer had to update: see `Trace`."""
     updated: Flags = arrived | (moment.output[node.name] != 0)
     for name, state in moment.before[node.name].items():
-        if name != "t":
+        if name != "t" and not isinstance(node, Iaf):
             updated = updated | (state != 0)
     if isinstance(node, CubaLif):
         updated = updated | (shift_signed(node.bias_mant, node.bias_exp) != 0)
     elif isinstance(node, SigmaDelta):
         updated = updated | (node.bias_mant != 0)
+    elif isinstance(node, Iaf):
+        updated = updated | (node.bias != 0)
     return updated
 
 
@@ -95,6 +97,6 @@ def _through(node: Node, arrived: Flags) -> Flags:
         return conv2d(arrived.astype(np.int64), ones, node.stride, node.padding, node.dilation, node.groups) > 0
     if isinstance(node, Linear):
         return np.repeat(arrived.any(axis=1, keepdims=True), node.weight.shape[0], axis=1)
-    if isinstance(node, Flatten | MaxPool2d):
+    if isinstance(node, Flatten | MaxPool2d | SumPool2d):
         return np.asarray(step(node, arrived, {})[0], dtype=bool)
     return arrived

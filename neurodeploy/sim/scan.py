@@ -115,6 +115,24 @@ def _sigma_block(a, a0, state, s0, sent, f0, n):
 
 
 @compiled
+def _iaf_block(a, a0, state, s0, params, p0, sent, f0, n, v_th, v_min, hard, multi):
+    """One timestep of Iaf: (whether anything fired, largest magnitude of v before it fires). Planes: v; bias."""
+    found, largest = np.int64(0), np.int64(0)
+    for k in range(n):
+        i = _U(k)
+        v = state[s0 + i] + np.int64(a[a0 + i]) + params[p0 + i]
+        largest = max(largest, abs(v))
+        count = np.int64(0)
+        if v >= v_th:  # few do, and a division takes longer than all the rest
+            count = v // v_th if multi else np.int64(1)
+            v = np.int64(0) if hard else v - count * v_th
+        state[s0 + i] = max(v, v_min)
+        sent[f0 + i] = count
+        found |= count
+    return found != 0, largest
+
+
+@compiled
 def _mark(state, s0, n_planes, flags, f0, n):
     """Flag the neurons of a block any of whose states is not zero."""
     for k in range(n):
@@ -186,6 +204,33 @@ def scan_delta(
                 )
             peaks[job] = max(peaks[job], peak)
             if any_sent:
+                spoke[w, sample] = 1
+
+
+@compiled
+def scan_iaf(
+    a, rows, nothing, state, params, sent, spoke, updated, n_neurons, peaks, v_th, v_min, hard, multi, first, last
+):
+    """As `scan_cuba` for Iaf layers: `sent` int64, one plane a block; `updated` is cleared: a state alone updates nothing.
+
+    peaks int64 [blocks of all samples]: the largest magnitude that v took.
+    """
+    n_steps, batch = rows.shape
+    per_sample = (n_neurons + BLOCK - 1) // BLOCK
+    for job in range(first, last):
+        sample, block = job // per_sample, job % per_sample
+        start = block * BLOCK
+        n = min(BLOCK, n_neurons - start)
+        s0, p0 = _U(job * BLOCK), _U(block * BLOCK)
+        for w in range(n_steps):
+            f0 = _U((w * batch + sample) * n_neurons + start)
+            if updated.size:
+                updated[f0 : f0 + _U(n)] = 0
+            row = rows[w, sample]
+            source, a0 = (a, _U(row * n_neurons + start)) if row >= 0 else (nothing, _U(0))
+            fired, peak = _iaf_block(source, a0, state, s0, params, p0, sent, f0, n, v_th, v_min, hard, multi)
+            peaks[job] = max(peaks[job], peak)
+            if fired:
                 spoke[w, sample] = 1
 
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.hw.profile import target
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import Array, CubaLif, Delta, Node, Sigma, SigmaDelta, Vote
+from neurodeploy.ir.nodes import Array, CubaLif, Delta, Iaf, Node, Sigma, SigmaDelta, Vote
 
 # Which state of a neuron (`ir.reference.State`) is recorded as what.
 STATES: dict[type[Node], dict[str, str]] = {
     CubaLif: {"v_mem": "v_mem", "i_syn": "i_syn"}, Delta: {"v_mem": "act"}, SigmaDelta: {"v_mem": "sigma"},
-    Sigma: {"v_mem": "sigma"},
+    Sigma: {"v_mem": "sigma"}, Iaf: {"v_mem": "v_mem"},
 }
 LAVA = "lava"
 
@@ -24,13 +24,14 @@ LAVA = "lava"
 class Trace:
     """One run of `n_steps` chip timesteps. Rasters are in CHIP time, [T', B, *shape]; votes in MODEL time.
 
-    spikes: int32, by name of every input (its values) and neuron layer (0 or 1; sigma-delta neurons: the message).
+    spikes: int32, by name of every input (its values) and neuron layer (0 or 1; sigma-delta neurons: the message; Iaf: the
+    number of spikes, as the values of an input of a network of Iaf are numbers of events).
     updated: bool, by neuron layer: in that step the neuron's state (v_mem or i_syn; act, residue or sigma) was not zero
     before the step, or an event arrived (any message through any of its synapses, whatever the weights, and a delayed
-    one when its delay is over), or its bias is not zero, or it fired.
+    one when its delay is over), or its bias is not zero, or it fired. An Iaf has no leak: its state alone updates nothing.
     votes: float64 [T' - latency, B, n_classes], row t belonging to model timestep t; zero classes without a Vote.
     v_mem, i_syn: int64 by neuron layer at the END of each step, after the reset; None where not recorded. For sigma-delta
-    neurons v_mem is sigma, for a Delta act, and there is no i_syn.
+    neurons v_mem is sigma, for a Delta act, and they and an Iaf have no i_syn.
     """
 
     graph: IntGraph
@@ -53,7 +54,9 @@ class Trace:
 
     @property
     def n_spikes(self) -> dict[str, int]:
-        """Events of each input and neuron layer over all timesteps and samples."""
+        """Events of each input and neuron layer over all timesteps and samples: messages, or in a network of Iaf spikes."""
+        if any(isinstance(n, Iaf) for n in self.graph.nodes):
+            return {name: int(np.abs(raster.astype(np.int64)).sum()) for name, raster in self.spikes.items()}
         return {name: int(np.count_nonzero(raster)) for name, raster in self.spikes.items()}
 
 

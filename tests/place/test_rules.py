@@ -17,6 +17,7 @@ from neurodeploy.ir.nodes import (
     CubaLif,
     Delta,
     Flatten,
+    Iaf,
     Input,
     Lif,
     Linear,
@@ -63,6 +64,12 @@ def many_targets() -> Graph:
     return replace(graph, nodes=(*graph.nodes, second), edges=(*graph.edges, Edge("c.n", "e", 1), Edge("e", "d.n")))
 
 
+def dynap() -> IntGraph:
+    """Integers of DYNAP-CNN."""
+    nodes = (Input("x", shape=(2,), kind="spikes"), Linear("fc", weight=np.array([[2, 4]])), Iaf("n", shape=(1,), v_th=4))
+    return IntGraph(nodes, (Edge("x", "fc", 1), Edge("fc", "n")), 2)
+
+
 TRIPS: list[tuple[str, Callable[[], Graph], dict[str, object], str, str]] = [
     ("supported_nodes", pooled, {}, "pool", "Lower the graph"),
     ("cores", good, {"capacity.cores_per_chip.value": 1}, "network", "2 chips (Kapoho Point)"),
@@ -74,6 +81,9 @@ TRIPS: list[tuple[str, Callable[[], Graph], dict[str, object], str, str]] = [
     ("neuron_groups", good, {"capacity.neuron_groups_per_core.value": 0}, "c.n", "at most 0 sets"),
     ("delays", lambda: chain(X, conv("c", 2, 4), delay=0), {}, "c", "Lower the graph"),
     ("delays", lambda: chain(X, conv("c", 2, 4), delay=64), {}, "c", "relay layers"),
+    ("neuron_kind", dynap, {}, "n", "never requantized"),
+    ("neuron_kind", lambda: with_lif(multi_spike=True), {}, "n", "one spike a timestep"),
+    ("neuron_kind", lambda: with_lif(v_min=-1.0), {}, "n", "without a floor"),
     ("reset_kind", lambda: with_lif(reset="soft"), {}, "n", "reset='hard'"),
     ("delays", lambda: with_synapse(delays=np.array([[0, 0, 0], [0, 0, 63]])), {}, "fc", "relay layers"),
     ("weights", lambda: with_neuron(weight=256), {}, "fc", "scale weights"),
