@@ -7,9 +7,23 @@ from typing import Annotated, Any, Literal
 import typer
 
 from neurodeploy.cli.frame import Frame, Outcome
-from neurodeploy.cli.options import Data, Debug, DryRun, Json, Model, Settings, Targets, overrides, resolved, several_targets
+from neurodeploy.cli.options import (
+    Data,
+    Debug,
+    DryRun,
+    Json,
+    MessageBits,
+    Model,
+    ResetInterval,
+    ResetOffset,
+    Settings,
+    Targets,
+    net_options,
+    overrides,
+    resolved,
+    several_targets,
+)
 from neurodeploy.cli.render_deploy import show_check
-from neurodeploy.errors import DoesNotFit
 
 
 def check(
@@ -26,6 +40,9 @@ def check(
         float | None,
         typer.Option("--rate", min=0.0, max=1.0, help="Optimise for this many spikes a neuron and timestep; no data is run."),
     ] = None,
+    reset_interval: ResetInterval = None,
+    reset_offset: ResetOffset = None,
+    message_bits: MessageBits = None,
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -33,27 +50,29 @@ def check(
 ) -> Outcome:
     """Does the network fit the chip? Names every violated limit at once: used, limit, remedy.
 
-    Of each layer it tells how full its cores are, and which resource decided how many it takes.
+    Of each layer it tells how full its cores are, and which resource decided how many it takes. A bundle keeps the
+    placement that it was exported with, as long as the target and the settings are the same.
 
-    Exit code 3 when it does not fit; the data is complete all the same.
+    Exit code 3 when it does not fit, 2 when the only trouble is a target that it cannot be brought onto; the data is
+    complete all the same.
 
     Examples:
       neurodeploy check model.safetensors --target loihi2
       neurodeploy check model.safetensors --target all --json
       neurodeploy check model.safetensors --target loihi2 --suggest
+      neurodeploy check net.net --target loihi1,loihi2 --reset-interval 16
       neurodeploy check exports/digits-loihi2 --target loihi2 --optimise latency
     """
     frame: Frame = ctx.obj
     names = several_targets(frame, target)
-    changes = overrides(settings)
+    changes, net = overrides(settings), net_options(reset_interval, reset_offset, message_bits)
     if dry_run:
-        return resolved(model, names, changes)
+        return resolved(model, names, changes, net)
 
     from neurodeploy import commands
 
     asked: dict[str, Any] = {"optimise": optimise, "data": data, "rate": rate}
     given = {name: value for name, value in asked.items() if value is not None}
-    result = commands.check(model, names, suggest=suggest, overrides=changes, **given)
+    result = commands.check(model, names, suggest=suggest, net=net, overrides=changes, **given)
     found = result.to_dict()
-    errors = () if result.fits else (DoesNotFit(tuple(result.violations), target=", ".join(names)),)
-    return Outcome(found, lambda console: show_check(console, found), errors, shown=True)
+    return Outcome(found, lambda console: show_check(console, found), result.errors, shown=True)

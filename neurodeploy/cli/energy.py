@@ -46,6 +46,11 @@ def energy(
         typer.Option("--schedule", help="One sample alone, or a new one every T timesteps. Default: pipelined where each "
                      "sample then gets what it gets alone, else single."),
     ] = None,
+    interval: Annotated[
+        float | None,
+        typer.Option("--interval", metavar="SECONDS", help="Time from one inference to the next, as measured or as your "
+                     "application has it: static and management power run that long. Default: the predicted time."),
+    ] = None,
     reset_interval: ResetInterval = None,
     reset_offset: ResetOffset = None,
     message_bits: MessageBits = None,
@@ -67,6 +72,7 @@ def energy(
       neurodeploy energy model.safetensors --target loihi2
       neurodeploy energy net.net --target all --input in.npz --json
       neurodeploy energy net.net --target loihi1 --rate 0.1 --timesteps 16
+      neurodeploy energy net.net --target loihi1 --input in.npz --interval 0.0034
       neurodeploy energy model.safetensors --target loihi2 --set profile.energy.synapse.value=20
     """
     frame: Frame = ctx.obj
@@ -80,7 +86,7 @@ def energy(
     with frame.progress() as progress:
         report = commands.energy(
             model, names, data=data, rate=rate, given=given, layout=layout, n_timesteps=timesteps, schedule=schedule,
-            net=net, overrides=changes, progress=progress,
+            interval_s=interval, net=net, overrides=changes, progress=progress,
         )
     found = report.to_dict()
     return Outcome(found, lambda console: show_energy(console, found), report.errors)

@@ -39,7 +39,8 @@ def show_totals(console: Console, costs: Costs) -> None:
         row("energy", [band(c["energy_j"], "J") for c in entries], entries[0]["status"]),
         row("  of it dynamic", [band(c["energy_dynamic_j"], "J") for c in entries], dynamic),
         row("latency", [band(c["latency_band_s"], "s") for c in entries], time),
-        row("time between results", [si(c["interval_s"], "s") for c in entries], time),
+        row("time between results", [si(c["interval_s"], "s") for c in entries],
+            "given" if entries[0].get("interval_source") == "given" else time),
         row("energy x latency", [band(c["edp_band_js"], "Js") for c in entries], entries[0]["status"]),
         row("cores", [count(c["n_cores"]) for c in entries], entries[0]["status"]),
     ]

@@ -14,6 +14,10 @@ from neurodeploy.cli.figures import MISSING, count, percent, share_of
 from neurodeploy.cli.render_exit import show_early_exit
 from neurodeploy.cli.render_placement import show_optimised, show_utilisation
 
+PLACEMENT_SOURCES = {
+    "bundle": "the one that the bundle was exported with", "placed": "made now, as few cores as hold it",
+    "optimised": "made now and optimised",
+}
 _CORES_SHOWN = 6  # core numbers of a layer that are listed one by one
 
 
@@ -23,8 +27,11 @@ def show_check(console: Console, data: Mapping[str, Any]) -> None:
     for name, entry in targets.items():
         if entry["fits"]:
             tables.facts(console, "", [(name, f"fits, {entry['n_cores']} cores of {_chips(entry['placement'])}")])
-            show_placement(console, entry["placement"])
+            show_placement(console, entry["placement"], entry.get("placement_source"))
             _show_use(console, entry)
+            continue
+        if "reason" in entry:
+            tables.facts(console, "", [(name, f"cannot be brought onto it: {entry['reason']}")])
             continue
         n = len(entry["violations"])
         tables.facts(console, "", [(name, f"does not fit: {n} limit{'s' if n != 1 else ''} broken")])
@@ -62,8 +69,8 @@ def _show_suggestion(console: Console, target: str, found: Mapping[str, Any]) ->
     tables.facts(console, f"Smallest changes that fit {target}", rows)
 
 
-def show_placement(console: Console, placement: Mapping[str, Any]) -> None:
-    """One row a layer: how many neurons on which cores."""
+def show_placement(console: Console, placement: Mapping[str, Any], source: str | None = None) -> None:
+    """One row a layer: how many neurons on which cores; `source` where the placement comes from."""
     rows = []
     for name, shape in placement["shapes"]:
         cores = [core for core in placement["cores"] if core["node"] == name]
@@ -75,6 +82,8 @@ def show_placement(console: Console, placement: Mapping[str, Any]) -> None:
         ])  # fmt: skip
     columns = ["layer", "shape", "neurons", "cores", "words", "axons in", "axons out"]
     note = "words (of synaptic memory) and axons: of the layer's fullest core."
+    if source is not None:
+        note = f"The placement is {PLACEMENT_SOURCES[source]}. {note}"
     tables.grid(console, "Placement", columns, rows, note=note)
 
 
@@ -113,7 +122,7 @@ def show_export(console: Console, data: Mapping[str, Any]) -> None:
     console.print()
     tables.facts(console, "Exported", rows)
     show_quantization(console, data["quantization"])
-    show_placement(console, data["placement"])
+    show_placement(console, data["placement"], data.get("placement_source"))
     if data.get("optimised"):
         show_optimised(console, data["optimised"])
     tables.lines(console, "Next", [f"neurodeploy validate {shlex.quote(str(data['bundle']))}"])

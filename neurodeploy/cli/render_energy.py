@@ -10,6 +10,7 @@ from rich.console import Console
 from neurodeploy.cli import tables
 from neurodeploy.cli.figures import MISSING, band, count, percent, share_of, si
 from neurodeploy.cli.render_cost import show_cores, show_layers, show_proxies, show_terms, show_totals, show_trust
+from neurodeploy.cli.render_deploy import PLACEMENT_SOURCES
 from neurodeploy.cli.render_exit import show_early_exit
 from neurodeploy.cli.render_steps import show_steps
 
@@ -58,10 +59,11 @@ def _show_target(console: Console, name: str, entry: Mapping[str, Any]) -> None:
         tables.facts(console, title, [
             ("accuracy", MISSING),
             ("activity", f"{used['n_samples']} x {used['n_timesteps']} timesteps of {used['file']}, every event counted"),
+            *_placement(entry),
         ])
     elif entry["data"] is None:
         activity = f"assumed: {entry['rate']:g} spikes a neuron and timestep; no data was run"
-        tables.facts(console, title, [("accuracy", MISSING), ("activity", activity)])
+        tables.facts(console, title, [("accuracy", MISSING), ("activity", activity), *_placement(entry)])
     else:
         accuracy, used = entry["accuracy"], entry["data"]
         simulated = (
@@ -72,7 +74,7 @@ def _show_target(console: Console, name: str, entry: Mapping[str, Any]) -> None:
         rows = [("accuracy", f"{percent(accuracy['simulator'])} ({based}), simulated")]
         if accuracy["float"] is not None:
             rows.append(("before quantization", f"{percent(accuracy['float'])}, computed in float64"))
-        tables.facts(console, title, rows)
+        tables.facts(console, title, [*rows, *_placement(entry)])
     show_totals(console, schedule)
     show_terms(console, schedule)
     show_layers(console, entry)
@@ -81,3 +83,9 @@ def _show_target(console: Console, name: str, entry: Mapping[str, Any]) -> None:
     if entry["early_exit"] is not None:
         show_early_exit(console, entry["early_exit"])
     show_trust(console, entry, entry["disclaimer"], simulated=simulated)
+
+
+def _placement(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the placement comes from, where that is said."""
+    source = entry.get("placement_source")
+    return [] if source is None else [("placement", PLACEMENT_SOURCES[source])]

@@ -10,7 +10,7 @@ from neurodeploy.cost.assumed import expected_at
 from neurodeploy.cost.counts import Expected, expected
 from neurodeploy.cost.objective import optimise_for
 from neurodeploy.data.chip_input import chip_input
-from neurodeploy.errors import UsageError, Violation
+from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError, Violation
 from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir.graph import Graph, IntGraph
@@ -31,11 +31,13 @@ from neurodeploy.sim.trace import Trace
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Per target: fits, n_cores, placement or violations, utilisation, with `optimise` the figures before and after, and
-    with `suggest` what would fit."""
+    """Per target: fits, n_cores, placement (and where it comes from) or violations, utilisation, with `optimise` the figures
+    before and after, with `suggest` what would fit; the reason where the network cannot be brought onto it. `errors`: of the
+    targets that it does not fit, then of those that it cannot be brought onto."""
 
     targets: dict[str, dict[str, Any]]
     violations: tuple[Violation, ...]
+    errors: tuple[NeurodeployError, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -51,15 +53,16 @@ class CheckResult:
 
 def check(
     model: Path, targets: list[str], *, suggest: bool = False, optimise: Goal | None = None, data: str | None = None,
-    rate: float | None = None, overrides: dict[str, Any] | None = None,
+    rate: float | None = None, net: NetOptions | None = None, overrides: dict[str, Any] | None = None,
 ) -> CheckResult:
     """Every rule of each target against the model, and how full its cores are; nothing is trained or quantized.
 
     optimise: look for the placement with the least latency, energy or edp (default: what the model's settings ask for)
-    for the events of images of `data` (default the model's own) or for `rate` spikes per neuron and timestep.
-    Raises UsageError where it has no events.
+    for the events of images of `data` (default the model's own) or for `rate` spikes per neuron and timestep. A bundle keeps
+    its own placement where it answers for the target (`Opened.stored_plan`). Of several targets, one that the network
+    cannot be brought onto is reported with the reason, the others are complete. Raises UsageError where it has no events.
     """
-    options, changes = NetOptions().overridden(overrides or {})
+    options, changes = (net or NetOptions()).overridden(overrides or {})
     opened = open_model(model, options)
     of_model, of_profile = split_overrides(changes)
     settings = opened.settings(of_model)
@@ -69,24 +72,44 @@ def check(
                          limit="Events decide nothing about what fits", remedy="Give --optimise latency, energy or edp")
     found: dict[str, dict[str, Any]] = {}
     violations: list[Violation] = []
+    unfit: list[NeurodeployError] = []
+    foreign: list[NeurodeployError] = []
     for name in targets:
         profile = profile_of(name, of_profile)
-        lowered = opened.lowered(profile, settings)
-        fit = check_placement(lowered, profile, settings.cost.n_chips)
+        try:
+            lowered = opened.lowered(profile, settings)
+        except UsageError as error:
+            if len(targets) == 1:
+                raise
+            foreign.append(error)
+            found[name] = {**dict.fromkeys(_UNKNOWN), "fits": False, "violations": [], "reason": str(error)}
+            continue
+        fit, source = opened.checked(lowered, profile, settings)
         fit.warn()
         violations += fit.violations
-        plan, gain = fit.placement, None
-        if plan is not None and goal is not None:
+        if not fit.fits:
+            unfit.append(DoesNotFit(fit.violations, target=name))
+        plan = fit.placement
+        gain: dict[str, Any] | None = None
+        if plan is not None and (optimise is not None or (goal is not None and source != "bundle")):
+            assert goal is not None  # one of the two has set it
             plan, gain = _optimised(opened, lowered, profile, settings, goal, data, rate)
+            source = "optimised"
         found[name] = {
             "fits": fit.fits, "n_cores": fit.n_cores if plan is None else plan.n_cores,
-            "placement": None if plan is None else plan.to_dict(), "violations": [v.to_dict() for v in fit.violations],
+            "placement": None if plan is None else plan.to_dict(), "placement_source": None if plan is None else source,
+            "violations": [v.to_dict() for v in fit.violations],
             "utilisation": utilisation(lowered, profile, plan, settings.cost.n_chips).to_dict(),
             **({} if gain is None else {"optimised": gain}),
         }
         if suggest:
             found[name]["suggestion"] = None if fit.fits else _suggestion(opened, lowered, profile, settings)
-    return CheckResult(found, tuple(violations))
+    if len(foreign) == len(targets):
+        raise foreign[0]  # nothing was found out about any target: the question was wrong
+    return CheckResult(found, tuple(violations), (*unfit, *foreign))
+
+
+_UNKNOWN = ("n_cores", "placement", "placement_source", "utilisation")
 
 
 def _optimised(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from neurodeploy.search.recipe import DeploySettings
 from neurodeploy.sim.clocked import simulate
 from neurodeploy.train.runtime import threads
 
+PlacementSource = Literal["placed", "optimised", "bundle"]  # made by this command, made to cost less, read from a bundle
 N_TRACED = 32  # samples whose events an optimised placement is made for
 
 
@@ -35,7 +36,7 @@ N_TRACED = 32  # samples whose events an optimised placement is made for
 class Deployment:
     """A network on its target. `lowered` is the real-valued network that `net` stands for (after fine-tuning, if any);
     `policy` is None without data; `validation` says what quantization did to the validation split, `optimised` what the
-    placement gained where the settings ask for an optimised one."""
+    placement gained where the settings ask for an optimised one, `placement_source` where the placement comes from."""
 
     lowered: Graph
     net: IntGraph
@@ -43,6 +44,7 @@ class Deployment:
     policy: ConfidencePolicy | None
     validation: dict[str, Any] | None
     optimised: dict[str, Any] | None = None
+    placement_source: PlacementSource = "placed"
 
 
 def lowered_for(graph: Graph, profile: Profile, settings: DeploySettings) -> Graph:
@@ -94,7 +96,8 @@ def _deploy(
     report.get("before_fine_tuning", {}).pop("votes", None)
     policy = choose_policy(settings.early_exit, votes, y)
     plan, optimised = placed(net, profile, settings, x)
-    return Deployment(lowered, net, plan, policy, report, optimised)
+    source: PlacementSource = "placed" if optimised is None else "optimised"
+    return Deployment(lowered, net, plan, policy, report, optimised, source)
 
 
 def placed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from neurodeploy.cost.windows import no_window, schedule_for
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.spikes import Layout, read_input
-from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
+from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir.graph import Graph
+from neurodeploy.jobs.deploy import PlacementSource
 from neurodeploy.jobs.evaluate import evaluate
-from neurodeploy.jobs.measure import batches, check_length, measure_given
+from neurodeploy.jobs.measure import batches, check_length, costs_of, measure_given
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, open_model
 from neurodeploy.jobs.search import split_overrides
@@ -49,33 +51,41 @@ class EnergyReport:
 
 @dataclass(frozen=True)
 class Activity:
-    """Where the events come from: a dataset, a file of chip input, or an assumed rate; exactly one of them."""
+    """Where the events come from: a dataset, a file of chip input, or an assumed rate; exactly one of them. `interval_s`:
+    the time between inferences where it is known."""
 
     dataset: Dataset | None
     given: Path | None
     layout: Layout
     rate: float | None
     n_timesteps: int | None
+    interval_s: float | None
 
 
 def energy(
     model: Path, targets: list[str], *, data: str | None = None, rate: float | None = None, given: Path | None = None,
-    layout: Layout = "torch", n_timesteps: int | None = None, schedule: Schedule | None = None, net: NetOptions | None = None,
+    layout: Layout = "torch", n_timesteps: int | None = None, schedule: Schedule | None = None,
+    interval_s: float | None = None, net: NetOptions | None = None,
     overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
 ) -> EnergyReport:
     """Energy and latency per target: exact counts on the dataset's test split or on the chip input in `given`, or an
     assumed `rate` of spikes per neuron and timestep.
 
     `n_timesteps` is the length of an inference where neither file nor network says it; `schedule` None is pipelined
-    where that has a meaning, else single. A target that the network does not fit, or (of several targets) cannot be
-    brought onto, is reported with its violations or the reason and listed under `errors`; the others are complete.
+    where that has a meaning, else single. `interval_s` is the time between inferences as the lab has it: static and
+    management power run that long instead of the predicted time (`interval_source` "given"). A target that the network
+    does not fit, or (of several targets) cannot be brought onto, is reported with its violations or the reason and listed
+    under `errors`; the others are complete.
     Raises UsageError where events come from nowhere or from two places.
     """
     options, changes = (net or NetOptions()).overridden(overrides or {})
     opened = open_model(model, options)
     of_model, of_profile = split_overrides(changes)
     settings = opened.settings(of_model)
-    activity = _activity(opened, data, rate, given, layout, n_timesteps)
+    if interval_s is not None and not 0 < interval_s < float("inf"):
+        raise UsageError(f"an interval of {interval_s} s", where="--interval", limit="A positive number of seconds",
+                         remedy="Give the time between two inferences, for example 1/296 s as --interval 0.00338")
+    activity = _activity(opened, data, rate, given, layout, n_timesteps, interval_s)
     found: dict[str, dict[str, Any]] = {}
     errors: list[NeurodeployError] = []
     apart: dict[str, Any] | None = None
@@ -98,7 +108,8 @@ def energy(
 
 
 def _activity(
-    opened: Opened, data: str | None, rate: float | None, given: Path | None, layout: Layout, n_timesteps: int | None
+    opened: Opened, data: str | None, rate: float | None, given: Path | None, layout: Layout, n_timesteps: int | None,
+    interval_s: float | None,
 ) -> Activity:
     asked = [name for name, value in (("--data", data), ("--rate", rate), ("--input", given)) if value is not None]
     if len(asked) > 1:
@@ -114,7 +125,7 @@ def _activity(
     if n_timesteps is not None and dataset is not None:
         raise UsageError("a dataset's network has its own number of timesteps", where=f"--timesteps {n_timesteps}",
                          remedy="Leave --timesteps out, or give chip input with --input")
-    return Activity(dataset, given, layout, rate, n_timesteps)
+    return Activity(dataset, given, layout, rate, n_timesteps, interval_s)
 
 
 def _entry(
@@ -122,24 +133,27 @@ def _entry(
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     if activity.rate is not None:
-        return _assumed(opened, profile, settings, activity.rate, activity.n_timesteps, schedule)
+        return _assumed(opened, profile, settings, activity, activity.rate, schedule)
     if activity.given is not None:
         return _given(opened, profile, settings, activity, schedule, progress)
     assert activity.dataset is not None  # `_activity` has refused anything else
-    return _measured(opened, profile, settings, activity.dataset, schedule, progress)
+    return _measured(opened, profile, settings, activity, activity.dataset, schedule, progress)
 
 
 def _measured(
-    opened: Opened, profile: Profile, settings: DeploySettings, data: Dataset, asked: Schedule | None, progress: Progress
+    opened: Opened, profile: Profile, settings: DeploySettings, activity: Activity, data: Dataset, asked: Schedule | None,
+    progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     deployment = opened.deployed(profile, settings, data, progress)
     images, labels = data.split("test")
     net, plan = deployment.net, deployment.plan
     schedule = schedule_for(net, asked)
-    final = evaluate(deployment.lowered, net, plan, profile, deployment.policy, images, labels, progress)
+    final = evaluate(
+        deployment.lowered, net, plan, profile, deployment.policy, images, labels, progress, interval_s=activity.interval_s
+    )
     entry = {
         "fits": True, "accuracy": final.accuracy, "early_exit": final.early_exit, "data": {"name": data.name, "split": "test"},
-        **_figures(final.costs[schedule], profile), "schedules": _both(final.costs),
+        **_figures(final.costs[schedule], profile, deployment.placement_source, activity), "schedules": _both(final.costs),
     }
     sample = simulate(net, chip_input(net, images[batches(net, len(images))[0]]))
     return entry, proxies(net, mean_rates(sample))
@@ -156,15 +170,15 @@ def _given(
     net = replace(deployment.net, n_timesteps=read.n_timesteps(deployment.net, activity.n_timesteps))
     schedule = schedule_for(net, asked)
     measured = measure_given(net, deployment.plan, read.x, progress, zeros=profile.zeros)
-    schedules: list[Schedule] = ["single"] if no_window(net) is not None else ["single", "pipelined"]
-    costs = {s: cost(measured.counts, deployment.plan, profile, s) for s in schedules}
+    schedules: tuple[Schedule, ...] = ("single",) if no_window(net) is not None else ("single", "pipelined")
+    costs = costs_of(measured.counts, deployment.plan, profile, schedules=schedules, interval_s=activity.interval_s)
     entry = {
         "fits": True, "accuracy": None, "early_exit": None, "data": None,
         "input": {
             "file": str(activity.given), "n_samples": read.x.shape[1], "n_timesteps": net.n_timesteps,
             "n_chip_timesteps": measured.counts.n_steps,
         },
-        **_figures(costs[schedule], profile), "schedules": _both(costs),
+        **_figures(costs[schedule], profile, deployment.placement_source, activity), "schedules": _both(costs),
     }
     return entry, proxies_of(net, measured.messages)
 
@@ -179,19 +193,24 @@ def _both(costs: dict[Schedule, Cost]) -> dict[str, dict[str, Any]]:
 
 
 def _assumed(
-    opened: Opened, profile: Profile, settings: DeploySettings, rate: float, n_timesteps: int | None, asked: Schedule | None
+    opened: Opened, profile: Profile, settings: DeploySettings, activity: Activity, rate: float, asked: Schedule | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     lowered = opened.lowered(profile, settings)
-    if n_timesteps is not None:
-        lowered = replace(lowered, n_timesteps=n_timesteps)
+    if activity.n_timesteps is not None:
+        lowered = replace(lowered, n_timesteps=activity.n_timesteps)
     check_length(lowered)
-    fit = check(lowered, profile, settings.cost.n_chips)
-    if fit.placement is None:
+    fit, source = opened.checked(lowered, profile, settings)
+    plan = fit.placement
+    if plan is None:
         raise DoesNotFit(fit.violations, target=profile.name)
     schedule = schedule_for(lowered, asked)
     events = expected_at(lowered, rate, profile.zeros)
-    found = cost(from_expected(lowered, fit.placement, events, profile.zeros), fit.placement, profile, schedule)
-    entry = {"fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, **_figures(found, profile)}
+    counts = from_expected(lowered, plan, events, profile.zeros)
+    found = cost(counts, plan, profile, schedule, interval_s=activity.interval_s)
+    entry = {
+        "fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate,
+        **_figures(found, profile, source, activity),
+    }
     terms = {term: None if status is None else "assumed" for term, status in found.breakdown_status.items()}
     return {**entry, "status": "assumed", "breakdown_status": terms}, _proxies_at(lowered, rate, messages_at(events))
 
@@ -205,7 +224,7 @@ def _proxies_at(lowered: Graph, rate: float, messages: dict[str, NDArray[Any]]) 
 
 _UNKNOWN = (
     "energy_j", "energy_dynamic_j", "breakdown_j", "latency_s", "interval_s", "edp_js", "counts", "layers", "cores",
-    "early_exit", "status", "excluded", "provenance",
+    "early_exit", "status", "excluded", "provenance", "placement_source", "interval_source", "interval_predicted_s",
 )
 
 
@@ -217,5 +236,15 @@ def _unfit(error: DoesNotFit, n_cores: int) -> dict[str, Any]:
     }
 
 
-def _figures(found: Cost, profile: Profile) -> dict[str, Any]:
-    return {**found.to_dict(), "disclaimer": profile.disclaimer}
+def _figures(found: Cost, profile: Profile, placement: PlacementSource, activity: Activity) -> dict[str, Any]:
+    predicted_s = sum(found.latency_steps_s)
+    if activity.interval_s is not None and activity.interval_s < predicted_s:
+        warnings.warn(NeurodeployWarning(
+            f"the given interval, {activity.interval_s:.4g} s, is shorter than the {predicted_s:.4g} s that are predicted for "
+            f"an inference ({found.schedule})", code="interval_below_prediction", where=profile.name,
+            remedy="The prediction is too long for this chip, or the network was not run like this",
+        ), stacklevel=2)
+    return {
+        **found.to_dict(), "disclaimer": profile.disclaimer, "placement_source": placement,
+        "interval_source": "predicted" if activity.interval_s is None else "given", "interval_predicted_s": predicted_s,
+    }

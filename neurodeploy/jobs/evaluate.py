@@ -39,9 +39,10 @@ class Evaluation:
 
 def evaluate(
     lowered: Graph, net: IntGraph, plan: Placement, profile: Profile, policy: ConfidencePolicy | None,
-    images: NDArray[Any], labels: NDArray[Any], progress: Progress = SILENT,
+    images: NDArray[Any], labels: NDArray[Any], progress: Progress = SILENT, *, interval_s: float | None = None,
 ) -> Evaluation:
-    """Run the integer network (and its real-valued twin, where there is one) on images that the run made no choice on."""
+    """Run the integer network (and its real-valued twin, where there is one) on images that the run made no choice on;
+    `interval_s`: the time between samples where it is known."""
     measured = measure(net, plan, images, progress, zeros=profile.zeros)
     integer = predictions(measured.votes)[-1]
     n, n_right = len(labels), int((integer == labels).sum())
@@ -57,6 +58,8 @@ def evaluate(
         agreement = {"share": n_same / n, "n_same": n_same, "n": n, "interval": wilson(n_same, n)}
     return Evaluation(
         accuracy=accuracy, agreement=agreement,
-        early_exit=None if policy is None else early_exit_report(net, plan, profile, policy, images, labels, measured),
-        costs=costs_of(measured.counts, plan, profile),
+        early_exit=None if policy is None else early_exit_report(
+            net, plan, profile, policy, images, labels, measured, interval_s=interval_s
+        ),
+        costs=costs_of(measured.counts, plan, profile, interval_s=interval_s),
     )

@@ -20,7 +20,7 @@ from neurodeploy.export.write import export as write
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.jobs.bundles import write_bundle
-from neurodeploy.jobs.deploy import Deployment
+from neurodeploy.jobs.deploy import Deployment, PlacementSource
 from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
@@ -31,7 +31,8 @@ from neurodeploy.progress import SILENT, Progress
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The bundle, its main artifact, how each layer was quantized, where each went, and accuracy where data was known."""
+    """The bundle, its main artifact, how each layer was quantized, where each went (and who placed it), and accuracy where data
+    was known."""
 
     bundle: Path
     artifact: Path
@@ -39,6 +40,7 @@ class ExportResult:
     placement: dict[str, Any]
     accuracy: dict[str, Any] | None
     optimised: dict[str, Any] | None = None
+    placement_source: PlacementSource = "placed"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
@@ -94,7 +96,7 @@ def export(
     manifest = bundle.manifest
     artifact = bundle.path / (manifest.get("artifact") or "graph.npz")
     return ExportResult(bundle.path, artifact, manifest["quantization"], deployment.plan.to_dict(), accuracy,
-                        deployment.optimised)
+                        deployment.optimised, deployment.placement_source)
 
 
 def _golden(

@@ -101,9 +101,10 @@ def measure_given(
 
 def early_exit_report(
     net: IntGraph, plan: Placement, profile: Profile, policy: ConfidencePolicy, images: NDArray[Any], labels: NDArray[Any],
-    full: Measured,
+    full: Measured, *, interval_s: float | None = None,
 ) -> dict[str, Any]:
-    """What stopping early gives on these samples, beside running all T steps; energies of one sample at a time.
+    """What stopping early gives on these samples, beside running all T steps; energies of one sample at a time, or of one
+    every `interval_s` seconds where that is given (the time that stopping saves then saves no static power).
 
     The simulation of each sample really ends at its exit: what was injected or in flight until then is counted.
     """
@@ -116,8 +117,8 @@ def early_exit_report(
         counts.append(until(count(found.trace, plan, profile.zeros), found.chip_steps))
     exit_steps, chips = np.concatenate(steps), np.concatenate(chip_steps)
     right = np.concatenate(answers) == labels
-    whole = cost(full.counts, plan, profile, "single")
-    stopped = cost(concatenate(counts), plan, profile, "single")
+    whole = cost(full.counts, plan, profile, "single", interval_s=interval_s)
+    stopped = cost(concatenate(counts), plan, profile, "single", interval_s=interval_s)
     fixed = fixed_accuracy(full.votes, labels)
     mean = float(exit_steps.mean())
     return {
@@ -133,6 +134,9 @@ def early_exit_report(
     }
 
 
-def costs_of(counts: Counts, plan: Placement, profile: Profile) -> dict[Schedule, Cost]:
-    """Cost of one inference under each schedule."""
-    return {"single": cost(counts, plan, profile, "single"), "pipelined": cost(counts, plan, profile, "pipelined")}
+def costs_of(
+    counts: Counts, plan: Placement, profile: Profile, *, schedules: tuple[Schedule, ...] = ("single", "pipelined"),
+    interval_s: float | None = None,
+) -> dict[Schedule, Cost]:
+    """Cost of one inference under each schedule; `interval_s` as `cost.model.cost`."""
+    return {schedule: cost(counts, plan, profile, schedule, interval_s=interval_s) for schedule in schedules}

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
 from neurodeploy.early_exit.confidence import ConfidencePolicy
-from neurodeploy.errors import UnsafeFile, UsageError
+from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning, UnsafeFile, UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.net import read_network
 from neurodeploy.ir.nodes import Vote
-from neurodeploy.jobs.deploy import Deployment, deploy, lowered_for, placed
+from neurodeploy.jobs.deploy import Deployment, PlacementSource, deploy, lowered_for, placed
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.run import located
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_module
 from neurodeploy.pipeline import load
+from neurodeploy.place import Check, Placement, check, derive
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.quantize.passing import for_target
 from neurodeploy.search.recipe import DeploySettings, parse_deploy
@@ -29,13 +31,15 @@ from neurodeploy.validate import OpenBundle, open_bundle
 
 @dataclass(frozen=True)
 class Opened:
-    """A network from a file: `module` where the file holds a trained one, `policy` where it is a bundle with one."""
+    """A network from a file: `module` where the file holds a trained one, `policy` where it is a bundle with one, `bundle`
+    where it is a bundle."""
 
     path: Path
     graph: Graph
     module: AutoSnn | None
     policy: ConfidencePolicy | None
     data_name: str | None
+    bundle: OpenBundle | None = None
 
     def settings(self, overrides: dict[str, Any] | None = None) -> DeploySettings:
         """How the model wants to be deployed (the recipe it was trained by), with overrides."""
@@ -67,13 +71,53 @@ class Opened:
     def deployed(
         self, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress = SILENT
     ) -> Deployment:
-        """The network on the target; an integer network is placed as it is. Raises DoesNotFit with every violation."""
+        """The network on the target; an integer network is placed as it is, on the cores that its bundle says where they
+        hold for this target (`stored_plan`). Raises DoesNotFit with every violation."""
         lowered = self.lowered(profile, settings)
         if isinstance(lowered, IntGraph):
+            stored = self.stored_plan(profile, settings)
+            if stored is not None:
+                return Deployment(lowered, lowered, stored, self.policy, None, None, "bundle")
             images = None if data is None else data.split("validation")[0]
             plan, optimised = placed(lowered, profile, settings, images)
-            return Deployment(lowered, lowered, plan, self.policy, None, optimised)
+            return Deployment(
+                lowered, lowered, plan, self.policy, None, optimised, "placed" if optimised is None else "optimised"
+            )
         return deploy(lowered, profile, settings, data, progress)
+
+    def stored_plan(self, profile: Profile, settings: DeploySettings) -> Placement | None:
+        """The placement in the bundle, which may be an optimised one: the same blocks on the same cores, counted anew.
+
+        None for any other file, another target, settings that ask for another placement (`--set place...`,
+        `cost.n_chips`), and where it breaks a limit of the profile as it is now (`--set profile.capacity...`), which a
+        warning says (`placed_again`). Raises UnsafeFile where it is no placement of the network beside it.
+        """
+        bundle = self.bundle
+        if bundle is None or profile.name != bundle.profile.name:
+            return None
+        made = self.settings()
+        if (settings.cost.n_chips, settings.place) != (made.cost.n_chips, made.place):
+            return None
+        try:
+            return derive(bundle.net, profile, bundle.plan, settings.cost.n_chips)
+        except DoesNotFit as error:
+            warnings.warn(NeurodeployWarning(
+                f"the bundle's own placement breaks a limit of {profile.name}, and the network is placed again: "
+                f"{error.violations[0]}", code="placed_again", where=str(self.path),
+                remedy="The figures are those of the new placement, not of the bundle",
+            ), stacklevel=2)
+            return None
+        except NeurodeployError as error:
+            raise UnsafeFile("its placement is not one of its network", where=str(self.path), limit=str(error),
+                             remedy="Export again") from error
+
+    def checked(self, lowered: Graph, profile: Profile, settings: DeploySettings) -> tuple[Check, PlacementSource]:
+        """Whether the lowered network fits, with its placement, and where that comes from: a bundle keeps its own."""
+        stored = self.stored_plan(profile, settings)
+        if stored is None:
+            return check(lowered, profile, settings.cost.n_chips), "placed"
+        fit = check(lowered, profile, settings.cost.n_chips or stored.n_chips)
+        return replace(fit, fits=True, placement=stored, violations=(), n_cores=stored.n_cores), "bundle"
 
     def check_runs_on_spikes(self, data: Dataset | None) -> None:
         """Raise UsageError for a network in real numbers that no dataset could quantize: it has no spikes to count."""
@@ -100,7 +144,7 @@ def open_model(path: Path, net: NetOptions | None = None) -> Opened:
     if path.is_dir():
         bundle = open_bundle(path)
         name = (bundle.manifest.get("data") or {}).get("name")
-        return Opened(path, bundle.net, None, stored_policy(bundle), name)
+        return Opened(path, bundle.net, None, stored_policy(bundle), name, bundle)
     graph = load(path)
     return Opened(path, graph, None, None, _data_name(graph))
 

@@ -100,7 +100,7 @@ def _early_exit(opened: OpenBundle, images: NDArray[Any], labels: NDArray[Any]) 
     policy = stored_policy(opened)
     if policy is None:
         return None
-    full = measure(opened.net, opened.plan, images)
+    full = measure(opened.net, opened.plan, images, zeros=opened.profile.zeros)
     return early_exit_report(opened.net, opened.plan, opened.profile, policy, images, labels, full)
 
 

@@ -141,12 +141,15 @@ def test_train(pipeline: Any) -> None:
 def test_check_that_does_not_fit_keeps_its_data(pipeline: Any, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     violation = Violation("neurons", "conv1", "needs 9 neurons", "A core holds 8", "Use at most 8 channels")
     data = {"target": "loihi2", "fits": False, "n_cores": 3, "placement": None, "violations": [violation.to_dict()]}
-    calls = pipeline("check", data, fits=False, violations=(violation,))
+    calls = pipeline("check", data, errors=(DoesNotFit((violation,), target="loihi2"),))
     code, answer = run_json("check", str(model), "--target", "loihi2", "--target", "all", "--suggest")
     assert code == 3
     assert answer["data"] == data
     assert answer["errors"][0]["what"] == "needs 9 neurons"
-    assert calls == [((model, ["loihi2", "loihi1"]), {"suggest": True, "overrides": {}})]
+    assert calls == [((model, ["loihi2", "loihi1"]), {"suggest": True, "net": NetOptions(), "overrides": {}})]
+    run("check", str(model), "--target", "loihi2", "--reset-interval", "16", "--reset-offset", "2", "--message-bits", "8")
+    assert calls[1][1]["net"] == NetOptions(16, 2, 8)
+    capsys.readouterr()
     code, shown = run("check", str(model), "--target", "loihi2")
     assert code == 3
     assert "conv1 (neurons) what needs 9 neurons limit A core holds 8 remedy Use at most 8 channels" in bare(shown)
@@ -189,7 +192,7 @@ def test_energy(pipeline: Any, model: Path) -> None:
     code, shown = run("energy", str(model), "--target", "loihi2", "--rate", "0.1")
     assert code == 0
     assert "6.7 uJ (3.35 to 13.4)" in shown and "79,065" in shown
-    given = {"data": None, "rate": 0.1, "schedule": None, "overrides": {}, **OF_A_NET}
+    given = {"data": None, "rate": 0.1, "schedule": None, "interval_s": None, "overrides": {}, **OF_A_NET}
     assert calls == [((model, ["loihi2"]), given)]
 
 
