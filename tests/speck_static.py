@@ -1,0 +1,128 @@
+"""The static fixtures of Speck and DYNAP-CNN as the package's values, and the numbers of the chip that they were made for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from neurodeploy.place.core_memory import CoreMemory, Words
+from neurodeploy.place.dynapcnn_config import ChipConfig, ChipLimits, CnnLayer, Destination, DvsLayer, IntArray, Pair
+
+_KI = 1024
+_KERNEL_KI = (16, 16, 16, 32, 32, 64, 64, 16, 16)
+_NEURON_KI = (64, 64, 64, 32, 32, 16, 16, 16, 16)
+CORES = tuple(CoreMemory(k * _KI, n * _KI, _KI) for k, n in zip(_KERNEL_KI, _NEURON_KI, strict=True))
+LIMITS = ChipLimits(
+    cores=CORES, weight_bits=8, bias_bits=16, state_bits=16, byte_bits=8, count_bits=16, max_kernel=16, strides=(1, 2, 4, 8),
+    max_padding=7, max_input_size=128, max_output_size=64, max_channels=1024, accepted_poolings=(1, 2, 4, 8),
+    poolings=(1, 2, 4), max_feature_shift=1023, n_destinations=2, dvs_size=128, dvs_poolings=(1, 2, 4),
+)
+
+# What the vendor's validator says, and which rules of ours it is. `x` and `y` in a rule are those of the message.
+CAUSES = {
+    r"Kernel size must": "kernel_size",
+    r"Stride ([xy]) must": "stride_{}",
+    r"Padding ([xy]) must": "padding_{}",
+    r"Input feature size ([xy]) must": "input_size_{}",
+    r"Output feature size ([xy]) must": "output_size_{}",
+    r"(?:Input|Output) feature number must": "channels",
+    r"Threshold high must": "threshold_high",
+    r"Threshold low must": "threshold_low",
+    r"Weight memory requirements": "kernel_memory",
+    r"Neuron memory requirements": "neuron_memory",
+    r"On ([xy]) floor": "output_formula_{}",
+    r"Weights (?:array|kill bit array) must": "weights_shape",
+    r"Biases (?:array|kill bit array) must": "biases_shape",
+    r"Neuron values (?:kill bit )?must": "state_shape",
+    r"Pooling must": "pooling",
+    r"Destination Layer must": "destination",
+    r"Feature shift must": "feature_shift",
+    r"Overlap between": "range_overlap",
+    r"Gap between": "range_gap",
+    r"Input range does not start": "range_start",
+    r"feature space top is out of bounds": "range_top",
+    r"Input space feature count does not match": "range_count",
+    r"input size ([xy]): \d+ different": "map_size_{}",
+    r"Cut ([xy]) must": "dvs_cut_{}",
+    r"Origin ([xy]) must": "dvs_origin_{}",
+    r"Pooling ([xy]) must": "dvs_pooling_{}",
+}
+_HEADINGS = re.compile(r"^\t*(Layer\[\d+\]|DVS)( Layer)?( Destination\[\d+\])?( is configured incorrectly)?[ .^]*$|^\t\t")
+
+
+def causes(message: str) -> set[str]:
+    """The rules behind a message of the vendor's validator. Fails on a line that nobody has met yet."""
+    found = set()
+    for line in message.splitlines():
+        named = [rule.format(*m.groups()) for pattern, rule in CAUSES.items() if (m := re.search(pattern, line))]
+        assert named or _HEADINGS.match(line), f"a cause without a rule: {line}"
+        found.update(named)
+    return found
+
+
+def chip_config(config: dict[str, Any]) -> ChipConfig:
+    """A configuration of `validator_cases.json`; x before y there."""
+    cores = {int(core): _layer(layer) for core, layer in config.get("cnn_layers", {}).items()}
+    dvs = config.get("dvs_layer")
+    return ChipConfig(cores, None if dvs is None else _dvs(dvs))
+
+
+def words(described: dict[str, int]) -> Words:
+    """The words of a layer of `mapping_cases.json` or `memory_cases.json`."""
+    return Words(described["kernel"], described["neuron"], described["bias"])
+
+
+def _layer(layer: dict[str, Any]) -> CnnLayer:
+    sizes, untouched = layer.get("dimensions", {}), CnnLayer()
+    return CnnLayer(
+        in_shape=_shape(sizes.get("input_shape")),
+        out_shape=_shape(sizes.get("output_shape")),
+        kernel_size=sizes.get("kernel_size", untouched.kernel_size),
+        stride=_pair(sizes.get("stride"), untouched.stride),
+        padding=_pair(sizes.get("padding"), untouched.padding),
+        weights=_array(layer.get("weights"), untouched.weights),
+        biases=_array(layer.get("biases"), untouched.biases),
+        initial_state=_array(layer.get("neurons_initial_value"), untouched.initial_state),
+        destinations=_destinations(layer),
+        **{
+            name: layer.get(name, getattr(untouched, name))
+            for name in ("threshold_high", "threshold_low", "return_to_zero", "leak_enable", "monitor_enable")
+        },
+    )
+
+
+def _dvs(dvs: dict[str, Any]) -> DvsLayer:
+    untouched = DvsLayer()
+    return DvsLayer(
+        destinations=_destinations(dvs),
+        merge=dvs.get("merge", untouched.merge),
+        pooling=_pair(dvs.get("pooling"), untouched.pooling),
+        origin=_pair(dvs.get("origin"), untouched.origin),
+        cut=_pair(dvs.get("cut"), untouched.cut),
+        mirror_diagonal=dvs.get("mirror_diagonal", untouched.mirror_diagonal),
+    )
+
+
+def _destinations(owner: dict[str, Any]) -> tuple[Destination, ...]:
+    return tuple(Destination(**destination) for destination in owner.get("destinations", []))
+
+
+def _shape(shape: dict[str, Any] | None) -> tuple[int, int, int]:
+    return (1, 1, 1) if shape is None else (shape.get("feature_count", 1), *_pair(shape.get("size"), (1, 1)))
+
+
+def _pair(xy: dict[str, int] | None, untouched: Pair) -> Pair:
+    return untouched if xy is None else (xy.get("y", untouched[0]), xy.get("x", untouched[1]))
+
+
+def _array(value: Any, untouched: IntArray) -> IntArray:
+    """A nested list, or shape and fill, with the last two axes exchanged. A ragged list has no rank: it becomes a scalar."""
+    if value is None:
+        return untouched
+    try:
+        array = np.full(value["shape"], value["fill"]) if isinstance(value, dict) else np.array(value)
+    except ValueError:
+        return np.zeros((), dtype=np.int64)
+    array = array if array.size else array.astype(np.int64)
+    return array.swapaxes(-1, -2) if array.ndim > 1 else array
