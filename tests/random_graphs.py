@@ -15,6 +15,7 @@ from neurodeploy.ir.nodes import (
     CubaLif,
     Delta,
     Flatten,
+    Iaf,
     Input,
     Lif,
     Linear,
@@ -23,6 +24,7 @@ from neurodeploy.ir.nodes import (
     Shape,
     Sigma,
     SigmaDelta,
+    SumPool2d,
     Vote,
 )
 from neurodeploy.ir.reference import input_range
@@ -178,6 +180,82 @@ def int_graphs(draw: st.DrawFn, every: bool = False) -> IntGraph:
     return IntGraph(tuple(nodes), tuple(edges), draw(st.integers(1, 5)), {"name": "random"}, target="loihi2")
 
 
+def draw_iaf(draw: st.DrawFn, rng: np.random.Generator, name: str, shape: Shape) -> Iaf:
+    """Neurons of DYNAP-CNN whose threshold is within reach of small weights, some of which run away."""
+    size = draw(st.sampled_from([(1,), (shape[0], *[1] * (len(shape) - 1)), shape]))
+    bias = rng.integers(-9, 12, size=size) * draw(st.sampled_from([0, 0, 1]))
+    v_min = draw(st.none() | st.sampled_from([0, -1, -40, -(2**20)]))
+    return Iaf(
+        name, shape=shape, v_th=draw(st.sampled_from([1, 2, 37, 200])), v_min=v_min, bias=bias,
+        reset=draw(st.sampled_from(["soft", "soft", "hard"])), multi_spike=draw(st.sampled_from([True, True, False])),
+        v_init=rng.integers(-30, 30, size=size) * draw(st.sampled_from([0, 0, 1, 2**24])),
+    )
+
+
+@st.composite
+def iaf_graphs(draw: st.DrawFn) -> IntGraph:
+    """Input -> (pool) -> conv or linear layers with sum pools, branches that merge, recurrence, delays -> (Vote)."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    flat = draw(st.integers(0, 3)) == 0
+    shape: Shape = (draw(st.integers(1, 9)),) if flat else (
+        draw(st.sampled_from([1, 2, 4])), draw(st.integers(2, 7)), draw(st.integers(2, 7)))
+    kind = draw(st.sampled_from(["graded", "graded", "spikes"]))
+    top = 1 if kind == "spikes" else draw(st.sampled_from([1, 3, 255]))
+    nodes: list[Node] = [Input("in", shape=shape, kind=kind, max_value=top)]  # type: ignore[arg-type]
+    edges: list[Edge] = []
+    at = "in"
+    delay = draw(st.sampled_from([0, 0, 1]))  # sinabs has none
+
+    def add(node: Node, source: str, steps: int = 0) -> str:
+        nodes.append(node)
+        edges.append(Edge(source, node.name, steps))
+        return node.name
+
+    for i in range(draw(st.integers(1, 3))):
+        if len(shape) == 3 and draw(st.integers(0, 2)) == 0:
+            kernel = tuple(draw(st.integers(1, min(2, size))) for size in shape[1:])
+            at = add(SumPool2d(f"p{i}", kernel=kernel), at)  # type: ignore[arg-type]
+            shape = nodes[-1].output_shape(shape)
+        layer: Conv2d | Linear
+        if len(shape) == 3:
+            groups = draw(st.sampled_from([1, *[g for g in (2, 4) if shape[0] % g == 0]]))
+            size = (groups * draw(st.integers(1, 2)), shape[0] // groups, draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+            layer = conv_for(f"s{i}", shape, draw_weight(draw, rng, size), draw, groups)
+        else:
+            layer = Linear(f"s{i}", weight=draw_weight(draw, rng, (draw(st.integers(1, 12)), shape[0])))
+        at = add(draw_details(draw, rng, layer) if draw(st.integers(0, 3)) == 0 else layer, at, delay)
+        shape = layer.output_shape(shape)
+        at = add(draw_iaf(draw, rng, f"n{i}", shape), at)
+        if draw(st.integers(0, 5)) == 0:  # recurrence
+            loop = add(Flatten(f"l{i}"), at, 1) if len(shape) == 3 else at
+            if len(shape) == 1:
+                add(Linear(f"r{i}", weight=draw_weight(draw, rng, (shape[0], shape[0])) // 8), loop, 1)
+                edges.append(Edge(f"r{i}", at))
+        if len(shape) == 3 and draw(st.booleans()):  # two branches from one layer, pooled alike, that merge
+            pooled = tuple(draw(st.integers(1, min(2, size))) for size in shape[1:])
+            ends = []
+            for k in (0, 1):
+                end = add(SumPool2d(f"b{i}.{k}", kernel=pooled), at)  # type: ignore[arg-type]
+                if k or draw(st.booleans()):
+                    depthwise = draw_weight(draw, rng, (shape[0], 1, 3, 3))
+                    body = Conv2d(f"c{i}.{k}", weight=depthwise, padding=(1, 1), groups=shape[0])
+                    inner = nodes[-1].output_shape(shape)
+                    end = add(draw_iaf(draw, rng, f"m{i}.{k}", inner), add(body, end, delay))
+                ends.append(end)
+            shape = SumPool2d("", kernel=pooled).output_shape(shape)  # type: ignore[arg-type]
+            merge = Conv2d(f"d{i}", weight=draw_weight(draw, rng, (2, shape[0], 1, 1)))
+            at = add(merge, ends[0])
+            edges.append(Edge(ends[1], merge.name, delay))
+            shape = (2, *shape[1:])
+            at = add(draw_iaf(draw, rng, f"e{i}", shape), at)
+        if len(shape) == 3 and draw(st.integers(0, 2)) == 0:
+            at = add(Flatten(f"f{i}"), at)
+            shape = nodes[-1].output_shape(shape)
+    if len(shape) == 1:
+        add(Vote("vote", n_classes=shape[0]), at)
+    return IntGraph(tuple(nodes), tuple(edges), draw(st.integers(1, 6)), {"name": "random"})
+
+
 @st.composite
 def inputs_for(draw: st.DrawFn, graph: IntGraph) -> NDArray[np.int64]:
     """Input [T, B, *shape] within the input's range, sparse or dense."""
@@ -204,7 +282,8 @@ def float_graphs(draw: st.DrawFn) -> Graph:
             reset=draw(st.sampled_from(["hard", "soft"])), reset_interval=draw(st.none() | st.integers(1, 5))),
         MaxPool2d("pool"), Flatten("flat"),
         Linear("fc", weight=rng.normal(size=(4, c * 4)), bias=rng.normal(size=4)),
-        Lif("out", shape=(4,)), Vote("vote", n_classes=2, group=2),
+        Lif("out", shape=(4,), multi_spike=draw(st.booleans()), v_min=draw(st.none() | st.floats(-3, 0))),
+        Vote("vote", n_classes=2, group=2),
     )
     names = [n.name for n in nodes]
     edges = tuple(Edge(a, b) for a, b in pairwise(names))

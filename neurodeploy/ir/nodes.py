@@ -83,6 +83,8 @@ class Conv2d(Node):
     def output_shape(self, source: Shape) -> Shape:
         if len(source) != 3 or source[0] != self.weight.shape[1] * self.groups:
             raise _fail(self, f"expects {self.weight.shape[1] * self.groups} input channels, got shape {source}")
+        if min(self.stride) < 1:
+            raise _fail(self, f"stride is {self.stride}")
         size = [
             (source[1 + a] + 2 * self.padding[a] - self.dilation[a] * (self.weight.shape[2 + a] - 1) - 1) // self.stride[a] + 1
             for a in (0, 1)
@@ -137,6 +139,12 @@ class BatchNorm(Node):
     eps: float = 1e-5
 
 
+def _pooled_shape(node: Node, kernel: Pair, source: Shape) -> Shape:
+    if len(source) != 3 or min(kernel) < 1 or source[1] < kernel[0] or source[2] < kernel[1]:
+        raise _fail(node, f"a {kernel} pool does not fit shape {source}")
+    return (source[0], source[1] // kernel[0], source[2] // kernel[1])
+
+
 @dataclass(frozen=True, eq=False)
 class MaxPool2d(Node):
     """Maximum over kernel windows, stride = kernel, no padding; an odd last row or column is dropped (floor)."""
@@ -144,9 +152,7 @@ class MaxPool2d(Node):
     kernel: Pair = (2, 2)
 
     def output_shape(self, source: Shape) -> Shape:
-        if len(source) != 3 or source[1] < self.kernel[0] or source[2] < self.kernel[1]:
-            raise _fail(self, f"a {self.kernel} pool does not fit shape {source}")
-        return (source[0], source[1] // self.kernel[0], source[2] // self.kernel[1])
+        return _pooled_shape(self, self.kernel, source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +165,7 @@ class SumPool2d(Node):
     kernel: Pair = (2, 2)
 
     def output_shape(self, source: Shape) -> Shape:
-        if len(source) != 3 or source[1] < self.kernel[0] or source[2] < self.kernel[1]:
-            raise _fail(self, f"a {self.kernel} pool does not fit shape {source}")
-        return (source[0], source[1] // self.kernel[0], source[2] // self.kernel[1])
+        return _pooled_shape(self, self.kernel, source)
 
 
 @dataclass(frozen=True, eq=False)
