@@ -35,7 +35,8 @@ def read_array(path: Path) -> NDArray[Any]:
     """
     where = str(path)
     if not path.is_file():
-        raise UsageError("no such file", where=where, code="path", remedy="Name an .npz file with --input")
+        what = "no regular file (a folder, a pipe or a device)" if path.exists() else "no such file"
+        raise UsageError(what, where=where, code="path", remedy="Name an .npz file with --input")
     if path.stat().st_size > _MAX_FILE:
         _refuse(f"the file has {path.stat().st_size} bytes", where, f"At most {_MAX_FILE}")
     try:

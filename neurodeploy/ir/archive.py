@@ -80,11 +80,16 @@ def write(path: Path, payload: bytes) -> None:
         raise UsageError("cannot write the file", where=str(path), limit=str(err.strerror or err)) from err
 
 
+def missing(path: Path) -> str:
+    """Why a path that is no regular file cannot be read."""
+    return "no regular file (a folder, a pipe or a device)" if path.exists() else "no such file"
+
+
 def read(path: Path) -> bytes:
     """The bytes of a file of at most MAX_BYTES. Raises UsageError where it cannot be read, UnsafeFile where too large."""
     try:
         if not path.is_file():
-            raise UsageError("no such file", where=str(path))
+            raise UsageError(missing(path), where=str(path))
         with path.open("rb") as file:
             payload = file.read(MAX_BYTES + 1)
     except OSError as err:

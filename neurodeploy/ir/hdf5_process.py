@@ -85,7 +85,7 @@ def read_tree(path: Path, launch: Launch = spawn) -> Tree:
     except OSError as err:
         raise UsageError("cannot read the file", where=str(path), limit=str(err.strerror or err)) from err
     if descriptor < 0:
-        raise UsageError("no such file", where=str(path))
+        raise UsageError(archive.missing(path), where=str(path))
     try:
         size = os.fstat(descriptor).st_size
         if size > MAX_FILE_BYTES:

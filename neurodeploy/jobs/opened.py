@@ -140,13 +140,13 @@ def open_model(path: Path, net: NetOptions | None = None) -> Opened:
     if path.suffix in (".safetensors", ".pt") and not path.is_dir():
         module = load_module(path)
         graph = to_graph(module)
-        return Opened(path, graph, module, None, _data_name(graph))
+        return Opened(path, graph, module, None, _data_name(graph, path))
     if path.is_dir():
         bundle = open_bundle(path)
         name = (bundle.manifest.get("data") or {}).get("name")
         return Opened(path, bundle.net, None, stored_policy(bundle), name, bundle)
     graph = load(path)
-    return Opened(path, graph, None, None, _data_name(graph))
+    return Opened(path, graph, None, None, _data_name(graph, path))
 
 
 def data_for(graph: Graph, source: str | Path) -> Dataset:
@@ -180,6 +180,9 @@ def stored_policy(bundle: OpenBundle) -> ConfidencePolicy | None:
         raise UnsafeFile("early_exit is no policy", where=str(bundle.path), limit=str(error)) from error
 
 
-def _data_name(graph: Graph) -> str | None:
-    name = (graph.metadata.get("data") or {}).get("name")
-    return None if name is None else str(name)
+def _data_name(graph: Graph, path: Path) -> str | None:
+    stored = graph.metadata.get("data") or {}
+    name = stored.get("name") if isinstance(stored, dict) else stored
+    if not isinstance(name, str | None):
+        raise UnsafeFile("the dataset that it names is no name", where=str(path), limit=f"It is {name!r:.60}")
+    return name

@@ -41,6 +41,7 @@ def open_bundle(path: Path) -> OpenBundle:
         if name not in manifest["files"]:
             raise UnsafeFile(f"{name} is not among the files of the bundle", where=where, remedy="Export again")
     check_files(path, manifest)
+    _check_fields(manifest, where)
     try:
         profile = Profile.model_validate(manifest["profile"]["content"])
         digest, plan = manifest["profile"]["digest"], Placement.from_dict(manifest["placement"])
@@ -60,6 +61,19 @@ def open_bundle(path: Path) -> OpenBundle:
     vectors = golden.load(path / GOLDEN)
     _check_golden(graph, vectors, str(path / GOLDEN))
     return OpenBundle(path, manifest, graph, plan, profile, vectors)
+
+
+def _check_fields(manifest: dict[str, Any], where: str) -> None:
+    """Raise UnsafeFile where an entry that is optional is not of the kind that is read."""
+    for name in ("data", "accuracy", "early_exit", "netx", "golden"):
+        if not isinstance(manifest.get(name, {}), dict | None):
+            raise UnsafeFile(f"{name} is no table", where=where, remedy="Export again")
+    source = (manifest.get("data") or {}).get("name")
+    if not isinstance(source, str | None):
+        raise UnsafeFile("data.name is no text", where=where, remedy="Export again")
+    for name, value in (manifest.get("accuracy") or {}).items():
+        if name in ("float", "quantized") and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+            raise UnsafeFile(f"accuracy.{name} is no number", where=where, remedy="Export again")
 
 
 def _nir(manifest: dict[str, Any]) -> tuple[str, ...]:

@@ -203,6 +203,6 @@ def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "nowhere.npz", tmp_path):
-        with pytest.raises(UsageError, match="no such file"):
+    for path, why in ((tmp_path / "nowhere.npz", "no such file"), (tmp_path, "no regular file")):
+        with pytest.raises(UsageError, match=why):
             read_input(path, network())

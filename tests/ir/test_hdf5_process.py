@@ -117,8 +117,8 @@ def test_truncated_files(keep: int, tmp_path: Path) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.net")
-    for name in ("none.net", "pipe.net", "."):
-        with pytest.raises(UsageError, match="no such file"):
+    for name, why in (("none.net", "no such file"), ("pipe.net", "no regular file"), (".", "no regular file")):
+        with pytest.raises(UsageError, match=why):
             read_network(tmp_path / name)
     with (tmp_path / "huge.net").open("wb") as file:
         file.truncate(2**30 + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from neurodeploy.errors import NeurodeployWarning, UnsafeFile, UsageError
 from neurodeploy.export.bundle import MANIFEST, write_manifest
 from neurodeploy.export.golden import random_inputs
 from neurodeploy.hw.profile import target
+from neurodeploy.ir import serialize
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.jobs import check as job
 from neurodeploy.jobs.opened import Opened
@@ -36,6 +38,16 @@ def optimised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Placement
     out = tmp_path_factory.mktemp("bundle") / "optimised"
     export(net, plan, LOIHI1, out, golden_inputs=random_inputs(net, seed=0))
     return out, plan
+
+
+def forged(bundle: Path, out: Path, **fields: Any) -> Path:
+    """A copy whose manifest says something else, with a sha256 that is right: whoever can count a sum can do that."""
+    shutil.copytree(bundle, out)
+    manifest = json.loads((out / MANIFEST).read_text())
+    manifest.pop("sha256")
+    (out / MANIFEST).unlink()
+    write_manifest(out, {**manifest, **fields})
+    return out
 
 
 def test_check_energy_and_export_use_the_placement_of_the_bundle(
@@ -96,20 +108,36 @@ def test_a_placement_of_several_chips_is_kept_without_saying_so(tmp_path: Path) 
 
 
 def test_a_placement_of_another_network_is_refused(optimised: tuple[Path, Placement], tmp_path: Path) -> None:
-    path, plan = optimised
-    stranger = tmp_path / "stranger"
-    shutil.copytree(path, stranger)
-    manifest = json.loads((stranger / MANIFEST).read_text())
-    manifest.pop("sha256")
-    renamed = manifest["placement"]
-    renamed["shapes"] = [["x" if n == "0.neuron" else n, shape] for n, shape in renamed["shapes"]]
-    renamed["cores"] = [{**c, "node": "x" if c["node"] == "0.neuron" else c["node"]} for c in renamed["cores"]]
-    (stranger / MANIFEST).unlink()
-    write_manifest(stranger, manifest)  # whoever can count a sum can forge a manifest
+    plan = optimised[1].to_dict()
+    shapes = [["x" if n == "0.neuron" else n, shape] for n, shape in plan["shapes"]]
+    cores = [{**c, "node": "x" if c["node"] == "0.neuron" else c["node"]} for c in plan["cores"]]
+    stranger = forged(optimised[0], tmp_path / "stranger", placement={**plan, "shapes": shapes, "cores": cores})
     code, answer = run_json("check", str(stranger), "--target", "loihi1")
     assert code == 6 and "not one of its network" in answer["errors"][0]["what"]
     with pytest.raises(UnsafeFile, match="placement"):
         commands.energy(stranger, ["loihi1"], rate=0.1)
+
+
+@pytest.mark.parametrize(("fields", "said"), [
+    ({"data": "digits"}, "data is no table"), ({"data": [1]}, "data is no table"),
+    ({"data": {"name": 5}}, "data.name is no text"),
+    ({"accuracy": "high"}, "accuracy is no table"), ({"accuracy": {"float": "high"}}, "accuracy.float is no number"),
+    ({"early_exit": 3}, "early_exit is no table"), ({"netx": "x"}, "netx is no table"),
+])  # fmt: skip
+def test_a_manifest_of_other_kinds_is_refused(
+    optimised: tuple[Path, Placement], tmp_path: Path, fields: dict[str, Any], said: str
+) -> None:
+    stranger = str(forged(optimised[0], tmp_path / "stranger", **fields))
+    for command in (("check", stranger, "-t", "loihi1"), ("energy", stranger, "-t", "loihi1", "--rate", "0.1"),
+                    ("validate", stranger)):
+        code, answer = run_json(*command)
+        assert code == 6 and answer["errors"][0]["what"] == said
+
+
+def test_a_graph_that_names_no_dataset_by_name(tmp_path: Path) -> None:
+    serialize.save(replace(plain(), metadata={"data": {"name": [1]}}), tmp_path / "g.npz")
+    code, answer = run_json("check", str(tmp_path / "g.npz"), "-t", "loihi1")
+    assert code == 6 and "no name" in answer["errors"][0]["what"]
 
 
 def test_check_goes_on_after_a_target_that_the_network_cannot_be_brought_onto(
