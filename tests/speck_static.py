@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import numpy as np
 from neurodeploy.place.core_memory import CoreMemory, Words
 from neurodeploy.place.dynapcnn_config import ChipConfig, ChipLimits, CnnLayer, Destination, DvsLayer, IntArray, Pair
+from neurodeploy.quantize.iaf_core import FloatCore
+
+import oracles
 
 _KI = 1024
 _KERNEL_KI = (16, 16, 16, 32, 32, 64, 64, 16, 16)
@@ -126,3 +130,24 @@ def _array(value: Any, untouched: IntArray) -> IntArray:
         return np.zeros((), dtype=np.int64)
     array = array if array.size else array.astype(np.int64)
     return array.swapaxes(-1, -2) if array.ndim > 1 else array
+
+
+def load(wanted: set[str]) -> list[dict[str, Any]]:
+    """Every case of every list in the folder whose cases have these keys."""
+    found = []
+    for path in sorted(oracles.folder("speck").glob("*.json")):
+        cases = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(cases, list) and cases and wanted <= set(cases[0]):
+            found += [{"file": path.stem, "number": i, **case} for i, case in enumerate(cases)]
+    return found
+
+
+def named(case: dict[str, Any]) -> str:
+    """The identifier of a case in a test."""
+    return f"{case['file']}-{case.get('name', case['number'])}"
+
+
+def float_core(name: str, values: dict[str, Any]) -> FloatCore:
+    """A core of `discretize_cases.json`."""
+    arrays = {key: None if values.get(key) is None else np.array(values[key], np.float32) for key in ("weight", "bias", "v_mem")}
+    return FloatCore(name, v_th=values["threshold"], v_min=values["min_v_mem"], **arrays)

@@ -129,7 +129,9 @@ def _memory(config: ChipConfig, limits: ChipLimits) -> Iterator[Violation]:
     for core, layer in sorted(config.cores.items()):
         offered, k = limits.cores[core], layer.kernel_size
         kernel = kernel_words(layer.in_shape[0], layer.out_shape[0], (k, k))
-        neuron = neuron_words(layer.out_shape)
+        # As the vendor's: the map that the convolution gives, whatever size was written.
+        given = layer.out_shape[1:] if 0 in layer.stride else out_map(layer.in_shape[1:], (k, k), layer.stride, layer.padding)
+        neuron = neuron_words((layer.out_shape[0], max(given[0], 1), max(given[1], 1)))
         if kernel > offered.kernel_words:
             yield Violation("kernel_memory", f"core {core}", f"needs {kernel} kernel words", f"it holds {offered.kernel_words}",
                             "Use fewer channels or a smaller kernel, or another core")
