@@ -26,14 +26,14 @@ def expected_at(graph: Graph, rate: float, zeros: Zeros = "stored") -> Expected:
     """Messages and updates where every neuron and input fires with probability `rate` in each of T timesteps, starting
     at its latency. Recurrent graphs and paths of different length are no obstacle: the rate is the same everywhere.
 
-    Raises UsageError for a rate beyond 0..1 and for neurons that a rate says nothing about (sigma-delta).
+    Raises UsageError for a rate beyond 0..1 and for neurons that a rate says nothing about (sigma-delta, Iaf).
     """
     if not 0 <= rate <= 1:
         raise UsageError(f"rate is {rate}", limit="Spikes per neuron and timestep lie in 0 to 1")
     other = next((n for n in graph.neurons if not isinstance(n, Lif | CubaLif)), None)
     if other is not None:
         raise UsageError(
-            f"a firing rate says nothing about a {type(other).__name__}, which sends when its value changes", where=other.name,
+            f"a firing rate says nothing about a layer of type {type(other).__name__}, which sends values", where=other.name,
             code="no_rate", remedy="Give the chip input with --input: its events are counted",
         )
     rates: dict[str, Any] = uniform_rates(graph, rate)

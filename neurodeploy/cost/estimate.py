@@ -86,7 +86,7 @@ def update_probability(
               1 where there is a bias. A state that starts at another value than zero counts as touched.
 
     A weight of zero is no part of the fan-in where `zeros` is "culled".
-    Raises NeurodeployError for neurons whose updates rates say nothing about (sigma-delta).
+    Raises NeurodeployError for neurons whose updates rates say nothing about (sigma-delta, several spikes a timestep).
     """
     found = {}
     for layer in network.layers:
@@ -175,16 +175,16 @@ def _kept(keeps: bool | NDArray[np.bool_], with_memory: Floats, without: Floats)
 def memory_of(node: Node) -> tuple[bool | NDArray[np.bool_], bool | NDArray[np.bool_]]:
     """Whether the membrane and the current keep anything for the next step; arrays where neurons of the layer differ.
 
-    Raises NeurodeployError for neurons whose updates rates say nothing about (sigma-delta).
+    Raises NeurodeployError for neurons whose updates rates say nothing about (sigma-delta, several spikes a timestep).
     """
     if isinstance(node, CubaLif):
         v, u = (np.asarray(decay) < 2**DECAY_BITS for decay in (node.v_decay, node.i_decay))
         return _plain(v), _plain(u)
-    if isinstance(node, Lif):
+    if isinstance(node, Lif) and not node.multi_spike:
         return node.inv_tau < 1.0, False  # a real-valued neuron has no current of its own
     raise NeurodeployError(
         f"rates do not say when a {type(node).__name__} is updated", where=node.name, code="no_rates",
-        limit="From rates: Lif and CubaLif", remedy="Simulate the network and count the trace",
+        limit="From rates: CubaLif, and Lif with one spike a timestep", remedy="Simulate the network and count the trace",
     )
 
 

@@ -13,6 +13,7 @@ from neurodeploy.cost.synapse_table import synapse_table
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.hw.profile import Zeros
 from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.nodes import Iaf
 from neurodeploy.place.assignment import Assignment
 from neurodeploy.place.layers import Network, SynapseGroup, read_network
 from neurodeploy.place.noc import INPUT_POSITION, hops
@@ -115,9 +116,16 @@ def wire(graph: Graph, plan: Plan, zeros: Zeros = "stored") -> Wiring:
     """Links of a graph placed by `plan`; kept for the last few, so that many rasters can be costed on one placement.
 
     Weights of zero are synapses like any other where `zeros` is "stored", and none where it is "culled".
-    Raises NeurodeployError where the placement is not one of this graph.
+    Raises NeurodeployError where the placement is not one of this graph, and for neurons of event-driven chips.
     """
     network = read_network(graph)
+    foreign = next((layer.name for layer in network.layers if isinstance(layer.node, Iaf)), None)
+    if foreign is not None:
+        raise NeurodeployError(
+            "an Iaf, the arithmetic of another chip", where=foreign, code="other_arithmetic",
+            limit="These costs are those of cores that step through time and send one message a neuron and timestep",
+            remedy="Quantize the trained network for the chip whose cost is asked for",
+        )
     if network.problems:
         raise NeurodeployError(str(network.problems[0]), code="not_placed")
     shapes = {layer.name: graph.shapes[layer.name] for layer in network.layers}
