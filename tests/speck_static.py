@@ -16,9 +16,9 @@ import oracles
 _KI = 1024
 _KERNEL_KI = (16, 16, 16, 32, 32, 64, 64, 16, 16)
 _NEURON_KI = (64, 64, 64, 32, 32, 16, 16, 16, 16)
-CORES = tuple(CoreMemory(k * _KI, n * _KI, _KI) for k, n in zip(_KERNEL_KI, _NEURON_KI, strict=True))
+MEMORIES = tuple(CoreMemory(k * _KI, n * _KI, _KI) for k, n in zip(_KERNEL_KI, _NEURON_KI, strict=True))
 LIMITS = ChipLimits(
-    cores=CORES, weight_bits=8, bias_bits=16, state_bits=16, byte_bits=8, count_bits=16, max_kernel=16, strides=(1, 2, 4, 8),
+    cores=MEMORIES, weight_bits=8, bias_bits=16, state_bits=16, byte_bits=8, count_bits=16, max_kernel=16, strides=(1, 2, 4, 8),
     max_padding=7, max_input_size=128, max_output_size=64, max_channels=1024, accepted_poolings=(1, 2, 4, 8),
     poolings=(1, 2, 4), max_feature_shift=1023, n_destinations=2, dvs_size=128, dvs_poolings=(1, 2, 4),
 )
@@ -149,5 +149,8 @@ def named(case: dict[str, Any]) -> str:
 
 def float_core(name: str, values: dict[str, Any]) -> FloatCore:
     """A core of `discretize_cases.json`."""
-    arrays = {key: None if values.get(key) is None else np.array(values[key], np.float32) for key in ("weight", "bias", "v_mem")}
-    return FloatCore(name, v_th=values["threshold"], v_min=values["min_v_mem"], **arrays)
+    weight, bias, v_mem = (
+        None if values.get(key) is None else np.array(values[key], np.float32) for key in ("weight", "bias", "v_mem")
+    )
+    assert weight is not None
+    return FloatCore(name, weight, bias, values["threshold"], values["min_v_mem"], v_mem)

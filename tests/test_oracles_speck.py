@@ -10,10 +10,17 @@ import pytest
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array, Conv2d, Lif, SumPool2d
 from neurodeploy.ir.reference import conv2d, evaluate, step, walk
+from neurodeploy.place.core_memory import layer_words, out_map
+from neurodeploy.place.dynapcnn_rules import check, verdict
+from neurodeploy.place.dynapcnn_strict import STRICT
+from neurodeploy.place.matching import Requirement, match
+from neurodeploy.quantize.iaf_core import FloatCore
+from neurodeploy.quantize.iaf_sinabs import candidates, quantize_sinabs
 from neurodeploy.sim import clocked, reference
 
 import oracles
 import speck_nets
+import speck_static
 
 AREA = "speck"
 both_simulators = pytest.mark.parametrize("simulate", [reference.simulate, clocked.simulate], ids=["reference", "clocked"])
@@ -109,3 +116,86 @@ def run(graph: Any, x: Array, number: int) -> tuple[Array, Array, Array, Array]:
         spikes.append(moment.output[neuron.name][0])
         close.append(near)
     return np.stack(spikes), moment.after[neuron.name]["v_mem"][0], error, np.stack(close)
+
+
+CORES = speck_static.load({"float", "int", "scale_candidates"})
+MAPPINGS = speck_static.load({"layers", "feasible"})
+MEMORIES = speck_static.load({"in_shape", "memory"})
+CONFIGURATIONS = speck_static.load({"config", "verdicts"})
+
+
+def test_static_cases_are_there() -> None:
+    oracles.require(CORES, "discretize", AREA)
+    oracles.require(MAPPINGS, "mapping", AREA)
+    oracles.require(MEMORIES, "memory", AREA)
+    oracles.require(CONFIGURATIONS, "validator", AREA)
+
+
+@pytest.mark.parametrize("case", CORES, ids=speck_static.named)
+def test_quantized_cores(case: dict[str, Any]) -> None:
+    """Scales to the last bit of float32, and every integer."""
+    core = speck_static.float_core(case["name"], case["float"])
+    found = candidates(core)
+    for name, wanted in case["scale_candidates"].items():
+        assert found[name] == np.float32(wanted), name
+    ints, wanted = quantize_sinabs(core).ints, case["int"]
+    assert np.array_equal(ints.weight, wanted["weight"])
+    assert (ints.bias is None) == (wanted["bias"] is None)
+    assert ints.bias is None or np.array_equal(ints.bias, wanted["bias"])
+    assert (ints.v_th, ints.v_min) == (wanted["threshold"], wanted["min_v_mem"])
+    assert (ints.v_mem is None) == (wanted["v_mem"] is None)
+    assert ints.v_mem is None or np.array_equal(ints.v_mem, wanted["v_mem"])
+
+
+@every_network
+def test_quantization_of_networks(path: Path) -> None:
+    """The integers of every layer from its weights, bias, threshold and floor in real numbers."""
+    case = speck_nets.load(path)
+    quantized = {layer["layer"]: layer for layer in case.layers("int")}
+    assert quantized
+    for layer in case.layers("float"):
+        i, wanted = layer["layer"], quantized[layer["layer"]]
+        weight, bias = case.arrays[f"float_w{i}"], case.arrays.get(f"float_b{i}")
+        ints = quantize_sinabs(FloatCore(f"layer {i}", weight, bias, layer["threshold"], layer["min_v_mem"])).ints
+        assert np.array_equal(ints.weight, case.arrays[f"int_w{i}"]), i
+        assert (ints.bias is None) == (f"int_b{i}" not in case.arrays), i
+        assert ints.bias is None or np.array_equal(ints.bias, case.arrays[f"int_b{i}"]), i
+        assert (ints.v_th, ints.v_min) == (wanted["threshold"], wanted["min_v_mem"]), i
+
+
+@pytest.mark.parametrize("case", MEMORIES, ids=speck_static.named)
+def test_memory(case: dict[str, Any]) -> None:
+    channels, *in_map = case["in_shape"]
+    kernel = (case["kernel"], case["kernel"])
+    height, width = out_map(tuple(in_map), kernel, (case["stride"],) * 2, (case["padding"],) * 2)
+    out_shape = (case["out_channels"], height, width)
+    assert list(out_shape) == case["neuron_shape"]
+    words = layer_words(channels, kernel, out_shape, bias=case["bias"])
+    assert words == speck_static.words(case["memory"])
+    assert list(Requirement("layer", words).cores(speck_static.MEMORIES)) == case["cores_that_fit"]
+
+
+@pytest.mark.parametrize("case", MAPPINGS, ids=speck_static.named)
+def test_mapping(case: dict[str, Any]) -> None:
+    """As feasible as it is, and where it is, a core of its own for each layer that holds it."""
+    layers = [Requirement(f"layer {i}", speck_static.words(words)) for i, words in enumerate(case["layers"])]
+    found = match(layers, speck_static.MEMORIES)
+    assert (not found.violations) == case["feasible"] == case["exact_bipartite_feasible"]
+    assert case["feasible"] == (None not in found.cores)
+    taken = [core for core in found.cores if core is not None]
+    assert len(taken) == len(set(taken))
+    held = [core is None or core in layer.cores(speck_static.MEMORIES) for layer, core in zip(layers, found.cores, strict=True)]
+    assert all(held)
+
+
+@pytest.mark.parametrize("case", CONFIGURATIONS, ids=speck_static.named)
+def test_validator(case: dict[str, Any]) -> None:
+    """The vendor's verdict, and among our violations every cause that it names."""
+    config = speck_static.chip_config(case["config"])
+    violations = check(config, speck_static.LIMITS)
+    rules = {violation.rule for violation in violations}
+    for module, wanted in case["verdicts"].items():
+        assert verdict(violations) == wanted["verdict"], f"{module}: {wanted['message']}"
+        if wanted["verdict"] == "rejected":
+            assert speck_static.causes(wanted["message"]) <= rules, module
+    assert verdict(check(config, speck_static.LIMITS, strict=STRICT)) == verdict(violations)
