@@ -8,10 +8,12 @@ import typer
 
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import (
+    ChipInput,
     Data,
     Debug,
     DryRun,
     Json,
+    LayoutOption,
     MessageBits,
     Model,
     ResetInterval,
@@ -40,6 +42,8 @@ def check(
         float | None,
         typer.Option("--rate", min=0.0, max=1.0, help="Optimise for this many spikes a neuron and timestep; no data is run."),
     ] = None,
+    chip_input: ChipInput = None,
+    layout: LayoutOption = "torch",
     reset_interval: ResetInterval = None,
     reset_offset: ResetOffset = None,
     message_bits: MessageBits = None,
@@ -62,6 +66,7 @@ def check(
       neurodeploy check model.safetensors --target loihi2 --suggest
       neurodeploy check net.net --target loihi1,loihi2 --reset-interval 16
       neurodeploy check exports/digits-loihi2 --target loihi2 --optimise latency
+      neurodeploy check net.net --target loihi1 --optimise energy --input in.npz
     """
     frame: Frame = ctx.obj
     names = several_targets(frame, target)
@@ -71,8 +76,10 @@ def check(
 
     from neurodeploy import commands
 
-    asked: dict[str, Any] = {"optimise": optimise, "data": data, "rate": rate}
+    asked: dict[str, Any] = {"optimise": optimise, "data": data, "rate": rate, "given": chip_input}
     given = {name: value for name, value in asked.items() if value is not None}
+    if chip_input is not None:
+        given["layout"] = layout
     result = commands.check(model, names, suggest=suggest, net=net, overrides=changes, **given)
     found = result.to_dict()
     return Outcome(found, lambda console: show_check(console, found), result.errors, shown=True)

@@ -14,6 +14,11 @@ from neurodeploy.cli.render_deploy import PLACEMENT_SOURCES
 from neurodeploy.cli.render_exit import show_early_exit
 from neurodeploy.cli.render_steps import show_steps
 
+_LENGTHS = {
+    "argument": "given", "tSample": "the file's tSample", "reset_interval": "the reset interval", "file": "as the file has it",
+    "default": "assumed too: the file names none; --timesteps does",
+}
+
 
 def show_energy(console: Console, data: Mapping[str, Any]) -> None:
     """Print an energy report, the contract's object."""
@@ -62,7 +67,8 @@ def _show_target(console: Console, name: str, entry: Mapping[str, Any]) -> None:
             *_placement(entry),
         ])
     elif entry["data"] is None:
-        activity = f"assumed: {entry['rate']:g} spikes a neuron and timestep; no data was run"
+        length = "" if "n_timesteps" not in entry else f" for {entry['n_timesteps']} timesteps ({_LENGTHS[entry['n_timesteps_from']]})"
+        activity = f"assumed: {entry['rate']:g} spikes a neuron and timestep{length}; no data was run"
         tables.facts(console, title, [("accuracy", MISSING), ("activity", activity), *_placement(entry)])
     else:
         accuracy, used = entry["accuracy"], entry["data"]

@@ -51,6 +51,7 @@ def show_optimised(console: Console, found: Mapping[str, Any]) -> None:
         rows.append([title, *(si(v, unit) if unit else count(v) for v in (a, b)), change])
     rate = found.get("rate")
     events = "counted on validation images" if rate is None else f"assumed: {rate:g} a neuron and timestep"
+    events = events if found.get("input") is None else f"counted on {found['input']}"
     note = f"Schedule {after['schedule']}. Spikes {events}. {count(found['n_tried'])} placements tried."
     for extra in found["notes"]:
         note += f" {extra[:1].upper()}{extra[1:]}."

@@ -240,7 +240,10 @@ def read(path: Path, overrides: dict[str, Any] | None = None) -> Profile:
     try:
         return Profile.model_validate(raw)
     except ValidationError as err:
-        raise UsageError(describe(err), where=str(path), remedy="See hw_profiles/_template.toml") from err
+        what = describe(err)
+        with_band = bool(overrides) and "lies outside its band" in what
+        remedy = "Set its band too: the same key with .low and .high" if with_band else "See hw_profiles/_template.toml"
+        raise UsageError(what, where=str(path), remedy=remedy) from err
 
 
 def apply_override(raw: dict[str, Any], key: str, value: Any, *, where: str) -> None:

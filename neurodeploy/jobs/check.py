@@ -9,12 +9,15 @@ from typing import Any
 from neurodeploy.cost.assumed import expected_at
 from neurodeploy.cost.counts import Expected, expected
 from neurodeploy.cost.objective import optimise_for
+from neurodeploy.cost.windows import steps_until_settled
 from neurodeploy.data.chip_input import chip_input
+from neurodeploy.data.spikes import Layout, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError, Violation
 from neurodeploy.hw.profile import Profile
 from neurodeploy.hw.profile import target as profile_of
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.jobs.deploy import N_TRACED, float_rates, lowered_for
+from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, open_model
 from neurodeploy.jobs.search import split_overrides
@@ -53,12 +56,13 @@ class CheckResult:
 
 def check(
     model: Path, targets: list[str], *, suggest: bool = False, optimise: Goal | None = None, data: str | None = None,
-    rate: float | None = None, net: NetOptions | None = None, overrides: dict[str, Any] | None = None,
+    rate: float | None = None, given: Path | None = None, layout: Layout = "torch", net: NetOptions | None = None, overrides: dict[str, Any] | None = None,
 ) -> CheckResult:
     """Every rule of each target against the model, and how full its cores are; nothing is trained or quantized.
 
     optimise: look for the placement with the least latency, energy or edp (default: what the model's settings ask for)
-    for the events of images of `data` (default the model's own) or for `rate` spikes per neuron and timestep. A bundle keeps
+    for the events of images of `data` (default the model's own), of the chip input in the file `given`, or for `rate` spikes
+    per neuron and timestep. A bundle keeps
     its own placement where it answers for the target (`Opened.stored_plan`). Of several targets, one that the network
     cannot be brought onto is reported with the reason, the others are complete. Raises UsageError where it has no events.
     """
@@ -67,9 +71,13 @@ def check(
     of_model, of_profile = split_overrides(changes)
     settings = opened.settings(of_model)
     goal = optimise or settings.place.optimise
-    if goal is None and (data is not None or rate is not None):
-        raise UsageError("nothing is optimised", where="--rate" if data is None else "--data",
-                         limit="Events decide nothing about what fits", remedy="Give --optimise latency, energy or edp")
+    asked = [name for name, value in (("--data", data), ("--rate", rate), ("--input", given)) if value is not None]
+    if goal is None and asked:
+        raise UsageError("nothing is optimised", where=asked[0], limit="Events decide nothing about what fits",
+                         remedy="Give --optimise latency, energy or edp")
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} at once", where=asked[1], limit="Events come from one place",
+                         remedy="Give one of them")
     found: dict[str, dict[str, Any]] = {}
     violations: list[Violation] = []
     unfit: list[NeurodeployError] = []
@@ -93,7 +101,7 @@ def check(
         gain: dict[str, Any] | None = None
         if plan is not None and (optimise is not None or (goal is not None and source != "bundle")):
             assert goal is not None  # one of the two has set it
-            plan, gain = _optimised(opened, lowered, profile, settings, goal, data, rate)
+            plan, gain = _optimised(opened, lowered, profile, settings, goal, data, rate, given, layout)
             source = "optimised"
         found[name] = {
             "fits": fit.fits, "n_cores": fit.n_cores if plan is None else plan.n_cores,
@@ -114,31 +122,47 @@ _UNKNOWN = ("n_cores", "placement", "placement_source", "utilisation")
 
 def _optimised(
     opened: Opened, lowered: Graph, profile: Profile, settings: DeploySettings, goal: Goal, data: str | None,
-    rate: float | None,
+    rate: float | None, given: Path | None, layout: Layout,
 ) -> tuple[Placement, dict[str, Any]]:
     """The optimised placement, and its figures beside those of the plain one."""
     found = optimise_for(
-        lowered, profile, goal, _events(opened, lowered, data, rate), n_chips=settings.cost.n_chips, seed=settings.seed,
+        lowered, profile, goal, _events(opened, lowered, data, rate, given, layout), n_chips=settings.cost.n_chips, seed=settings.seed,
         budget=settings.place.budget,
     )
-    return found.plan, {"objective": goal, "rate": rate, **found.to_dict()}
+    return found.plan, {
+        "objective": goal, "rate": rate, "input": None if given is None else str(given), **found.to_dict()
+    }
 
 
-def _events(opened: Opened, lowered: Graph, data: str | None, rate: float | None) -> Trace | Expected:
-    """What fires: counted on validation images where the network is in integers, expected from them where it is not."""
-    if rate is not None and data is not None:
-        raise UsageError("--rate and --data at once", where="--rate", limit="Events come from one place",
-                         remedy="Give one of them")
+def _events(
+    opened: Opened, lowered: Graph, data: str | None, rate: float | None, given: Path | None, layout: Layout
+) -> Trace | Expected:
+    """What fires: counted on validation images or given input where the network is in integers, expected from images where
+    it is not."""
     if rate is not None:
         return expected_at(lowered, rate)
+    if given is not None:
+        return _played(opened, lowered, given, layout)
     dataset = opened.dataset(data)
     if dataset is None:
         raise UsageError(
             "the model names no dataset, and nothing says how often its neurons fire", where=str(opened.path),
-            code="missing_data", remedy="Give a dataset with --data, or assume a firing rate with --rate 0.1",
+            code="missing_data", remedy="Give chip input with --input in.npz, a dataset with --data, or assume a firing rate "
+            "with --rate 0.1",
         )
     x = chip_input(lowered, dataset.split("validation")[0][:N_TRACED])
     return simulate(lowered, x) if isinstance(lowered, IntGraph) else expected(lowered, float_rates(lowered, x))
+
+
+def _played(opened: Opened, lowered: Graph, given: Path, layout: Layout) -> Trace:
+    """What an integer network does with the first samples of a file of chip input."""
+    if not isinstance(lowered, IntGraph):
+        raise UsageError("holds a network in real numbers", where=str(opened.path), code="not_quantized",
+                         limit="Chip input is that of an integer network", remedy="Export it first and give the bundle")
+    read = read_input(given, lowered, layout)
+    net = replace(lowered, n_timesteps=read.n_timesteps(lowered))
+    check_length(net)
+    return simulate(net, read.x[:, :N_TRACED], steps_until_settled(net))
 
 
 def _suggestion(opened: Opened, lowered: Graph, profile: Profile, settings: DeploySettings) -> dict[str, Any]:

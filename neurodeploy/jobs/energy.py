@@ -208,11 +208,17 @@ def _assumed(
     counts = from_expected(lowered, plan, events, profile.zeros)
     found = cost(counts, plan, profile, schedule, interval_s=activity.interval_s)
     entry = {
-        "fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate,
+        "fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, "n_timesteps": lowered.n_timesteps,
+        "n_timesteps_from": _length_from(lowered, activity),
         **_figures(found, profile, source, activity),
     }
     terms = {term: None if status is None else "assumed" for term, status in found.breakdown_status.items()}
     return {**entry, "status": "assumed", "breakdown_status": terms}, _proxies_at(lowered, rate, messages_at(events))
+
+
+def _length_from(graph: Graph, activity: Activity) -> str:
+    """What says how long an inference is: the caller, the network's file, or for a `.net` what its reader took it from."""
+    return "argument" if activity.n_timesteps is not None else str(graph.metadata.get("n_timesteps_from", "file"))
 
 
 def _proxies_at(lowered: Graph, rate: float, messages: dict[str, NDArray[Any]]) -> dict[str, Any]:
