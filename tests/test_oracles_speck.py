@@ -16,9 +16,11 @@ from neurodeploy.place.dynapcnn_strict import STRICT
 from neurodeploy.place.matching import Requirement, match
 from neurodeploy.quantize.iaf_core import FloatCore
 from neurodeploy.quantize.iaf_sinabs import candidates, quantize_sinabs
-from neurodeploy.sim import clocked, reference
+from neurodeploy.sim import clocked, events, events_reference, reference
+from neurodeploy.sim.events_stream import from_raster
 
 import oracles
+import speck_events
 import speck_nets
 import speck_static
 
@@ -199,3 +201,44 @@ def test_validator(case: dict[str, Any]) -> None:
         if wanted["verdict"] == "rejected":
             assert speck_static.causes(wanted["message"]) <= rules, module
     assert verdict(check(config, speck_static.LIMITS, strict=STRICT)) == verdict(violations)
+
+
+event_simulators = pytest.mark.parametrize("simulate", [events_reference.simulate, events.simulate], ids=["reference", "fast"])
+EVENT_CASES = sorted(oracles.folder(AREA).glob("event_driven/*.json"))
+NIR_SAMPLES = sorted(oracles.folder(AREA).glob("nmnist_nir/event_driven_sample*.npz"))
+
+
+def test_event_cases_are_there() -> None:
+    oracles.require(EVENT_CASES, "event_driven", AREA)
+
+
+@event_simulators
+@pytest.mark.parametrize("order", ["depth", "breadth"])
+@pytest.mark.parametrize("path", EVENT_CASES, ids=lambda path: path.stem)
+def test_event_by_event(path: Path, order: str, simulate: Any) -> None:
+    """Every spike of every layer in its order, the last states, updates and saturations, both orders."""
+    network, stream, case = speck_events.event_case(path)
+    trace, wanted = simulate(network, stream, order=order), case[order]
+    names = [layer.name for layer in network.layers]
+    for name, spikes, v in zip(names, wanted["out_events_per_layer_before_pool"], wanted["v_final"], strict=True):
+        assert trace.spikes[name].tcyx.tolist() == spikes, name
+        assert spikes, f"{name} is silent"
+        assert trace.v_mem[name].tolist() == v, name
+    assert [trace.n_synops[name] for name in names] == wanted["synops"]
+    assert [trace.n_saturations[name] for name in names] == wanted["saturations"]
+
+
+@pytest.mark.parametrize("order", ["depth", "breadth"])
+@pytest.mark.parametrize("path", NIR_SAMPLES, ids=lambda path: path.stem)
+def test_nir_network_event_by_event(path: Path, order: Any) -> None:
+    """The NIR paper's N-MNIST network: spikes by neuron and timestep, last states and updates; fast simulator only (size)."""
+    network = speck_events.nir_network(path.parent)
+    x = oracles.npz(path.parent / "discretized_and_spikes.npz")[f"input{path.stem.removeprefix('event_driven_sample')}"]
+    wanted = oracles.npz(path)
+    trace = events.simulate(network, from_raster(x), order=order)
+    for i, layer in enumerate(network.layers):
+        np.testing.assert_array_equal(trace.counts[layer.name], wanted[f"event_counts_layer{i}"])
+        np.testing.assert_array_equal(trace.spikes[layer.name].raster(len(x)), wanted[f"event_steps_layer{i}"])
+        np.testing.assert_array_equal(trace.v_mem[layer.name], wanted[f"v_final{i}"])
+        assert trace.n_spikes[layer.name], f"{layer.name} is silent"
+    assert list(trace.n_synops.values()) == wanted["synops"].tolist()
