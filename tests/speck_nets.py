@@ -6,6 +6,7 @@ where the pool is 1x1), and a convolution's input is the sum of all that name it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,34 @@ def load(path: Path) -> Recorded:
     """The network of an `.npz` with its description beside it."""
     (meta,) = (m for _, m, p in oracles.described(f"**/{path.stem}.json", "speck") if p == path)
     return Recorded(path.stem, meta, oracles.npz(path))
+
+
+def nir_paths() -> list[Path]:
+    """Quantized networks with their clocked spikes beside a list of layers (`nmnist_nir`)."""
+    found = sorted(oracles.folder("speck").glob("*/discretized_and_spikes.npz"))
+    return [path for path in found if (path.parent / "layers.json").is_file()]
+
+
+def load_nir(path: Path) -> tuple[Recorded, Array]:
+    """(network, input [T, B, C, H, W]) of such a file: a plain chain, all resets by subtraction, all spikes counted.
+
+    Its `sent` arrays are those of the first sample.
+    """
+    arrays = oracles.npz(path)
+    described = json.loads((path.parent / "layers.json").read_text(encoding="utf-8"))
+    common = {"which": "int", "reset": "MembraneSubtract", "spike_fn": "MultiSpike"}
+    ends = [*range(1, len(described)), -1]
+    layers = [
+        {**common, **layer, "destinations": [end], "pool_per_destination": layer["pool"]}
+        for layer, end in zip(described, ends, strict=True)
+    ]
+    assert not any(layer["bias_nonzero"] for layer in layers)
+    samples = [arrays[f"input{k}"] for k in range(sum(key.startswith("input") for key in arrays))]
+    held = {f"int{key.removeprefix('sample0')}": values for key, values in arrays.items() if key.startswith("sample0")}
+    held |= {key: values for key, values in arrays.items() if key.startswith("int_")}
+    meta = {"family": path.parent.name, "input_shape": described[0]["in_shape"], "layers": layers}
+    case = Recorded(path.stem, meta, {**held, "input": np.max(samples, axis=0)})
+    return case, np.stack(samples, axis=1).astype(np.int64)
 
 
 def takes_input(case: Recorded, which: str, number: int) -> bool:

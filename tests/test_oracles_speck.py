@@ -62,6 +62,23 @@ def test_quantized_networks(path: Path, simulate: Any) -> None:
     assert {key for key in case.arrays if key.startswith(("int_layer", "int_vmem"))} == compared
 
 
+@both_simulators
+@pytest.mark.parametrize("path", speck_nets.nir_paths(), ids=lambda path: path.parent.name)
+def test_nir_network_clocked(path: Path, simulate: Any) -> None:
+    """sinabs' clocked simulation of the NIR paper's N-MNIST network: every layer's spikes behind its pool, all samples."""
+    case, x = speck_nets.load_nir(path)
+    graph = speck_nets.network(case, "int")
+    assert isinstance(graph, IntGraph)
+    trace = simulate(graph, x)
+    for layer in case.layers("int"):
+        spikes = trace.spikes[f"n{layer['layer']}"]
+        (pool,) = (pool for pool, _ in case.sent("int", layer))
+        for sample in range(x.shape[1]):
+            wanted = oracles.npz(path)[f"sample{sample}_layer{layer['layer']}_to{layer['destinations'][0]}"]
+            np.testing.assert_array_equal(pooled(pool, spikes[:, sample]), wanted)
+            assert wanted.any()
+
+
 @every_network
 def test_networks_in_real_numbers(path: Path) -> None:
     """The float network, layer by layer on its recorded input.
