@@ -246,13 +246,14 @@ def test_event_by_event(path: Path, order: str, simulate: Any) -> None:
 
 
 @pytest.mark.parametrize("order", ["depth", "breadth"])
+@event_simulators
 @pytest.mark.parametrize("path", NIR_SAMPLES, ids=lambda path: path.stem)
-def test_nir_network_event_by_event(path: Path, order: Any) -> None:
-    """The NIR paper's N-MNIST network: spikes by neuron and timestep, last states and updates; fast simulator only (size)."""
+def test_nir_network_event_by_event(path: Path, simulate: Any, order: str) -> None:
+    """The NIR paper's N-MNIST network: spikes by neuron and timestep, last states and updates."""
     network = speck_events.nir_network(path.parent)
     x = oracles.npz(path.parent / "discretized_and_spikes.npz")[f"input{path.stem.removeprefix('event_driven_sample')}"]
     wanted = oracles.npz(path)
-    trace = events.simulate(network, from_raster(x), order=order)
+    trace = simulate(network, from_raster(x), order=order)
     for i, layer in enumerate(network.layers):
         np.testing.assert_array_equal(trace.counts[layer.name], wanted[f"event_counts_layer{i}"])
         np.testing.assert_array_equal(trace.spikes[layer.name].raster(len(x)), wanted[f"event_steps_layer{i}"])
