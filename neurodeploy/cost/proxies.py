@@ -129,7 +129,7 @@ def _is_binary(graph: Graph, group: SynapseGroup) -> bool:
     source = graph[group.source]
     if isinstance(source, Input):
         return source.kind == "spikes" or (source.kind == "graded" and source.max_value == 1)
-    return isinstance(source, Lif | CubaLif)
+    return isinstance(source, CubaLif) or (isinstance(source, Lif) and not source.multi_spike)
 
 
 def _dense_macs(group: SynapseGroup) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, Lif, Linear, MaxPool2d, Node, Shape
+from neurodeploy.ir.nodes import Conv2d, Lif, Linear, MaxPool2d, Node, Shape, SumPool2d
 
 
 def memoryless(name: str, shape: Shape) -> Lif:
@@ -40,12 +40,18 @@ def pools_to_or(graph: Graph) -> Graph:
     """Each max-pool that reads spikes becomes a depthwise convolution of ones and a layer of memoryless neurons.
 
     The neurons keep the pool's name, so that recorded activity keeps its names. Raises NeurodeployError for a pool of
-    real values: the maximum of membranes is not the OR of spikes.
+    real values: the maximum of membranes is not the OR of spikes; and for a sum pool, which may send more than one.
     """
     nodes: list[Node] = []
     edges: list[Edge] = []
     pools = {n.name for n in graph.nodes if isinstance(n, MaxPool2d)}
     for node in graph.nodes:
+        if isinstance(node, SumPool2d):
+            raise NeurodeployError(
+                "a sum pool sends several spikes in one timestep", where=node.name, code="cannot_lower",
+                limit="Neurons of the target send one",
+                remedy="Use a max-pool behind spiking neurons, or a strided convolution",
+            )
         if not isinstance(node, MaxPool2d):
             nodes.append(node)
             continue

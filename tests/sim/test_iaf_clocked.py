@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.nodes import Conv2d, Iaf, Input, Linear, Node, SumPool2d, Vote
 from neurodeploy.sim import clocked, reference
+from neurodeploy.sim.exit import simulate_until
 from neurodeploy.sim.trace import first_difference
 
 from random_graphs import iaf_graphs, inputs_for
@@ -123,6 +125,16 @@ def test_a_state_alone_updates_nothing(simulate: Any) -> None:
     again = simulate(dense([[7, 0]], multi_spike=False), 3 * x)
     assert again.spikes["n"][:, 0].tolist() == [[1], [1], [0]]
     assert again.updated["n"][:, 0].tolist() == [[True], [True], [True]]
+
+
+def test_early_exit_on_counts() -> None:
+    graph = dense([[7, 1], [2, 9]])
+    x = np.random.default_rng(4).integers(0, 4, (3, 20, 2))
+    trace = clocked.simulate(graph, x)
+    never, at_once = (simulate_until(graph, x, ConfidencePolicy(threshold=t)) for t in (2.0, 0.0))
+    assert np.array_equal(never.answers, trace.logits[-1].argmax(axis=1)) and set(never.exit_steps) == {3}
+    assert np.array_equal(at_once.answers, trace.logits[0].argmax(axis=1)) and set(at_once.exit_steps) == {1}
+    assert trace.spikes["n"].max() > 1 and len(set(never.answers)) == 2
 
 
 @both
