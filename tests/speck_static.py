@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from neurodeploy.place.core_memory import CoreMemory, Words
 from neurodeploy.place.dynapcnn_config import ChipConfig, ChipLimits, CnnLayer, Destination, DvsLayer, IntArray, Pair
@@ -154,3 +156,19 @@ def float_core(name: str, values: dict[str, Any]) -> FloatCore:
     )
     assert weight is not None
     return FloatCore(name, weight, bias, values["threshold"], values["min_v_mem"], v_mem)
+
+
+def nir_chain(path: Path) -> tuple[list[tuple[Any, Any]], list[float]]:
+    """((weight, bias) of each synapse node, threshold of each neuron node) of a `.nir` whose nodes are numbered in order."""
+    synapses, neurons = [], []
+    with h5py.File(path) as file:
+        nodes = file["node/nodes"]
+        for name in sorted((name for name in nodes if name.isdigit()), key=int):
+            node = nodes[name]
+            if "weight" in node:
+                synapses.append((node["weight"][()], node["bias"][()]))
+            elif "v_threshold" in node:
+                thresholds = np.unique(node["v_threshold"][()])
+                assert len(thresholds) == 1
+                neurons.append(float(thresholds[0]))
+    return synapses, neurons

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from neurodeploy.place.dynapcnn_rules import check, verdict
 from neurodeploy.place.dynapcnn_strict import STRICT
 from neurodeploy.place.matching import Requirement, match
 from neurodeploy.quantize.iaf_core import FloatCore
-from neurodeploy.quantize.iaf_sinabs import candidates, quantize_sinabs
+from neurodeploy.quantize.iaf_scale import quantize_best, static_mismatch
+from neurodeploy.quantize.iaf_sinabs import FORMATS, candidates, quantize_sinabs
 from neurodeploy.sim import clocked, events, events_reference, reference
 from neurodeploy.sim.events_stream import from_raster
 
@@ -180,6 +182,25 @@ def test_quantization_of_networks(path: Path) -> None:
         assert (ints.bias is None) == (f"int_b{i}" not in case.arrays), i
         assert ints.bias is None or np.array_equal(ints.bias, case.arrays[f"int_b{i}"]), i
         assert (ints.v_th, ints.v_min) == (wanted["threshold"], wanted["min_v_mem"]), i
+
+
+@pytest.mark.parametrize("path", speck_nets.nir_paths(), ids=lambda path: path.parent.name)
+def test_quantization_of_the_nir_network(path: Path) -> None:
+    """The NIR paper's network, whose file stores no floor: minus the threshold. A dense layer is a kernel over the map."""
+    files = sorted(path.parent.glob("*.nir"))
+    if not files:
+        pytest.skip("the float network is not part of the project")
+    wanted, layers = oracles.npz(path), json.loads((path.parent / "layers.json").read_text(encoding="utf-8"))
+    synapses, neurons = speck_static.nir_chain(files[0])
+    for i, (layer, (weight, bias), v_th) in enumerate(zip(layers, synapses, neurons, strict=True)):
+        kernel = weight.reshape(len(weight), *layer["in_shape"]) if weight.ndim == 2 else weight
+        core = FloatCore(f"layer {i}", kernel, bias, v_th, -v_th)
+        ints = quantize_sinabs(core).ints
+        assert np.array_equal(ints.weight, wanted[f"int_w{i}"]), i
+        assert (ints.v_th, ints.v_min) == (layer["threshold"], layer["min_v_mem"]), i
+        assert ints.bias is not None and ints.bias.any() == layer["bias_nonzero"]
+        static = static_mismatch(core)
+        assert static(quantize_best(core, FORMATS).ints) <= static(ints), i
 
 
 @pytest.mark.parametrize("case", MEMORIES, ids=speck_static.named)
