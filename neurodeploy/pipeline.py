@@ -154,6 +154,11 @@ def simulate(
 def _chip_input(net: IntGraph, x: NDArray[Any]) -> NDArray[Any]:
     x = np.asarray(x)
     if x.dtype.kind != "f":
+        shape = net.inputs[0].shape
+        if x.shape[2:] != shape:  # said of the whole array: the simulator looks at a timestep at a time
+            raise UsageError(f"an input of shape {x.shape}", where=net.inputs[0].name,
+                             limit=f"Expected [T, B, {', '.join(str(n) for n in shape)}]: timesteps, samples, input shape",
+                             remedy="Reshape it; maps are (C, H, W)")
         return x
     if net.target or net.host is not None:  # quantized here: its input says how images enter
         return chip_input(net, x)

@@ -67,7 +67,9 @@ def _show_target(console: Console, name: str, entry: Mapping[str, Any]) -> None:
             *_placement(entry),
         ])
     elif entry["data"] is None:
-        length = "" if "n_timesteps" not in entry else f" for {entry['n_timesteps']} timesteps ({_LENGTHS[entry['n_timesteps_from']]})"
+        length = ""
+        if "n_timesteps" in entry:
+            length = f" for {entry['n_timesteps']} timesteps ({_LENGTHS[entry['n_timesteps_from']]})"
         activity = f"assumed: {entry['rate']:g} spikes a neuron and timestep{length}; no data was run"
         tables.facts(console, title, [("accuracy", MISSING), ("activity", activity), *_placement(entry)])
     else:

@@ -56,7 +56,8 @@ class CheckResult:
 
 def check(
     model: Path, targets: list[str], *, suggest: bool = False, optimise: Goal | None = None, data: str | None = None,
-    rate: float | None = None, given: Path | None = None, layout: Layout = "torch", net: NetOptions | None = None, overrides: dict[str, Any] | None = None,
+    rate: float | None = None, given: Path | None = None, layout: Layout = "torch", net: NetOptions | None = None,
+    overrides: dict[str, Any] | None = None,
 ) -> CheckResult:
     """Every rule of each target against the model, and how full its cores are; nothing is trained or quantized.
 
@@ -126,8 +127,8 @@ def _optimised(
 ) -> tuple[Placement, dict[str, Any]]:
     """The optimised placement, and its figures beside those of the plain one."""
     found = optimise_for(
-        lowered, profile, goal, _events(opened, lowered, data, rate, given, layout), n_chips=settings.cost.n_chips, seed=settings.seed,
-        budget=settings.place.budget,
+        lowered, profile, goal, _events(opened, lowered, data, rate, given, layout), n_chips=settings.cost.n_chips,
+        seed=settings.seed, budget=settings.place.budget,
     )
     return found.plan, {
         "objective": goal, "rate": rate, "input": None if given is None else str(given), **found.to_dict()

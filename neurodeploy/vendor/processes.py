@@ -12,8 +12,9 @@ import os
 import secrets
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def run(
     Counted are all files in `folder`, the log and stdout. Its stderr goes to the file `log`, and its stdout too unless
     `stdout` names another file. inherited: file descriptors it keeps open. `n_left` of the answer: descendants that were
     still running when it ended. Raises NeurodeployError (code `cannot_start`) where the program cannot be started, and
-    KeyboardInterrupt, after the program's end, on a Ctrl-C.
+    KeyboardInterrupt, after the program's end, on a Ctrl-C and on a SIGTERM that nobody else handles.
     """
     mark = secrets.token_hex(16)
     values = {k: v for k, v in os.environ.items() if k not in _DROPPED}
@@ -65,6 +66,7 @@ def run(
     timed_out = too_large = False
     with log.open("ab") as errors, contextlib.ExitStack() as stack:
         out = errors if stdout is None else stack.enter_context(stdout.open("wb"))
+        stack.enter_context(_terminated_as_interrupted())
         try:
             process = subprocess.Popen(
                 [str(part) for part in command], cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
@@ -89,6 +91,24 @@ def run(
             process.wait()
     too_large = too_large or (max_bytes is not None and _n_bytes(*written) > max_bytes)
     return Finished(process.returncode, timed_out, too_large, n_left)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A SIGTERM, as job schedulers send it, is raised as a Ctrl-C: the program has a session of its own and would run on."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()  # which alone may set handlers
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _has_ended(pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import neurodeploy as nd
 import numpy as np
 import pytest
 from neurodeploy import commands
@@ -69,3 +70,10 @@ def test_an_own_constant_outside_its_band(files: tuple[str, str]) -> None:
     entry = commands.energy(Path(files[0]), ["loihi1"], rate=0.1, overrides=band).targets["loihi1"]
     sent = entry["counts"]["messages"] - entry["counts"]["messages_input"]
     assert sent > 0 and entry["breakdown_j"]["spike"]["nominal"] == pytest.approx(999e-12 * sent, rel=1e-12)
+
+
+def test_input_of_another_shape_is_named_whole() -> None:
+    net = delayed()
+    with pytest.raises(UsageError, match=r"shape \(9, 1, 5\).*\[T, B, 6\]"):
+        nd.simulate(net, np.ones((9, 1, 5), dtype=np.int64))
+    assert nd.simulate(net, np.ones((9, 1, 6), dtype=np.int64), n_steps=20).n_spikes["1.neuron"] > 0

@@ -53,11 +53,14 @@ def test_a_time_limit(tmp_path: Path) -> None:
     assert not [p for p in family(tmp_path) if alive(p)]
 
 
-def test_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_termination(number: signal.Signals, tmp_path: Path) -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # else this test would end itself
+
     def interrupt() -> None:
         while not (tmp_path / "work" / "pids").exists():
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
@@ -65,6 +68,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
         play(tmp_path, _FAMILY.format(then="time.sleep(300)"))
     thread.join()
     assert not [p for p in family(tmp_path) if alive(p)]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize("where", ["open('big', 'wb')", "sys.stderr.buffer", "sys.stdout.buffer"])
