@@ -56,7 +56,7 @@ def test_quantized_networks(path: Path, simulate: Any) -> None:
             wrong = np.argwhere(found != wanted)
             assert not len(wrong), f"layer {number} to {to}: {len(wrong)} of {wanted.size} differ, the first at {wrong[0]}"
             compared.add(f"int_layer{number}_to{to}")
-            if case.must_spike:
+            if case.must_spike and to < 0:
                 assert found.any(), f"layer {number} is silent"
         final = f"int_vmem_final{number}"
         assert np.array_equal(trace.v_mem[name][-1], case.arrays[final]), final
@@ -107,7 +107,7 @@ def test_networks_in_real_numbers(path: Path) -> None:
         assert np.all((rest <= error) | close[-1]), f"layer {number}: the last state is off by {rest[~close[-1]].max()}"
         if equal_so_far:
             assert np.array_equal(whole[f"n{number}"][:, 0], spikes)
-    assert n_spikes > 0
+    assert n_spikes > 0 or not case.must_spike
     if equal_so_far and not speck_nets.merges(case, "float"):  # sinabs blends the scales of average pools that merge
         wanted = case.arrays["out_float_snn"]
         assert not np.any((spikes.reshape(wanted.shape) != wanted) & ~close.reshape(wanted.shape))
