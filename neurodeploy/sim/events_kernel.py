@@ -11,6 +11,7 @@ spikes stays y, x, channel, and since no spike acts on the core that sends it, n
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from neurodeploy.sim.scan import compiled
@@ -22,6 +23,15 @@ SYNOPS, SATURATIONS, TICK_UPDATES, DROPPED = range(4)  # columns of the tally
 DST, POOL_H, POOL_W, SHIFT = range(4)  # columns of the table of connections
 LAYER, NEXT, BEHIND, EDGE = range(4)  # columns of the stack: layer, its next spike, the end of its spikes, next connection
 _U, _I, _S = np.uint64, np.int32, np.int16
+
+# Arrays are seven arguments each: calls of these would take longer than what they do.
+_inlined = numba.njit(inline="always", error_model="numpy")
+
+
+@_inlined
+def _over(a, b):
+    """a // b for a from 0 and b from 1, which is 1 more often than not: division is slow, with signs slower still."""
+    return a if b == 1 else np.int64(_U(a) // _U(b))
 
 
 @compiled
@@ -53,7 +63,7 @@ def _add_saturating(v, v0, weights, w0, n, low, bottom, top):
     return peak, n_left
 
 
-@compiled
+@_inlined
 def _stretch(layers, at, place, w0, n, weights, v, spikes, n_spikes, tally, top):
     """`n` updates of neurons that lie together, from `place` of layer `at` on; the new number of spikes."""
     v0, v_th, low = _U(layers[at, V0] + place), layers[at, V_TH], layers[at, V_MIN]
@@ -74,12 +84,12 @@ def _stretch(layers, at, place, w0, n, weights, v, spikes, n_spikes, tally, top)
     return n_spikes
 
 
-@compiled
+@_inlined
 def _meet(layers, at, c, y, x, weights, groups, v, spikes, n_spikes, tally, top):
     """One event at core `at`: its spikes, as places in the layer, are appended; the new number of spikes."""
     bottom_y, bottom_x = y + layers[at, P_H], x + layers[at, P_W]
     s_h, s_w, n_out, width = layers[at, S_H], layers[at, S_W], layers[at, N_OUT], layers[at, W]
-    quotient = bottom_x // s_w
+    quotient = _over(bottom_x, s_w)
     group = layers[at, G0] + 2 * (bottom_x - quotient * s_w)
     n_taps = groups[group + 1]
     left, right = max(0, quotient - n_taps + 1), min(width - 1, quotient)
@@ -87,7 +97,8 @@ def _meet(layers, at, c, y, x, weights, groups, v, spikes, n_spikes, tally, top)
         return n_spikes
     n = (right - left + 1) * n_out
     tap = groups[group] + n_taps - 1 - (quotient - left)
-    upper, lower = max(0, (bottom_y - layers[at, K_H] + s_h) // s_h), min(layers[at, H] - 1, bottom_y // s_h)
+    upper = _over(max(0, bottom_y - layers[at, K_H] + s_h), s_h)
+    lower = min(layers[at, H] - 1, _over(bottom_y, s_h))
     for oy in range(upper, lower + 1):
         w0 = layers[at, W0] + ((c * layers[at, K_H] + bottom_y - oy * s_h) * layers[at, K_W] + tap) * n_out
         n_spikes = _stretch(layers, at, (oy * width + left) * n_out, w0, n, weights, v, spikes, n_spikes, tally, top)
@@ -115,7 +126,7 @@ def _room(array, n):
     return longer
 
 
-@compiled
+@_inlined
 def _note(layers, at, row, spikes, first, last, counts, log_row, log_neuron, n_log):
     """Count spikes first..last-1 and, where the layer is recorded, write them to the log; its new length."""
     v0 = layers[at, V0]
@@ -129,7 +140,7 @@ def _note(layers, at, row, spikes, first, last, counts, log_row, log_neuron, n_l
     return n_log
 
 
-@compiled
+@_inlined
 def _deliver(layers, edges, connection, source, place, rows, row, groups, weights, spikes, n_spikes, v, tally, by_row, top):
     """A source's spike at `place`, or the row's event, over one connection; the new number of spikes.
 
@@ -138,11 +149,13 @@ def _deliver(layers, edges, connection, source, place, rows, row, groups, weight
     if source == len(layers) - 1:
         c, y, x = rows[row, 0], rows[row, 1], rows[row, 2]
     else:
-        position = place // layers[source, N_OUT]
-        c, y = place - position * layers[source, N_OUT], position // layers[source, W]
+        place = np.int64(place)
+        position = _over(place, layers[source, N_OUT])
+        y = _over(position, layers[source, W])
+        c = place - position * layers[source, N_OUT]
         x = position - y * layers[source, W]
     into = edges[connection, DST]
-    y, x = y // edges[connection, POOL_H], x // edges[connection, POOL_W]
+    y, x = _over(y, edges[connection, POOL_H]), _over(x, edges[connection, POOL_W])
     if y >= layers[into, IN_H] or x >= layers[into, IN_W]:
         tally[source, DROPPED] += 1
         return n_spikes
