@@ -64,23 +64,29 @@ def _add_saturating(v, v0, weights, w0, n, low, bottom, top):
 
 
 @_inlined
-def _stretch(layers, at, place, w0, n, weights, v, spikes, n_spikes, tally, top):
-    """`n` updates of neurons that lie together, from `place` of layer `at` on; the new number of spikes."""
-    v0, v_th, low = _U(layers[at, V0] + place), layers[at, V_TH], layers[at, V_MIN]
-    if layers[at, SATURATES]:
-        peak, n_left = _add_saturating(v, v0, weights, _U(w0), n, _I(low), _I(-top - 1), _I(top))
-        tally[at, SATURATIONS] += n_left
-        if peak < v_th:
-            return n_spikes
-    elif _add(v, v0, weights, _U(w0), n, _S(low)) < v_th:
-        return n_spikes
-    hard, threshold = layers[at, HARD], _S(v_th)
-    for k in range(n):
-        i = v0 + _U(k)
-        if v[i] >= threshold:
-            v[i] = _S(0) if hard else _S(v[i] - threshold)
-            spikes[_U(n_spikes)] = place + k
-            n_spikes += 1
+def _stretches(layers, at, place, place_step, w0, w_step, n, n_rows, weights, v, spikes, n_spikes, tally, top):
+    """`n` updates of neurons that lie together, from `place` of layer `at` on, `n_rows` times; the new number of spikes."""
+    v_th, low, start = layers[at, V_TH], layers[at, V_MIN], layers[at, V0]
+    hard, threshold, saturates = layers[at, HARD], _S(v_th), layers[at, SATURATES]
+    n_left_all = 0
+    for _ in range(n_rows):
+        v0 = _U(start + place)
+        if saturates:
+            peak, n_left = _add_saturating(v, v0, weights, _U(w0), n, _I(low), _I(-top - 1), _I(top))
+            n_left_all += n_left
+            fires = peak >= v_th
+        else:
+            fires = _add(v, v0, weights, _U(w0), n, _S(low)) >= v_th
+        if fires:
+            for k in range(n):
+                i = v0 + _U(k)
+                if v[i] >= threshold:
+                    v[i] = _S(0) if hard else _S(v[i] - threshold)
+                    spikes[_U(n_spikes)] = place + k
+                    n_spikes += 1
+        place += place_step
+        w0 += w_step
+    tally[at, SATURATIONS] += n_left_all
     return n_spikes
 
 
@@ -99,20 +105,24 @@ def _meet(layers, at, c, y, x, weights, groups, v, spikes, n_spikes, tally, top)
     tap = groups[group] + n_taps - 1 - (quotient - left)
     upper = _over(max(0, bottom_y - layers[at, K_H] + s_h), s_h)
     lower = min(layers[at, H] - 1, _over(bottom_y, s_h))
-    for oy in range(upper, lower + 1):
-        w0 = layers[at, W0] + ((c * layers[at, K_H] + bottom_y - oy * s_h) * layers[at, K_W] + tap) * n_out
-        n_spikes = _stretch(layers, at, (oy * width + left) * n_out, w0, n, weights, v, spikes, n_spikes, tally, top)
-    tally[at, SYNOPS] += max(0, lower - upper + 1) * n
-    return n_spikes
+    w0 = layers[at, W0] + ((c * layers[at, K_H] + bottom_y - upper * s_h) * layers[at, K_W] + tap) * n_out
+    n_rows = max(0, lower - upper + 1)
+    tally[at, SYNOPS] += n_rows * n
+    # One output row further down, the event lies s_h kernel rows further up.
+    return _stretches(
+        layers, at, (upper * width + left) * n_out, width * n_out, w0, -s_h * layers[at, K_W] * n_out, n, n_rows, weights, v,
+        spikes, n_spikes, tally, top,
+    )
 
 
 @compiled
 def _tick(layers, at, weights, v, spikes, n_spikes, tally, top):
     """One tick of the slow clock at a core: its bias is added to every neuron."""
-    n = layers[at, N_OUT]
-    for place in range(0, layers[at, N], n):
-        n_spikes = _stretch(layers, at, place, layers[at, BIAS0], n, weights, v, spikes, n_spikes, tally, top)
-    tally[at, TICK_UPDATES] += layers[at, N]
+    n_out, n = layers[at, N_OUT], layers[at, N]
+    n_spikes = _stretches(
+        layers, at, 0, n_out, layers[at, BIAS0], 0, n_out, n // n_out, weights, v, spikes, n_spikes, tally, top
+    )
+    tally[at, TICK_UPDATES] += n
     return n_spikes
 
 
