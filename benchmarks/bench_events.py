@@ -108,7 +108,7 @@ def floor_seconds(network: EventNetwork, received: list[NDArray[np.int64]], repe
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=20_000, help="input events of the fast run")
-    parser.add_argument("--slow-events", type=int, default=300, help="input events that plain Python runs")
+    parser.add_argument("--slow-events", type=int, default=800, help="input events that plain Python runs")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     wrong = False
