@@ -92,7 +92,7 @@ def networks(draw: st.DrawFn) -> EventNetwork:
         layers.append(
             EventLayer(
                 name, rng.integers(-reach, reach + 1, (n_out, channels, *kernel)), (channels, *map_), v_th,
-                -draw(st.sampled_from([0, 1, min(30, top), top + 1])),
+                -draw(st.sampled_from([0, 1, min(30, top), top + 1] if v_th else [1, min(30, top), top + 1])),
                 (draw(st.integers(1, 3)), draw(st.integers(1, 5))), (padding[0], padding[1]),
                 draw(st.sampled_from(["soft", "hard"])),
                 draw(st.sampled_from([None, rng.integers(-5, 6, n_out)])),

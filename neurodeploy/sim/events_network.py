@@ -32,8 +32,8 @@ class Destination:
 class EventLayer:
     """One core. weight int64 [O, I, kH, kW]; in_shape (I, H, W), events outside of it are dropped on their way in.
 
-    v_th >= 0 is the potential at which it fires, v_min <= 0 the one below which it never stays. reset `soft` subtracts
-    v_th, `hard` sets 0. bias [O] or None is added to every neuron at each tick of the slow clock, not at events.
+    v_th >= 0 is the potential at which it fires, v_min <= 0 the one below which it never stays, less than v_th. reset
+    `soft` subtracts v_th, `hard` sets 0. bias [O] or None is added to every neuron at each tick of the slow clock, not at events.
     """
 
     name: str
@@ -76,6 +76,8 @@ class EventLayer:
             self._bad(f"kernel {self.weight.shape[2:]} does not fit the input map {self.in_shape[1:]}", "At least one position")
         if not 0 <= self.v_th <= top or not -top - 1 <= self.v_min <= 0:
             self._bad(f"v_th {self.v_th}, v_min {self.v_min}", f"v_th in 0..{top}, v_min in {-top - 1}..0")
+        if self.v_min == self.v_th:  # both 0; the compiled loops raise to the floor before they compare
+            self._bad("v_th 0 on a floor of 0: every update would fire", "v_th above v_min")
         if self.reset not in ("soft", "hard"):
             self._bad(f"reset {self.reset!r}", "soft or hard")
         if self.bias is not None and (self.bias.shape != self.weight.shape[:1] or self.bias.dtype.kind != "i"):

@@ -273,6 +273,7 @@ def test_networks_that_are_none():
         ((replace(ok, weight=np.ones((1, 2, 1, 1), dtype=np.int64)),), "1 input channels for weights of 2"),
         ((replace(ok, v_th=-1),), "v_th -1"),
         ((replace(ok, v_min=1),), "v_min 1"),
+        ((replace(ok, v_th=0, v_min=0),), "every update would fire"),
         ((replace(ok, stride=(0, 1)),), "stride"),
         ((replace(ok, reset="sub"),), "reset 'sub'"),
         ((replace(ok, bias=np.ones(2, dtype=np.int64)),), "bias has shape"),
