@@ -24,7 +24,7 @@ from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
 from neurodeploy.sim.exit import simulate_until
 
-# Rasters of one batch take about 5 bytes a neuron and chip step; this keeps them below half a gigabyte.
+# Rasters of one batch take up to 5 bytes a neuron and chip step; this keeps them below half a gigabyte.
 _RASTER_BYTES = 5e8
 # Pairs of neuron and chip timestep of one sample; what is kept of each takes tens of bytes.
 MAX_STEPS_OF_NEURONS = 2**27

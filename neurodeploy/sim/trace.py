@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ LAVA = "lava"
 class Trace:
     """One run of `n_steps` chip timesteps. Rasters are in CHIP time, [T', B, *shape]; votes in MODEL time.
 
-    spikes: int32, by name of every input (its values) and neuron layer (0 or 1; sigma-delta neurons: the message; Iaf: the
-    number of spikes, as the values of an input of a network of Iaf are numbers of events).
+    spikes: by name of every input (its values) and neuron layer: int8 0 or 1 of a CubaLif; int32 of the others, messages of
+    sigma-delta neurons, numbers of spikes of an Iaf (as the values of an input of a network of Iaf are numbers of events).
     updated: bool, by neuron layer: in that step the neuron's state (v_mem or i_syn; act, residue or sigma) was not zero
     before the step, or an event arrived (any message through any of its synapses, whatever the weights, and a delayed
     one when its delay is over), or its bias is not zero, or it fired. An Iaf has no leak: its state alone updates nothing.
@@ -36,7 +37,7 @@ class Trace:
 
     graph: IntGraph
     n_steps: int
-    spikes: dict[str, NDArray[np.int32]]
+    spikes: dict[str, NDArray[np.signedinteger[Any]]]
     updated: dict[str, NDArray[np.bool_]]
     votes: NDArray[np.float64]
     v_mem: dict[str, NDArray[np.int64]] | None = None
@@ -100,7 +101,8 @@ class Recorder:
         """Store values [W, b, *shape] of some steps and samples; spikes come before v_mem."""
         table = self._arrays.setdefault(kind, {})
         if name not in table:
-            dtype = {"spikes": np.int32, "updated": np.bool_}.get(kind, np.int64)
+            spikes = np.int8 if isinstance(self.graph[name], CubaLif) else np.int32
+            dtype = {"spikes": spikes, "updated": np.bool_}.get(kind, np.int64)
             table[name] = np.zeros((self.n_steps, self.batch, *values.shape[2:]), dtype=dtype)
         if kind == "spikes" and values.dtype.itemsize > 4 and np.abs(values).max(initial=0) >= 2**31:
             late = steps.start + int(np.flatnonzero((np.abs(values) >= 2**31).reshape(len(values), -1).any(axis=1))[0])

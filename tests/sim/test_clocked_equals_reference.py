@@ -44,7 +44,7 @@ def compare(data: st.DataObject, every: bool) -> None:
     assert first_difference(slow, fast) is None
     assert slow.votes.dtype == fast.votes.dtype == np.float64
     for name, raster in slow.spikes.items():
-        assert raster.dtype == fast.spikes[name].dtype == np.int32
+        assert raster.dtype == fast.spikes[name].dtype == (np.int8 if isinstance(graph[name], CubaLif) else np.int32)
         assert raster.shape == (slow.n_steps, x.shape[1], *graph.shapes[name])
     fired = sum(n for name, n in slow.n_spikes.items() if graph[name].is_neuron)
     idle = sum(int((~flags).sum()) for flags in slow.updated.values())
