@@ -33,7 +33,8 @@ class EventLayer:
     """One core. weight int64 [O, I, kH, kW]; in_shape (I, H, W), events outside of it are dropped on their way in.
 
     v_th >= 0 is the potential at which it fires, v_min <= 0 the one below which it never stays, less than v_th. reset
-    `soft` subtracts v_th, `hard` sets 0. bias [O] or None is added to every neuron at each tick of the slow clock, not at events.
+    `soft` subtracts v_th, `hard` sets 0. bias [O] or None is added to every neuron at each tick of the slow clock, not at
+    events.
     """
 
     name: str
