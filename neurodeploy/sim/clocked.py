@@ -29,7 +29,7 @@ from neurodeploy.sim.plan import plan
 from neurodeploy.sim.series import History, Series, every_step, silence, total
 from neurodeploy.sim.trace import LAVA, Recorder, Trace, spike_readout
 
-_WORKING_SET = 2**21  # values of the largest layer that are worked on at once: they should stay in the last cache
+_WORKING_SET = 2**22  # values of the largest layer that are worked on at once; twice or half of it was slower
 
 Record = Literal["all", "spikes", "output"]
 
