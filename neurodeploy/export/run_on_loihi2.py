@@ -9,7 +9,8 @@ Needs Python 3.10 with numpy and lava-nc 0.10.0; `--net` needs lava-dl 0.6.0 and
 Writes `lab.json`: versions, spike counts, times, first divergence, rail power where the chip's tools give it.
 Exit codes: 0 equal, 2 wrong use, 4 spikes differ, 5 a package or chip is missing, 6 a file was changed.
 
-Plays chains, residual and recurrent networks, delays, and sigma-delta networks with graded messages.
+Plays chains, residual and recurrent networks, delays, and sigma-delta networks with graded messages. One file, however
+long, because it travels alone.
 Order of axes: this bundle (C, H, W), Lava (W, H, C). Lava's Conv is a true convolution with weights (O, kx, ky, I), so
 kernels are flipped and transposed. Lava's steps count from 1, all indices here from 0.
 """
@@ -247,23 +248,23 @@ def check_synapse(net: Net, name: str, chip: bool) -> None:
 def own_processes() -> tuple[Any, Any]:
     """Two processes of our own. Sink records what reaches it and saves the array itself: reading a Lava variable is slow
     per element. Wait hands on what it received n_steps before: Lava has delays inside dense synapses only."""
-    from lava.magma.core.decorator import implements, requires  # type: ignore[import-not-found]
-    from lava.magma.core.model.py.model import PyLoihiProcessModel  # type: ignore[import-not-found]
-    from lava.magma.core.model.py.ports import PyInPort, PyOutPort  # type: ignore[import-not-found]
-    from lava.magma.core.model.py.type import LavaPyType  # type: ignore[import-not-found]
-    from lava.magma.core.process.ports.ports import InPort, OutPort  # type: ignore[import-not-found]
-    from lava.magma.core.process.process import AbstractProcess  # type: ignore[import-not-found]
-    from lava.magma.core.resources import CPU  # type: ignore[import-not-found]
-    from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol  # type: ignore[import-not-found]
+    from lava.magma.core.decorator import implements, requires
+    from lava.magma.core.model.py.model import PyLoihiProcessModel
+    from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+    from lava.magma.core.model.py.type import LavaPyType
+    from lava.magma.core.process.ports.ports import InPort, OutPort
+    from lava.magma.core.process.process import AbstractProcess
+    from lava.magma.core.resources import CPU
+    from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-    class Sink(AbstractProcess):  # type: ignore[misc]
+    class Sink(AbstractProcess):
         def __init__(self, *, shape: tuple[int, ...], path: str, n_steps: int) -> None:
             super().__init__(shape=shape, path=path, n_steps=n_steps)
             self.a_in = InPort(shape=shape)
 
     @implements(proc=Sink, protocol=LoihiProtocol)
     @requires(CPU)
-    class PySinkModel(PyLoihiProcessModel):  # type: ignore[misc]
+    class PySinkModel(PyLoihiProcessModel):
         a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
         def __init__(self, proc_params: Any) -> None:
@@ -276,7 +277,7 @@ def own_processes() -> tuple[Any, Any]:
             if self.time_step == self.n_steps:
                 np.save(self.path, self.seen)
 
-    class Wait(AbstractProcess):  # type: ignore[misc]
+    class Wait(AbstractProcess):
         def __init__(self, *, shape: tuple[int, ...], n_steps: int) -> None:
             super().__init__(shape=shape, n_steps=n_steps)
             self.a_in = InPort(shape=shape)
@@ -284,7 +285,7 @@ def own_processes() -> tuple[Any, Any]:
 
     @implements(proc=Wait, protocol=LoihiProtocol)
     @requires(CPU)
-    class PyWaitModel(PyLoihiProcessModel):  # type: ignore[misc]
+    class PyWaitModel(PyLoihiProcessModel):
         a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32)
         s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
@@ -312,11 +313,11 @@ class LavaRun:
 
     def _source(self, x: Any, bits: int) -> Any:
         """The out port of a process that sends x [n_steps, *shape]."""
-        from lava.proc.io.source import RingBuffer  # type: ignore[import-not-found]
+        from lava.proc.io.source import RingBuffer
 
         port = RingBuffer(data=to_lava(x)).s_out
         if self.chip:
-            from lava.proc.embedded_io.spike import PyToNxAdapter  # type: ignore[import-not-found]
+            from lava.proc.embedded_io.spike import PyToNxAdapter
 
             adapter = PyToNxAdapter(shape=port.shape, num_message_bits=bits)
             port.connect(adapter.inp)
@@ -341,7 +342,7 @@ class LavaRun:
         node = self.net.nodes[name]
         if node["type"] != "CubaLif":
             return self._sigma_delta(node)
-        from lava.proc.lif.process import LIF, LIFReset  # type: ignore[import-not-found]
+        from lava.proc.lif.process import LIF, LIFReset
 
         mantissa = np.ascontiguousarray(np.transpose(spread(node, "bias_mant") if bias is None else bias))
         du = lava_values(node, "i_decay") - 1
@@ -355,7 +356,7 @@ class LavaRun:
         return LIF(**values)
 
     def _sigma_delta(self, node: dict[str, Any]) -> Any:
-        from lava.proc.sdn.process import ActivationMode, Delta, Sigma, SigmaDelta  # type: ignore[import-not-found]
+        from lava.proc.sdn.process import ActivationMode, Delta, Sigma, SigmaDelta
 
         shape = lava_shape(node["shape"])
         if node["type"] == "Sigma":
@@ -383,7 +384,7 @@ class LavaRun:
 
     def _synapse(self, name: str, ports: dict[str, Any], later: int) -> Any:
         """Out port of the process of a synapse, connected to all its sources; `later`: timesteps behind it."""
-        from lava.proc.conv.process import Conv  # type: ignore[import-not-found]
+        from lava.proc.conv.process import Conv
 
         net, node = self.net, self.net.nodes[name]
         origins = [(source, delay + later - 1, flat) for source, delay, flat in net.origins(name)]
@@ -408,8 +409,8 @@ class LavaRun:
         return made.a_out
 
     def _dense(self, node: dict[str, Any], later: int, own: Any | None, bits: int) -> Any:
-        from lava.proc.dense.process import DelayDense, Dense  # type: ignore[import-not-found]
-        from lava.utils.weightutils import SignMode  # type: ignore[import-not-found]
+        from lava.proc.dense.process import DelayDense, Dense
+        from lava.utils.weightutils import SignMode
 
         weight = node["weight"]
         sign, width = SignMode.MIXED, 8  # keeps even weights in -256..254 as they are; one-sided modes would clip -256
@@ -449,7 +450,7 @@ class LavaRun:
     def _build_netx(self, x: Any, path: Path, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The blocks of `network.net`; they follow the neuron layers in order."""
         stand_in_for_torch()
-        from lava.lib.dl.netx import hdf5  # type: ignore[import-not-found]
+        from lava.lib.dl.netx import hdf5
 
         network = hdf5.Network(net_config=str(path), **kwargs)
         neurons, entry = self.net.along(), self.net.nodes[self.net.source]
@@ -470,8 +471,8 @@ class LavaRun:
 
     def play(self, x: Any, n_steps: int, netx: tuple[Path, dict[str, Any]] | None = None) -> dict[str, Any]:
         """Spikes [n_steps, *shape] of every neuron layer for the input x [T, *shape]."""
-        from lava.magma.core.run_conditions import RunSteps  # type: ignore[import-not-found]
-        from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg  # type: ignore[import-not-found]
+        from lava.magma.core.run_conditions import RunSteps
+        from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg
 
         x = extend(x, self.net.nodes[self.net.source]["kind"], n_steps)
         ports = self._build(x) if netx is None else self._build_netx(x, *netx)
@@ -481,7 +482,7 @@ class LavaRun:
             if self.chip:
                 callbacks = []
                 if self.power:
-                    from lava.utils.loihi2_profiler import Loihi2Power  # type: ignore[import-not-found]
+                    from lava.utils.loihi2_profiler import Loihi2Power
 
                     logger = Loihi2Power(num_steps=n_steps)
                     callbacks.append(logger)
