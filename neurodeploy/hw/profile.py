@@ -2,214 +2,36 @@
 
 Every physical quantity is `{value, unit, source, status}` with an optional band `low`..`high`. `status` says how far to
 trust it: measured > published > estimated > assumed. An absent energy term is "not available", never zero.
+
+There are two kinds of profile: `Profile`, of chips with timesteps on a mesh, and `EventProfile`, of event-driven chips;
+`arithmetic.neuron` tells them apart. A file may extend another one of its folder and then holds only what is new.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from neurodeploy.errors import UsageError
-from neurodeploy.hw.events import SYNAPSE, Synapses, Zeros, check_entries, check_sync
-from neurodeploy.hw.quantity import STATUS_ORDER, Quantity, Status, Strict, weakest
+from neurodeploy.hw.event_profile import EventProfile
+from neurodeploy.hw.events import SYNAPSE, Synapses, Zeros
+from neurodeploy.hw.mesh_profile import Arithmetic, Capacity, Partition, Profile
+from neurodeploy.hw.quantity import STATUS_ORDER, Counts, Quantity, Status, weakest
 from neurodeploy.resources import folder
 
 __all__ = [
-    "STATUS_ORDER", "SYNAPSE", "Arithmetic", "Capacity", "Partition", "Profile", "Quantity", "Status", "Synapses", "Zeros",
-    "apply_override", "describe", "names", "read", "resolve", "target", "weakest",
+    "STATUS_ORDER", "SYNAPSE", "AnyProfile", "Arithmetic", "Capacity", "Counts", "EventProfile", "Partition", "Profile",
+    "Quantity", "Status", "Synapses", "Zeros", "any_target", "apply_override", "describe", "names", "parse", "read", "resolve",
+    "target", "weakest",
 ]
 
-
-class Arithmetic(Strict):
-    """What a neuron and a synapse of the chip can hold; `neuron` names the behaviour that `ir.nodes` implements.
-
-    `bias_exp` is the exponent that networks made here get, `message_bits` the width of their graded input. What the chip
-    itself takes is wider where a profile says so: `bias_exp_min`..`bias_exp_max`, `payload_bits`, `weight_exp_min`..
-    `weight_exp_max` (scale of a synapse's sum), `weight_one_sign_max` (magnitude of weights that all have one sign),
-    `sigma_delta_exp_max` (None: no sigma-delta neurons), `v_readout_on_spike` (see `sim.trace.spike_readout`).
-    """
-
-    added: ClassVar[frozenset[str]] = frozenset({
-        "bias_exp_min", "bias_exp_max", "payload_bits", "weight_exp_min", "weight_exp_max", "weight_one_sign_max",
-        "sigma_delta_exp_max", "v_readout_on_spike",
-    })
-
-    neuron: Literal["cuba_lif"]
-    fire: Literal[">", ">="]
-    reset: Literal["hard", "soft"]
-    state_bits: int
-    state_shift: int
-    weight_min: int
-    weight_max: int
-    weight_step: int
-    bias_bits: int
-    bias_exp: int
-    v_th_bits: int
-    decay_bits: int
-    message_bits: int
-    synapse_latency: int
-    delay_max: int
-    source: str
-    status: Status
-    bias_exp_min: int | None = None
-    bias_exp_max: int | None = None
-    payload_bits: int | None = None
-    weight_exp_min: int = 0
-    weight_exp_max: int = 0
-    weight_one_sign_max: int | None = None
-    sigma_delta_exp_max: int | None = None
-    v_readout_on_spike: Quantity | None = None
-
-    @property
-    def bias_exps(self) -> tuple[int, int]:
-        """(lowest, highest) bias exponent."""
-        low, high = self.bias_exp_min, self.bias_exp_max
-        return (self.bias_exp if low is None else low, self.bias_exp if high is None else high)
-
-    @property
-    def payload_max(self) -> int:
-        """Largest graded message without a sign; with one, the bits hold half as much."""
-        return int(2 ** (self.message_bits if self.payload_bits is None else self.payload_bits) - 1)
-
-    @property
-    def bias_max(self) -> int:
-        """Largest bias mantissa (signed, symmetric)."""
-        return int(2 ** (self.bias_bits - 1) - 1)
-
-    @property
-    def v_th_max(self) -> int:
-        """Largest threshold mantissa (unsigned)."""
-        return int(2**self.v_th_bits - 1)
-
-    @property
-    def decay_one(self) -> int:
-        """The decay that forgets everything."""
-        return int(2**self.decay_bits)
-
-
-class Capacity(Strict):
-    """Hard limits of one chip."""
-
-    cores_per_chip: Quantity
-    cores_per_tile: Quantity
-    mesh_width: Quantity
-    mesh_height: Quantity
-    neurons_per_core: Quantity
-    synapse_words_per_core: Quantity
-    synapse_word_bits: Quantity
-    axons_in_per_core: Quantity
-    axons_out_per_core: Quantity
-    neuron_groups_per_core: Quantity
-
-
-class Partition(Strict):
-    """How layers are cut into cores. `conv_width_inexact`: width of a map from which the vendor's compiler warns that
-    convolutions may not be exact (None: it does not)."""
-
-    added: ClassVar[frozenset[str]] = frozenset({"conv_width_inexact"})
-
-    rule: Literal["halving"]
-    compiler: str
-    compilers: dict[str, int]
-    dense_synapse_bits: int
-    dense_axon_bits: int
-    conv_weight_bits: int
-    conv_overhead_bits: int
-    conv_width_inexact: int | None = None
-    source: str
-    status: Status
-
-    @model_validator(mode="after")
-    def _known_compiler(self) -> Self:
-        if self.compiler not in self.compilers:
-            raise ValueError(f"compiler {self.compiler!r} is none of {', '.join(sorted(self.compilers))}")
-        return self
-
-    @property
-    def synapse_words(self) -> int:
-        """Synapse words a core that the chosen compiler fills."""
-        return self.compilers[self.compiler]
-
-
-class Profile(Strict):
-    """One target. Energy and time tables map an event name to its quantity; see `cost/events.py` for what each event is.
-
-    `sync` adds a time to every step, by the number of tiles in use: the entry with the largest key that does not exceed it.
-    """
-
-    added: ClassVar[frozenset[str]] = frozenset({"synapses", "sync"})
-
-    schema_version: Literal[1]
-    name: str
-    title: str
-    aliases: tuple[str, ...] = ()
-    disclaimer: str = ""
-    arithmetic: Arithmetic
-    capacity: Capacity
-    partition: Partition
-    systems: dict[str, int]
-    energy: dict[str, Quantity]
-    time: dict[str, Quantity]
-    power: dict[str, Quantity]
-    synapses: Synapses | None = None
-    sync: dict[str, Quantity] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        tiles = self.capacity.mesh_width.count * self.capacity.mesh_height.count
-        if self.capacity.cores_per_chip.count > tiles * self.capacity.cores_per_tile.count:
-            raise ValueError(
-                f"capacity.cores_per_chip {self.capacity.cores_per_chip.count} exceeds the mesh: {tiles} tiles of "
-                f"{self.capacity.cores_per_tile.count} cores"
-            )
-        if 1 not in self.systems.values():
-            raise ValueError("systems names no single-chip system")
-        for table, wanted in ((self.energy, "J"), (self.time, "s"), (self.sync, "s"), (self.power, "W/chip")):
-            for name, quantity in table.items():
-                if not quantity.unit.endswith(wanted):
-                    raise ValueError(f"{name} has unit {quantity.unit}, expected one of {wanted}")
-        check_entries(self.energy, self.time, self.power, self.synapses)
-        check_sync(self.sync)
-        return self
-
-    @property
-    def zeros(self) -> Zeros:
-        """What becomes of weights that are zero."""
-        return self.synapses.zeros if self.synapses is not None else "stored"
-
-    def sync_of(self, n_tiles: int) -> tuple[str, Quantity] | None:
-        """Key and time added to every step with `n_tiles` >= 1 tiles in use, None where the profile has no such table."""
-        keys = [int(key) for key in self.sync if int(key) <= n_tiles]
-        return (str(max(keys)), self.sync[str(max(keys))]) if keys else None
-
-    @property
-    def n_chips(self) -> int:
-        """Chips of the smallest system; place() may be given more."""
-        return min(self.systems.values())
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the profile's content (order-independent)."""
-        text = json.dumps(_digested(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _digested(model: Strict) -> dict[str, Any]:
-    """Plain content of a model, without the fields `added` to it that hold their default."""
-    found: dict[str, Any] = model.model_dump(mode="json")
-    for name, field in type(model).model_fields.items():
-        value = getattr(model, name)
-        if name in type(model).added and value == field.get_default(call_default_factory=True):
-            del found[name]
-        elif isinstance(value, Strict):
-            found[name] = _digested(value)
-    return found
+AnyProfile = Profile | EventProfile
+_KINDS: dict[str, type[Profile] | type[EventProfile]] = {"cuba_lif": Profile, "iaf": EventProfile}
+_MAX_EXTENDS = 4
 
 
 def _profile_files() -> dict[str, Path]:
@@ -224,26 +46,56 @@ def names() -> list[str]:
     return sorted(_profile_files())
 
 
-def read(path: Path, overrides: dict[str, Any] | None = None) -> Profile:
+def read(path: Path, overrides: dict[str, Any] | None = None) -> AnyProfile:
     """Profile from a TOML file, with dotted overrides (`{"energy.synapse.value": 20}`) applied before checking.
 
     Raises UsageError naming the entry when the file or an override is invalid.
     """
+    raw = _extended(path, _MAX_EXTENDS)
+    for key, value in (overrides or {}).items():
+        apply_override(raw, key, value, where=path.name)
+    try:
+        return parse(raw)
+    except ValidationError as err:
+        what = describe(err)
+        with_band = bool(overrides) and "lies outside its band" in what
+        remedy = "Set its band too: the same key with .low and .high" if with_band else "See hw_profiles/_template.toml"
+        raise UsageError(what, where=str(path), remedy=remedy) from err
+
+
+def parse(raw: dict[str, Any]) -> AnyProfile:
+    """A profile from plain fields; raises pydantic's ValidationError."""
+    arithmetic = raw.get("arithmetic")
+    neuron = arithmetic.get("neuron") if isinstance(arithmetic, dict) else None
+    kind: type[Profile] | type[EventProfile] = _KINDS.get(neuron, Profile) if isinstance(neuron, str) else Profile
+    return kind.model_validate(raw)
+
+
+def _extended(path: Path, left: int) -> dict[str, Any]:
+    """The file's fields over those of the file that it extends."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
         raise UsageError("cannot read the profile", where=str(path), limit=str(err.strerror or err)) from err
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise UsageError("the profile is not valid TOML", where=str(path), limit=str(err)) from err
-    for key, value in (overrides or {}).items():
-        apply_override(raw, key, value, where=path.name)
-    try:
-        return Profile.model_validate(raw)
-    except ValidationError as err:
-        what = describe(err)
-        with_band = bool(overrides) and "lies outside its band" in what
-        remedy = "Set its band too: the same key with .low and .high" if with_band else "See hw_profiles/_template.toml"
-        raise UsageError(what, where=str(path), remedy=remedy) from err
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str) or Path(base).name != base or left == 0:
+        raise UsageError(f"extends {base!r}", where=str(path), limit="The name of a profile, without .toml, and no ring")
+    beside = path.with_name(f"{base}.toml")
+    return _over(_extended(beside if beside.is_file() else folder("hw_profiles") / beside.name, left - 1), raw)
+
+
+def _over(base: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Tables merge key by key; a quantity is replaced whole, or its source would stand behind a number it does not have."""
+    merged = dict(base)
+    for key, value in new.items():
+        old = merged.get(key)
+        whole = not isinstance(value, dict) or not isinstance(old, dict) or {"value", "values"} & value.keys()
+        merged[key] = value if whole or not isinstance(old, dict) else _over(old, value)
+    return merged
 
 
 def apply_override(raw: dict[str, Any], key: str, value: Any, *, where: str) -> None:
@@ -280,10 +132,25 @@ def resolve(name: str) -> str:
     )
 
 
+def any_target(name: str, overrides: dict[str, Any] | None = None) -> AnyProfile:
+    """The profile of a target by name or alias, of either kind. Raises UsageError for an unknown target or a bad override.
+
+    >>> any_target("speck").name
+    'speck2f'
+    """
+    return read(_profile_files()[resolve(name)], overrides)
+
+
 def target(name: str, overrides: dict[str, Any] | None = None) -> Profile:
-    """The profile of a target by name or alias. Raises UsageError for an unknown target or a bad override.
+    """The profile of a target with timesteps, by name or alias. Raises UsageError as `any_target`, and for other targets.
 
     >>> target("loihi2").arithmetic.weight_max
     254
     """
-    return read(_profile_files()[resolve(name)], overrides)
+    found = any_target(name, overrides)
+    if not isinstance(found, Profile):
+        raise UsageError(
+            f"{found.name} is an event-driven chip", where=name, code="other_arithmetic",
+            limit="This takes a chip with timesteps", remedy="Use `any_target`",
+        )
+    return found

@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 Status = Literal["measured", "published", "estimated", "assumed"]
 STATUS_ORDER: tuple[Status, ...] = ("measured", "published", "estimated", "assumed")  # most to least trustworthy
 
-_SI = {"pJ": 1e-12, "nJ": 1e-9, "ns": 1e-9, "us": 1e-6, "W/chip": 1.0, "mW/chip": 1e-3}
-_COUNTS = {"core", "tile", "neuron", "word", "bit", "axon", "group", "lsb"}
+_SI = {
+    "pJ": 1e-12, "nJ": 1e-9, "ns": 1e-9, "us": 1e-6, "W/chip": 1.0, "mW/chip": 1e-3, "W": 1.0, "mW": 1e-3, "uW": 1e-6,
+    "synop/s": 1.0, "share": 1.0,
+}
+_COUNTS = {"core", "tile", "neuron", "word", "bit", "axon", "group", "lsb", "pixel", "channel", "class", "cycle", "layer"}
 
 
 def weakest(statuses: list[Status]) -> Status:
@@ -67,3 +70,22 @@ class Quantity(Strict):
     def count(self) -> int:
         """The value as a whole number (capacities)."""
         return int(self.value)
+
+
+class Counts(Strict):
+    """Several whole numbers of one kind: one for each core, or the values that a field may take."""
+
+    values: tuple[int, ...]
+    unit: str
+    status: Status
+    source: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.unit not in _COUNTS:
+            raise ValueError(f"unit {self.unit!r} is none of {', '.join(sorted(_COUNTS))}")
+        if not self.source.strip():
+            raise ValueError("a source is missing")
+        if any(n < 0 for n in self.values):
+            raise ValueError("a negative count")
+        return self
