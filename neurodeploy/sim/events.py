@@ -36,11 +36,11 @@ def simulate(
 
 
 def simulate_batch(
-    network: EventNetwork, streams: Sequence[Array], *, order: Order = "depth", stop: int | Sequence[int] | None = None,
+    network: EventNetwork, streams: Sequence[Array], *, order: Order = "depth", stop: int | Sequence[int | None] | None = None,
     tick_interval: int | None = None, t_end: int | None = None, record: Collection[str] | None = None,
-    by_event: bool = False,
+    by_event: bool = False, v_init: dict[str, Array] | None = None,
 ) -> list[EventTrace]:
-    """`simulate` for each of several samples, all from zero states, on as many threads as torch uses.
+    """`simulate` for each of several samples, all from the same states, on as many threads as torch uses.
 
     `stop`: the number of events after which a sample ends, one for all or one each. Raises UsageError where their numbers
     differ, besides what `simulate` raises.
@@ -53,9 +53,9 @@ def simulate_batch(
     if not windows:
         return []
     # The first one here, so that the tables exist and the loops are compiled before threads share them.
-    head = _run(tables, windows[0], order, None, record, by_event)
+    head = _run(tables, windows[0], order, v_init, record, by_event)
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-        return [head, *pool.map(lambda window: _run(tables, window, order, None, record, by_event), windows[1:])]
+        return [head, *pool.map(lambda window: _run(tables, window, order, v_init, record, by_event), windows[1:])]
 
 
 def _run(

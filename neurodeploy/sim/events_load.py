@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
 from neurodeploy.sim.events_trace import EventTrace
@@ -41,18 +42,28 @@ def core_loads(
     names = list(traces[0].network.index)
     totals, peaks, time_s = np.zeros(len(names), dtype=np.int64), np.zeros(len(names)), 0.0
     for trace in traces:
-        if trace.synops_by_event is None:
-            raise UsageError("a trace without synops_by_event", where="core loads", remedy="Simulate with by_event=True")
-        totals += trace.synops_by_event.sum(axis=0)
+        peaks = np.maximum(peaks, peak_synops(trace, window_s / t_unit_s))
+        totals += list(trace.n_synops.values())
         t = trace.t_event
         length = int(t[-1] - t[0]) + 1 if len(t) else 1
         time_s += length * t_unit_s if duration_s is None else duration_s
-        if len(t):
-            cumulated = np.concatenate([np.zeros((1, len(names)), dtype=np.int64), trace.synops_by_event.cumsum(axis=0)])
-            behind = np.searchsorted(t, t + window_s / t_unit_s, side="left")
-            peaks = np.maximum(peaks, (cumulated[behind] - cumulated[: len(t)]).max(axis=0))
     return tuple(
         CoreLoad(name, int(total), float(total / time_s), float(peak / window_s),
                  limit_per_s is not None and bool(peak / window_s > limit_per_s))
         for name, total, peak in zip(names, totals, peaks, strict=True)
     )  # fmt: skip
+
+
+def peak_synops(trace: EventTrace, window: float) -> NDArray[np.int64]:
+    """[layers]: the most synops in any window of that length (in the unit of t) that begins at an event.
+
+    Raises UsageError for a trace without synops_by_event.
+    """
+    if trace.synops_by_event is None:
+        raise UsageError("a trace without synops_by_event", where="core loads", remedy="Simulate with by_event=True")
+    t, n_layers = trace.t_event, trace.synops_by_event.shape[1]
+    if not len(t):
+        return np.zeros(n_layers, dtype=np.int64)
+    cumulated = np.concatenate([np.zeros((1, n_layers), dtype=np.int64), trace.synops_by_event.cumsum(axis=0)])
+    behind = np.searchsorted(t, t + window, side="left")
+    return np.asarray((cumulated[behind] - cumulated[: len(t)]).max(axis=0))

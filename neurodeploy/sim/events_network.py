@@ -11,21 +11,14 @@ from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurodeploy.errors import NeurodeployError
+from neurodeploy.ir.event_layers import Destination as Destination
+from neurodeploy.ir.event_layers import Map as Map
 from neurodeploy.ir.nodes import Array, Pair, Reset
 
-Map = tuple[int, int, int]
 INPUT = "input"  # the name of what enters, where results are listed by the source of events
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where spikes go: one at (c, y, x) arrives in `layer` as an event at (c + feature_shift, y // pool_y, x // pool_x)."""
-
-    layer: str
-    pool: Pair = (1, 1)
-    feature_shift: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +53,16 @@ class EventLayer:
     def n_neurons(self) -> int:
         """Neurons of the map."""
         return self.shape[0] * self.shape[1] * self.shape[2]
+
+    @cached_property
+    def fan_out(self) -> NDArray[np.int64]:
+        """Synops of one event at each position of the input map, [H, W]; the same for all its channels."""
+        reached = []
+        for axis in (0, 1):
+            size, n_out, kernel = self.in_shape[1 + axis], self.shape[1 + axis], self.weight.shape[2 + axis]
+            tap = np.arange(size)[:, np.newaxis] + self.padding[axis] - np.arange(n_out) * self.stride[axis]
+            reached.append(((tap >= 0) & (tap < kernel)).sum(axis=1))
+        return np.asarray(np.outer(*reached) * self.shape[0], dtype=np.int64)
 
     def _bad(self, what: str, limit: str) -> NoReturn:
         raise NeurodeployError(what, where=self.name, limit=limit, code="bad_node")
@@ -161,6 +164,21 @@ class EventNetwork:
             order.append(ready)
             done.add(self.layers[ready].name)
         return tuple(order)
+
+    def fan_outs(self, source: str) -> list[tuple[str, NDArray[np.int64]]]:
+        """(layer, synops of one spike at each position [H, W] of the source's map) for each destination of a source.
+
+        0 where the spike would arrive outside the next map. The input's name is `INPUT`.
+        """
+        shape = self.input_shape if source == INPUT else self[source].shape
+        found = []
+        for destination in self.entry if source == INPUT else self[source].destinations:
+            (py, px), fan_out = destination.pool, self[destination.layer].fan_out
+            here = np.zeros(shape[1:], dtype=np.int64)
+            spread = fan_out.repeat(py, axis=0).repeat(px, axis=1)
+            here[: spread.shape[0], : spread.shape[1]] = spread
+            found.append((destination.layer, here))
+        return found
 
     @property
     def outputs(self) -> tuple[str, ...]:
