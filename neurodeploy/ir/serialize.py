@@ -135,7 +135,7 @@ def same(a: Graph, b: Graph) -> str | None:
         if type(mine) is not type(other):
             return f"{mine.name}: {type(mine).__name__} != {type(other).__name__}"
         for f in fields(mine):
-            found = _difference(getattr(mine, f.name), getattr(other, f.name))
+            found = difference(getattr(mine, f.name), getattr(other, f.name))
             if found:
                 return f"{mine.name}.{f.name}: {found}"
     if a.edges != b.edges:
@@ -159,7 +159,8 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=repr)
 
 
-def _difference(a: Any, b: Any) -> str | None:
+def difference(a: Any, b: Any) -> str | None:
+    """Where two values of a field differ, arrays with their first differing place, or None."""
     if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
         equal = type(a) is type(b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else a == b
         return None if equal else f"{a!r} != {b!r}"
@@ -192,7 +193,7 @@ def _encode_node(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
     for f in fields(node):
         value = getattr(node, f.name)
         kind = str(f.type)
-        if f.name in _LATER.get(type(node).__name__, ()) and _difference(value, _default(f)) is None:
+        if f.name in _LATER.get(type(node).__name__, ()) and difference(value, _default(f)) is None:
             continue
         if isinstance(value, np.ndarray):
             name = f"a{len(arrays):05d}"
