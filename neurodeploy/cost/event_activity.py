@@ -1,0 +1,192 @@
+"""What a network on an event-driven chip does with a sample: spikes and synops of each layer, counted or expected.
+
+One synop is one weight added because one event arrived; zero weights count, as the core adds them too. What an event at
+an address meets depends on geometry alone, so synops follow exactly from the mean number of spikes at every address:
+a run's own spike counts give the run's own synops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.nodes import Conv2d, Iaf, Lif, Linear, Node
+from neurodeploy.place.reach import axis_taps
+from neurodeploy.sim.events_graph import from_graph
+from neurodeploy.sim.events_network import INPUT, Destination, EventLayer, EventNetwork
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EventActivity:
+    """Means of `n_samples` samples; the dicts hold every neuron layer.
+
+    duration_s: from the first to the end of the last event of a sample. depth: cores that an event passes on the longest
+    path. exact: counted on the event-driven simulator; False for spikes that come from rates or another simulator.
+    peak_synops_per_s: of the busiest time window that was looked at, where one was.
+    """
+
+    n_events_in: float
+    n_spikes: dict[str, float]
+    n_synops: dict[str, float]
+    n_neurons: dict[str, int]
+    depth: int
+    duration_s: float
+    exact: bool
+    n_samples: int = 1
+    peak_synops_per_s: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        layers = set(self.n_neurons)
+        for field in ("n_spikes", "n_synops", "peak_synops_per_s"):
+            found = getattr(self, field)
+            if found is not None and set(found) != layers:
+                raise UsageError(f"{field} has layers {sorted(found)}", where="event activity",
+                                 limit=f"Those of n_neurons: {sorted(layers)}")
+        numbers = [self.n_events_in, *self.n_spikes.values(), *self.n_synops.values(), *(self.peak_synops_per_s or {}).values()]
+        if not all(math.isfinite(n) and n >= 0 for n in numbers):
+            raise UsageError("a count that is negative or no number", where="event activity")
+        if not 0 < self.duration_s < math.inf or self.depth < 1:
+            raise UsageError(f"duration_s {self.duration_s}, depth {self.depth}", where="event activity",
+                             limit="A positive number of seconds, at least one core")
+
+    @cached_property
+    def synops(self) -> float:
+        """Synops of a sample, all layers."""
+        return math.fsum(self.n_synops.values())
+
+    @cached_property
+    def spikes(self) -> float:
+        """Spikes of a sample, all layers; events of the input are none."""
+        return math.fsum(self.n_spikes.values())
+
+    @property
+    def synops_per_s(self) -> float:
+        """Mean rate while the sample lasts."""
+        return self.synops / self.duration_s
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Activity from `to_dict` values; raises UsageError when they are none."""
+        try:
+            peak = data.get("peak_synops_per_s")
+            return cls(
+                n_events_in=float(data["n_events_in"]), n_spikes=_floats(data["n_spikes"]), n_synops=_floats(data["n_synops"]),
+                n_neurons={str(k): int(n) for k, n in data["n_neurons"].items()}, depth=int(data["depth"]),
+                duration_s=float(data["duration_s"]), exact=bool(data["exact"]), n_samples=int(data.get("n_samples", 1)),
+                peak_synops_per_s=None if peak is None else _floats(peak),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as err:
+            raise UsageError("no event activity", where="event activity", limit=f"{type(err).__name__}: {err}") from err
+
+
+def counted_activity(
+    network: EventNetwork, *, n_events_in: float, n_spikes: Mapping[str, float], n_synops: Mapping[str, float],
+    duration_s: float, n_samples: int, peak_synops_per_s: Mapping[str, float] | None = None,
+) -> EventActivity:
+    """Activity from what runs of the event-driven simulator counted, means per sample by layer of the network."""
+    return EventActivity(
+        float(n_events_in), _floats(n_spikes), _floats(n_synops), {layer.name: layer.n_neurons for layer in network.layers},
+        depth_of(network), float(duration_s), True, n_samples,
+        None if peak_synops_per_s is None else _floats(peak_synops_per_s),
+    )
+
+
+def expected_activity(
+    graph: Graph, mean_counts: Mapping[str, Floats], duration_s: float, *, exact: bool = False, n_samples: int = 1
+) -> EventActivity:
+    """Activity of a lowered network, real-valued or integers, from mean spikes per sample of its input and neuron layers.
+
+    mean_counts holds an array of the layer's shape under the name of each, counts of samples that lasted duration_s;
+    exact says whether they are those of the event-driven simulator. Raises NeurodeployError for a network that no such
+    cores can run, UsageError for counts that are not the network's.
+    """
+    network = wiring(graph)
+    named = {INPUT: graph.inputs[0].name, **{name: name for name in network.index}}
+    missing = [name for name in named.values() if name not in mean_counts]
+    if missing:
+        raise UsageError(f"no counts of {', '.join(missing)}", where="mean counts",
+                         limit="One array for each layer and the input")
+    shapes = {INPUT: network.input_shape, **{layer.name: layer.shape for layer in network.layers}}
+    counts: dict[str, Floats] = {}
+    for key, name in named.items():
+        given = np.asarray(mean_counts[name], dtype=np.float64)
+        if given.size != math.prod(shapes[key]):
+            raise UsageError(f"counts of shape {given.shape}", where=name, limit=f"The layer's: {shapes[key]}")
+        counts[key] = given.reshape(shapes[key])
+    synops = synops_of(network, counts)
+    return EventActivity(
+        float(counts[INPUT].sum()), {name: float(counts[name].sum()) for name in network.index}, synops,
+        {layer.name: layer.n_neurons for layer in network.layers}, depth_of(network), float(duration_s), exact, n_samples,
+    )
+
+
+def synops_of(network: EventNetwork, counts: Mapping[str, Floats]) -> dict[str, float]:
+    """Synops of each layer from the counts [C, H, W] of every source, the input's under INPUT: linear in the counts."""
+    found = dict.fromkeys(network.index, 0.0)
+    for source, _, destination in network.connections:
+        layer = network[destination.layer]
+        events = counts[source].sum(axis=0)  # every channel meets as many weights
+        rows, columns = (_positions(layer, destination, axis, events.shape[axis]) for axis in (0, 1))
+        found[layer.name] += float(rows @ events @ columns) * layer.shape[0]
+    return found
+
+
+def _positions(layer: EventLayer, destination: Destination, axis: int, size: int) -> Floats:
+    """[size]: positions of the layer along one axis that an event at each address of its source reaches; 0 where dropped."""
+    n_in = layer.in_shape[1 + axis]
+    taps = axis_taps(
+        n_in, layer.shape[1 + axis], int(layer.weight.shape[2 + axis]), layer.stride[axis], layer.padding[axis], 1
+    )
+    reached = np.zeros(size)
+    pooled = np.arange(size) // destination.pool[axis]
+    reached[pooled < n_in] = taps.sum(axis=1)[pooled[pooled < n_in]]
+    return reached
+
+
+def depth_of(network: EventNetwork) -> int:
+    """Cores on the longest path from the input."""
+    depth = dict.fromkeys(network.index, 0)
+    for destination in network.entry:
+        depth[destination.layer] = 1
+    for i in network.order:
+        layer = network.layers[i]
+        for destination in layer.destinations:
+            depth[destination.layer] = max(depth[destination.layer], depth[layer.name] + 1)
+    return max(depth.values())
+
+
+def wiring(graph: Graph) -> EventNetwork:
+    """The cores of a lowered network; of a real-valued one with all weights zero, since only its geometry is known.
+
+    Raises NeurodeployError for what such cores cannot do.
+    """
+    integers = graph if isinstance(graph, IntGraph) else IntGraph(
+        tuple(_geometry(node) for node in graph.nodes), graph.edges, graph.n_timesteps
+    )
+    if not integers.neurons:
+        raise NeurodeployError("no neurons", code="not_event_driven", limit="At least one layer of them")
+    return from_graph(integers)[0]
+
+
+def _geometry(node: Node) -> Node:
+    if isinstance(node, Conv2d | Linear):
+        return replace(node, weight=np.zeros(node.weight.shape, dtype=np.int64), bias=None)
+    return Iaf(node.name, shape=node.shape) if isinstance(node, Lif) else node
+
+
+def _floats(values: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in values.items()}
