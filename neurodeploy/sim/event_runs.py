@@ -185,7 +185,7 @@ def check_durations(streams: Sequence[Array], duration_us: int, window_us: int =
         if len(stream) and stream[-1, 0] >= duration_us:
             raise UsageError(
                 f"an event at {stream[-1, 0]} us", where=f"sample {i}", limit=f"Samples last {duration_us} us",
-                remedy="Give the duration of the data set, or cut the stream", code="events_too_long",
+                remedy="Give the duration of the data set, or cut the stream", code="event_time",
             )
 
 
