@@ -20,6 +20,7 @@ from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import Conv2d, Iaf, Lif, Linear, Node
 from neurodeploy.place.reach import axis_taps
+from neurodeploy.sim.event_runs import EventRuns, Runs
 from neurodeploy.sim.events_graph import from_graph
 from neurodeploy.sim.events_network import INPUT, Destination, EventLayer, EventNetwork
 
@@ -93,15 +94,18 @@ class EventActivity:
             raise UsageError("no event activity", where="event activity", limit=f"{type(err).__name__}: {err}") from err
 
 
-def counted_activity(
-    network: EventNetwork, *, n_events_in: float, n_spikes: Mapping[str, float], n_synops: Mapping[str, float],
-    duration_s: float, n_samples: int, peak_synops_per_s: Mapping[str, float] | None = None,
-) -> EventActivity:
-    """Activity from what runs of the event-driven simulator counted, means per sample by layer of the network."""
+def activity_of(net: IntGraph, runs: Runs, duration_s: float | None = None) -> EventActivity:
+    """Activity of a network in its runs; exact where they are event-driven ones.
+
+    duration_s: the mean time that a sample took, where that was not runs.duration_us (early exit). The peak rate is that
+    of the sample in which it is highest.
+    """
+    network = from_graph(net)[0]
     return EventActivity(
-        float(n_events_in), _floats(n_spikes), _floats(n_synops), {layer.name: layer.n_neurons for layer in network.layers},
-        depth_of(network), float(duration_s), True, n_samples,
-        None if peak_synops_per_s is None else _floats(peak_synops_per_s),
+        float(runs.n_events.mean()), _means(runs.n_spikes), _means(runs.n_synops),
+        {layer.name: layer.n_neurons for layer in network.layers}, depth_of(network),
+        runs.duration_us * 1e-6 if duration_s is None else duration_s, isinstance(runs, EventRuns), runs.n_samples,
+        {name: float(peaks.max()) for name, peaks in runs.peak_synops_per_s.items()},
     )
 
 
@@ -186,6 +190,10 @@ def _geometry(node: Node) -> Node:
     if isinstance(node, Conv2d | Linear):
         return replace(node, weight=np.zeros(node.weight.shape, dtype=np.int64), bias=None)
     return Iaf(node.name, shape=node.shape) if isinstance(node, Lif) else node
+
+
+def _means(by_layer: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
+    return {name: float(n.mean()) for name, n in by_layer.items()}
 
 
 def _floats(values: Mapping[str, Any]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from neurodeploy.cost.event_activity import (
     EventActivity,
-    counted_activity,
+    activity_of,
     depth_of,
     expected_activity,
     synops_of,
@@ -24,6 +24,7 @@ from neurodeploy.ir.graph import Edge, Graph, IntGraph
 from neurodeploy.ir.nodes import Array, Conv2d, Flatten, Iaf, Input, Lif, Linear, MaxPool2d, Node, SumPool2d
 from neurodeploy.place.core_plan import CorePlan, CoreUse
 from neurodeploy.sim import events
+from neurodeploy.sim.event_runs import run_streams
 from neurodeploy.sim.events_graph import from_graph
 from neurodeploy.sim.events_network import INPUT, Destination, EventLayer, EventNetwork
 from neurodeploy.sim.events_stream import from_raster
@@ -93,10 +94,11 @@ def test_the_real_network_has_the_synops_of_the_integer_one():
         found = expected_activity(graph, counts, 0.3, exact=True, n_samples=4)
         assert found.n_synops == wanted and found.depth == 3 and found.n_neurons == {"n0": 147, "n1": 147, "n2": 10}
         assert found.n_events_in == counts["x"].sum() and found.spikes == sum(counts[n].sum() for n in network.index)
-    assert found == counted_activity(
-        network, n_events_in=counts["x"].sum(), n_spikes=found.n_spikes, n_synops=wanted, duration_s=0.3, n_samples=4
-    )
-    assert EventActivity.from_dict(found.to_dict()) == found
+    runs = run_streams(net, [from_raster(x) for x in rasters], duration_us=300_000)  # type: ignore[arg-type]
+    counted = activity_of(net, runs)  # type: ignore[arg-type]
+    assert counted == replace(found, peak_synops_per_s=counted.peak_synops_per_s) and counted.peak_synops_per_s is not None
+    assert all(peak > counted.n_synops[name] / 0.3 for name, peak in counted.peak_synops_per_s.items())
+    assert EventActivity.from_dict(counted.to_dict()) == counted and activity_of(net, runs, 0.1).duration_s == 0.1  # type: ignore[arg-type]
 
 
 def test_synops_by_hand():
