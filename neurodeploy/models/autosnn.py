@@ -1,4 +1,4 @@
-"""AutoSNN_C networks and the single-path supernet that holds all 3,125 of them.
+"""AutoSNN networks and the single-path supernet that holds all of them (3,125 in the layout of the paper).
 
 Votes are [T, B, n_classes]: per timestep the mean of each class's group of output neurons. Their sum over T is the
 logit (accuracy is its argmax), the sum divided by T what the MSE loss compares with the one-hot label.
@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from neurodeploy.errors import UsageError
-from neurodeploy.models.blocks import BatchNorm, Conv2d, Layers, MaxPool, make_block
+from neurodeploy.models.blocks import Conv2d, Layers, constrain, make_block
 from neurodeploy.models.macro import BLOCKS, N_POSITIONS, Arch, MacroConfig, check_arch
 
 __all__ = ["BLOCKS", "N_POSITIONS", "Arch", "AutoSnn", "Classifier", "MacroConfig", "Stem", "SuperNet", "check_arch"]
@@ -27,7 +27,7 @@ class Stem(nn.Module):
         super().__init__()
         self.config = config
         self.conv = Conv2d(config.in_channels, config.width, 3)
-        self.bn: BatchNorm = layers.bn(config.width)
+        self.bn = layers.norm(config.width)
         self.neuron = layers.neuron()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Classifier(nn.Module):
 
 
 class AutoSnn(nn.Module):
-    """One architecture: `arch` names a block of BLOCKS for each of the five positions. Raises UsageError otherwise.
+    """One architecture: `arch` names a block of BLOCKS for each position. Raises UsageError otherwise.
 
     forward: static [B, C, H, W] or [T, B, C, H, W] -> votes [T, B, n_classes].
     `metadata` holds plain JSON values that travel with the network into files and graphs (dataset, accuracy, ...).
@@ -69,15 +69,20 @@ class AutoSnn(nn.Module):
     def __init__(self, config: MacroConfig, arch: Sequence[str]) -> None:
         super().__init__()
         self.config = config
-        self.arch: Arch = check_arch(arch)
+        self.arch: Arch = check_arch(arch, config.n_positions)
         self.metadata: dict[str, Any] = {}
-        layers = Layers.of(config)
+        layers = Layers(config)
         self.stem = Stem(config, layers)
         self.layers = nn.ModuleList(
-            MaxPool() if p.index is None else make_block(self.arch[p.index], p.c_in, p.c_out, layers)
+            layers.pool() if p.index is None else make_block(self.arch[p.index], p.c_in, p.c_out, layers)
             for p in config.positions
         )
         self.classifier = Classifier(config, layers)
+        layers.initialise(self)
+
+    def constrain(self) -> None:
+        """Bring the weights back to at most w_max * v_th, after a step of the optimiser."""
+        constrain(self, self.config)
 
     def forward(self, x: Tensor) -> Tensor:
         return _run(self.stem, self.layers, self.classifier, x)
@@ -106,17 +111,22 @@ class SuperNet(nn.Module):
     def __init__(self, config: MacroConfig) -> None:
         super().__init__()
         self.config = config
-        layers = Layers.of(config)
+        layers = Layers(config)
         self.stem = Stem(config, layers)
         self.layers = nn.ModuleList(
-            MaxPool() if p.index is None
+            layers.pool() if p.index is None
             else nn.ModuleDict({name: make_block(name, p.c_in, p.c_out, layers) for name in BLOCKS})
             for p in config.positions
         )
         self.classifier = Classifier(config, layers)
+        layers.initialise(self)
+
+    def constrain(self) -> None:
+        """As `AutoSnn.constrain`."""
+        constrain(self, self.config)
 
     def forward(self, x: Tensor, arch: Sequence[str]) -> Tensor:
-        blocks = iter(check_arch(arch))
+        blocks = iter(check_arch(arch, self.config.n_positions))
         path = [layer[next(blocks)] if isinstance(layer, nn.ModuleDict) else layer for layer in self.layers]
         return _run(self.stem, path, self.classifier, x)
 

@@ -12,6 +12,8 @@ Source: Na et al., AutoSNN, ICML 2022; the addition stands before the second PLI
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from neurodeploy.models.macro import BnTime, MacroConfig
-from neurodeploy.models.neurons import Dynamics, Plif
+from neurodeploy.models.neurons import Dynamics, If, Neuron, Plif
 
 
 def _split(y: Tensor, like: Tensor) -> Tensor:
@@ -56,6 +58,13 @@ class BatchNorm(nn.BatchNorm2d):
         return _split(super().forward(x.flatten(0, 1)), x)
 
 
+class SumPool(nn.Module):
+    """2x2 sum, stride 2, over [T, B, C, H, W]; an odd last row or column is dropped."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _split(4 * F.avg_pool2d(x.flatten(0, 1), 2), x)
+
+
 class MaxPool(nn.Module):
     """2x2 maximum, stride 2, over [T, B, C, H, W]; an odd last row or column is dropped."""
 
@@ -65,23 +74,50 @@ class MaxPool(nn.Module):
 
 @dataclass(frozen=True)
 class Layers:
-    """Makes the layers of one network: the same neuron and the same batch statistics everywhere."""
+    """Makes the layers of one network: the same neuron, norm and pool everywhere."""
 
-    dynamics: Dynamics
-    tau0: float
-    bn_time: BnTime
+    config: MacroConfig
 
-    @classmethod
-    def of(cls, config: MacroConfig) -> Layers:
-        c = config
-        dynamics = Dynamics(c.decay_input, c.v_th, c.v_reset, c.fire, c.reset, c.surrogate_alpha)
-        return cls(dynamics, c.tau0, c.bn_time)
+    @property
+    def dynamics(self) -> Dynamics:
+        """What all its neurons compute."""
+        c = self.config
+        return Dynamics(c.decay_input, c.v_th, c.v_reset, c.fire, c.reset, c.surrogate_alpha, c.multi_spike, c.v_min)
 
-    def neuron(self) -> Plif:
-        return Plif(self.dynamics, self.tau0)
+    def neuron(self) -> Neuron:
+        """Leaky neurons that learn their time constant, or neurons without leak."""
+        return Plif(self.dynamics, self.config.tau0) if self.config.neuron == "plif" else If(self.dynamics)
 
-    def bn(self, channels: int) -> BatchNorm:
-        return BatchNorm(channels, self.bn_time)
+    def norm(self, channels: int) -> nn.Module:
+        """A batch norm, or nothing."""
+        return BatchNorm(channels, self.config.bn_time) if self.config.norm == "batch" else nn.Identity()
+
+    def pool(self) -> nn.Module:
+        """What halves a map."""
+        return MaxPool() if self.config.pool == "max" else SumPool()
+
+    def initialise(self, module: nn.Module) -> None:
+        """First weights of a network without batch norms, which nothing scales later; others keep torch's."""
+        if self.config.norm == "none":
+            for layer in _synapses(module):
+                fan_in = layer.weight[0].numel()
+                nn.init.normal_(layer.weight, 0.0, self.config.gain / math.sqrt(fan_in))
+            constrain(module, self.config)
+
+
+def _synapses(module: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
+    yield from (part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear))
+
+
+def constrain(module: nn.Module, config: MacroConfig) -> None:
+    """Cut every weight of the network at w_max * v_th, where there is such a limit.
+
+    On event-driven chips an update gives one spike at most: what a weight has above the threshold comes late.
+    """
+    if config.w_max is not None:
+        with torch.no_grad():
+            for layer in _synapses(module):
+                layer.weight.clamp_(max=config.w_max * config.v_th)
 
 
 class ConvBn(nn.Module):
@@ -90,7 +126,7 @@ class ConvBn(nn.Module):
     def __init__(self, c_in: int, c_out: int, kernel: int, layers: Layers) -> None:
         super().__init__()
         self.conv = Conv2d(c_in, c_out, kernel)
-        self.bn = layers.bn(c_out)
+        self.bn = layers.norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.bn(self.conv(x))
@@ -110,7 +146,7 @@ class ConvSkip(nn.Module):
     def __init__(self, c_in: int, c_out: int, layers: Layers) -> None:
         super().__init__()
         self.conv = Conv2d(c_in, c_out, 1)
-        self.bn = layers.bn(c_out)
+        self.bn = layers.norm(c_out)
         self.neuron = layers.neuron()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,10 +161,10 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.residual = residual
         self.conv1 = Conv2d(c_in, c_out, kernel)
-        self.bn1 = layers.bn(c_out)
+        self.bn1 = layers.norm(c_out)
         self.neuron1 = layers.neuron()
         self.conv2 = Conv2d(c_out, c_out, kernel)
-        self.bn2 = layers.bn(c_out)
+        self.bn2 = layers.norm(c_out)
         self.neuron2 = layers.neuron()
         self.shortcut = ConvBn(c_in, c_out, 1, layers) if residual and c_in != c_out else None
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir import nodes
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.models.autosnn import AutoSnn
-from neurodeploy.models.blocks import BatchNorm, Conv2d, ConvBlock, ConvSkip, Identity, MaxPool
+from neurodeploy.models.blocks import BatchNorm, Conv2d, ConvBlock, ConvSkip, Identity, MaxPool, SumPool
 from neurodeploy.models.neurons import Neuron
 
 
@@ -30,6 +30,8 @@ def to_graph(module: AutoSnn) -> Graph:
         name = f"layers.{i}"
         if isinstance(layer, MaxPool):
             at = graph.add(nodes.MaxPool2d(name, (2, 2)), at)
+        elif isinstance(layer, SumPool):
+            at = graph.add(nodes.SumPool2d(name, (2, 2)), at)
         elif isinstance(layer, ConvSkip):
             at = graph.bn(f"{name}.bn", layer.bn, graph.conv(f"{name}.conv", layer.conv, at))
             at = graph.neuron(f"{name}.neuron", layer.neuron, at)
@@ -78,7 +80,9 @@ class _Builder:
         pad = layer.kernel_size[0] // 2
         return self.add(nodes.Conv2d(name, _array(name, layer.weight), padding=(pad, pad)), source)
 
-    def bn(self, name: str, layer: BatchNorm, source: str) -> str:
+    def bn(self, name: str, layer: nn.Module, source: str) -> str:
+        if not isinstance(layer, BatchNorm):
+            return source
         mean, var, gamma, beta = (
             _array(name, t) for t in (layer.running_mean, layer.running_var, layer.weight, layer.bias)
         )
@@ -91,7 +95,7 @@ class _Builder:
         return self.add(
             nodes.Lif(
                 name, shape, inv_tau=inv_tau, decay_input=d.decay_input, v_th=d.v_th, v_reset=d.v_reset, fire=d.fire,
-                reset=d.reset,
+                reset=d.reset, multi_spike=d.multi_spike, v_min=d.v_min,
             ),
             *sources,
         )

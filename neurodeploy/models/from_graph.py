@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Lif, Linear, Node, Vote
+from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Lif, Linear, Node, SumPool2d, Vote
 from neurodeploy.models.neurons import Dynamics, scan
 
 Transform = Callable[[str, Tensor], Tensor]  # (synapse name, parameter) -> what the forward pass uses instead
@@ -75,10 +75,15 @@ class TorchGraph(nn.Module):
             flat = functional.conv2d(x.flatten(0, 1), weight, bias, node.stride, node.padding, node.dilation, node.groups)
             return flat.reshape(*x.shape[:2], *flat.shape[1:])
         if isinstance(node, Lif):
-            dynamics = Dynamics(node.decay_input, node.v_th, node.v_reset, node.fire, node.reset)
+            dynamics = Dynamics(
+                node.decay_input, node.v_th, node.v_reset, node.fire, node.reset, multi_spike=node.multi_spike, v_min=node.v_min
+            )
             return scan(x, torch.tensor(node.inv_tau, dtype=x.dtype), dynamics)
         if isinstance(node, Flatten):
             return x.flatten(2)
+        if isinstance(node, SumPool2d):
+            flat = functional.avg_pool2d(x.flatten(0, 1), node.kernel, divisor_override=1)
+            return flat.reshape(*x.shape[:2], *flat.shape[1:])
         if isinstance(node, Vote):
             return x.reshape(*x.shape[:2], node.n_classes, node.group).mean(3)
         raise NeurodeployError(f"{type(node).__name__} is not lowered", where=node.name, code="not_lowered")

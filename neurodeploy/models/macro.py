@@ -1,14 +1,15 @@
-"""AutoSNN's macro architecture as plain values: sizes, neuron, positions. Imports no torch.
+"""The macro architecture as plain values: sizes, neuron, positions. Imports no torch.
 
-stem | TBD(C) | pool | TBD(2C) | TBD(2C) | pool | TBD(4C) | TBD(4C) | pool | classifier. Each of the five TBD
-("to be determined") positions takes one of `BLOCKS`. Source: Na et al., AutoSNN, ICML 2022 (macro AutoSNN_C).
+AutoSNN_C: stem | TBD(C) | pool | TBD(2C) | TBD(2C) | pool | TBD(4C) | TBD(4C) | pool | classifier. Each of the TBD
+("to be determined") positions takes one of `BLOCKS`. Source: Na et al., AutoSNN, ICML 2022 (macro AutoSNN_C). Other layouts
+have other positions, and with `neuron` "if", `pool` "sum" and `norm` "none" the network is one that event-driven chips run.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -21,9 +22,8 @@ Arch = tuple[str, ...]
 BnTime = Literal["merged", "per_step"]
 
 BLOCKS: Arch = ("skip_connect", "SCB_k3", "SCB_k5", "SRB_k3", "SRB_k5")  # in the order of the release's block ids
-_WIDTHS: tuple[int | None, ...] = (1, None, 2, 2, None, 4, 4, None)  # multiples of C; None is a max pool
-N_POSITIONS = sum(w is not None for w in _WIDTHS)
-N_POOLS = len(_WIDTHS) - N_POSITIONS
+AUTOSNN: tuple[int | None, ...] = (1, None, 2, 2, None, 4, 4, None)  # multiples of C; None is a pool
+N_POSITIONS = sum(w is not None for w in AUTOSNN)
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,13 @@ class Position:
 
 @dataclass(frozen=True)
 class MacroConfig:
-    """Everything about an AutoSNN_C network except its architecture and weights.
+    """Everything about a network except its architecture and weights.
 
     `image_size` is (H, W), `width` is C, `n_timesteps` is T, `group` the voting neurons per class. `bn_time` says over
     what training takes batch statistics: T*B together ("merged") or each timestep's B ("per_step", as released).
-    Raises UsageError for sizes that give no network.
+    `layout`: a width in multiples of C for each position, null for a pool. `multi_spike`, `v_min`: see `models.neurons`.
+    `w_max`: no weight exceeds w_max * v_th, in training either (None: no limit). Without batch norms (`norm` "none") weights
+    start normal with deviation gain / sqrt(fan in). Raises UsageError for sizes that give no network.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -61,16 +63,27 @@ class MacroConfig:
     reset: Reset = "hard"
     surrogate_alpha: float = 2.0
     bn_time: BnTime = "merged"
+    layout: tuple[int | None, ...] = AUTOSNN
+    neuron: Literal["plif", "if"] = "plif"
+    pool: Literal["max", "sum"] = "max"
+    norm: Literal["batch", "none"] = "batch"
+    multi_spike: bool = False
+    v_min: float | None = None
+    w_max: float | None = None
+    gain: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("in_channels", "n_classes", "width", "n_timesteps", "group"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", limit="At least 1", remedy=f"Raise {name}")
-        least = 2**N_POOLS
+        if self.n_positions < 1 or any(w is not None and w < 1 for w in self.layout):
+            raise UsageError(f"layout is {list(self.layout)}", where="macro", limit="Widths from 1, at least one of them",
+                             remedy="Give a width for each position, and null for each pool")
+        least = 2**self.n_pools
         if min(self.image_size) < least:
             raise UsageError(
-                f"images of {self.image_size[0]} x {self.image_size[1]} pixels vanish in {N_POOLS} max pools",
-                where="macro", limit=f"AutoSNN needs at least {least} x {least}", remedy="Enlarge or pad the images",
+                f"images of {self.image_size[0]} x {self.image_size[1]} pixels vanish in {self.n_pools} pools",
+                where="macro", limit=f"This layout needs at least {least} x {least}", remedy="Enlarge or pad the images",
             )
         if self.bn_time not in ("merged", "per_step"):
             raise UsageError(
@@ -78,11 +91,21 @@ class MacroConfig:
             )
 
     @property
+    def n_positions(self) -> int:
+        """Positions that take a block."""
+        return sum(w is not None for w in self.layout)
+
+    @property
+    def n_pools(self) -> int:
+        """Pools, each of which halves the map."""
+        return len(self.layout) - self.n_positions
+
+    @property
     def positions(self) -> tuple[Position, ...]:
         """The layers between stem and classifier, in order."""
         found: list[Position] = []
         channels, index = self.width, 0
-        for i, factor in enumerate(_WIDTHS):
+        for i, factor in enumerate(self.layout):
             out = channels if factor is None else factor * self.width
             found.append(Position(f"layers.{i}", None if factor is None else index, channels, out))
             channels, index = out, index + (factor is not None)
@@ -92,11 +115,12 @@ class MacroConfig:
     def n_features(self) -> int:
         """Inputs of the classifier's Linear: channels times pixels after the last pool."""
         h, w = self.image_size
-        return self.positions[-1].c_out * (h >> N_POOLS) * (w >> N_POOLS)
+        return self.positions[-1].c_out * (h >> self.n_pools) * (w >> self.n_pools)
 
     def to_dict(self) -> dict[str, Any]:
-        """Fields as plain JSON values."""
-        return {**asdict(self), "image_size": list(self.image_size)}
+        """Fields as plain JSON values; those that AutoSNN_C does not need only where they differ from it."""
+        plain = {**asdict(self), "image_size": list(self.image_size), "layout": list(self.layout)}
+        return {k: v for k, v in plain.items() if k not in _ADDED or getattr(self, k) != _ADDED[k]}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> MacroConfig:
@@ -112,18 +136,23 @@ class MacroConfig:
             raise UsageError(wrong, where="macro", remedy="Correct these fields") from error
 
 
+_ADDED = {f.name: f.default for f in fields(MacroConfig) if f.name in (
+    "layout", "neuron", "pool", "norm", "multi_spike", "v_min", "w_max", "gain",
+)}
+
+
 @cache
 def _adapter() -> TypeAdapter[MacroConfig]:
     return TypeAdapter(MacroConfig)
 
 
-def check_arch(arch: Sequence[str]) -> Arch:
-    """`arch` as a tuple; raises UsageError unless it names one block of `BLOCKS` for each position."""
-    if isinstance(arch, str) or len(arch) != N_POSITIONS:
+def check_arch(arch: Sequence[str], n_positions: int = N_POSITIONS) -> Arch:
+    """`arch` as a tuple; raises UsageError unless it names one block of `BLOCKS` for each of the positions."""
+    if isinstance(arch, str) or len(arch) != n_positions:
         given = repr(arch) if isinstance(arch, str) else f"{len(arch)} blocks ({', '.join(map(str, arch))})"
         raise UsageError(
-            f"the architecture is {given}", where="arch", limit=f"AutoSNN has {N_POSITIONS} positions",
-            remedy="Give one block for each; max pools are not listed",
+            f"the architecture is {given}", where="arch", limit=f"The network has {n_positions} positions",
+            remedy="Give one block for each; pools are not listed",
         )
     for i, block in enumerate(arch):
         if block not in BLOCKS:

@@ -5,9 +5,14 @@ Every neuron starts at v_mem = v_reset in every call. With k = 1/tau, the fracti
     decay_input:      v_pre = v + (x - (v - v_reset)) * k        (AutoSNN as released)
     not decay_input:  v_pre = v + (x - (v - v_reset) * k)        (k = 0 is the IF neuron)
     s = [v_pre fire v_th];  hard: v = v_reset where s, else v_pre;  soft: v = v_pre - v_th * s
+    multi_spike: s = floor(v_pre / v_th) where that is positive, else 0;  then v = max(v, v_min) unless that is None
+
+The last line is for neurons without leak and with soft reset, as event-driven chips have them; it is sinabs' IAF.
 
 Gradients take ds/dv_pre = (alpha/2) / (1 + (pi/2 * alpha * (v_pre - v_th))^2) (ATan) and treat the s inside the reset
-as a constant ("detached"). `scan_slow` is the definition; `scan` must equal it, and is what training runs.
+as a constant ("detached"); with multi_spike the slope stays alpha/2 above v_th, where each further v_th is one spike more; at
+the floor the state forgets, and so does its gradient. `scan_slow` is the definition; `scan` must equal it, and is what
+training runs.
 Source: Na et al., AutoSNN, ICML 2022, and Fang et al., PLIF, ICCV 2021.
 """
 
@@ -36,6 +41,8 @@ class Dynamics:
     fire: Fire = ">="
     reset: Reset = "hard"
     surrogate_alpha: float = 2.0
+    multi_spike: bool = False
+    v_min: float | None = None
 
     def __post_init__(self) -> None:
         if self.fire not in (">=", ">"):
@@ -51,6 +58,21 @@ class Dynamics:
             )
         if not self.surrogate_alpha > 0:
             raise UsageError(f"surrogate_alpha is {self.surrogate_alpha}", limit="Above 0", remedy="The paper uses 2")
+        if self.floored:
+            if self.decay_input or self.reset != "soft" or self.fire != ">=" or self.v_reset != 0:
+                raise UsageError(
+                    f"multi_spike {self.multi_spike}, v_min {self.v_min}, with reset {self.reset!r}, fire {self.fire!r}, "
+                    f"v_reset {self.v_reset}, decay_input {self.decay_input}",
+                    limit="Several spikes a timestep and a floor need soft reset from 0, fire '>=' and no decay of the input",
+                    remedy="Set these, or leave multi_spike and v_min out",
+                )
+            if self.v_min is not None and not -math.inf < self.v_min <= 0:
+                raise UsageError(f"v_min is {self.v_min}", limit="0 or below", remedy="Use for example minus the threshold")
+
+    @property
+    def floored(self) -> bool:
+        """Whether these are the neurons of event-driven chips."""
+        return self.multi_spike or self.v_min is not None
 
 
 def scan_slow(x: Tensor, k: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,8 +85,14 @@ def scan_slow(x: Tensor, k: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor,
         over = v_pre >= d.v_th if d.fire == ">=" else v_pre > d.v_th
         # The value of `smooth - smooth.detach()` is exactly zero, its gradient is the surrogate's.
         smooth = torch.atan(math.pi / 2 * d.surrogate_alpha * (v_pre - d.v_th)) / math.pi
-        spikes.append(over.to(x.dtype) + (smooth - smooth.detach()))
-        v = torch.where(over, d.v_reset, v_pre) if d.reset == "hard" else v_pre - d.v_th * over.to(x.dtype)
+        n = over.to(x.dtype)
+        if d.multi_spike:
+            n = torch.floor(v_pre.detach() / d.v_th).clamp(min=0)
+            smooth = torch.where(over, d.surrogate_alpha / 2 * (v_pre - d.v_th), smooth)
+        spikes.append(n + (smooth - smooth.detach()))
+        v = torch.where(over, d.v_reset, v_pre) if d.reset == "hard" else v_pre - d.v_th * n
+        if d.v_min is not None:
+            v = torch.where(v < d.v_min, torch.full_like(v, d.v_min), v)
         before.append(v_pre)
         after.append(v)
     return torch.stack(spikes), torch.stack(before), torch.stack(after)
@@ -125,8 +153,59 @@ class _Scan(Function):
         return (g.mul_(k) if d.decay_input else g), grad_k, None
 
 
+class _ScanFloored(Function):
+    """The same for neurons without leak that may send several spikes a timestep and stop at a floor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dynamics: Dynamics) -> Tensor:
+        d = dynamics
+        v_pre, spikes = torch.empty_like(x), torch.empty_like(x)
+        kept = None if d.v_min is None else torch.empty_like(x)
+        v = torch.zeros_like(x[0])
+        for t in range(len(x)):
+            h = torch.add(v, x[t], out=v_pre[t])
+            if d.multi_spike:
+                torch.floor(h if d.v_th == 1 else h / d.v_th, out=spikes[t]).clamp_(min=0)
+            else:
+                torch.ge(h, d.v_th, out=spikes[t])
+            v = torch.sub(h, spikes[t], alpha=d.v_th)
+            if kept is not None and d.v_min is not None:
+                torch.ge(v, d.v_min, out=kept[t])
+                v.clamp_(min=d.v_min)
+        ctx.save_for_backward(v_pre, kept)
+        ctx.dynamics = d
+        return spikes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad_spikes,) = grads
+        v_pre, kept = ctx.saved_tensors
+        d: Dynamics = ctx.dynamics
+        below = v_pre - d.v_th
+        if d.multi_spike:
+            below.clamp_(max=0)
+        slope = below.mul_(math.pi / 2 * d.surrogate_alpha).square_().add_(1.0)
+        g = torch.div(grad_spikes, slope, out=slope).mul_(d.surrogate_alpha / 2)
+        for t in range(len(g) - 2, -1, -1):
+            if kept is None:
+                g[t].add_(g[t + 1])
+            else:
+                g[t].addcmul_(g[t + 1], kept[t])
+        return g, None
+
+
 def scan(x: Tensor, k: Tensor, dynamics: Dynamics) -> Tensor:
-    """Spikes [T, ...] (0 or 1, in x's dtype) of finite currents x [T, ...] and a scalar k: `scan_slow(...)[0]`, faster."""
+    """Spikes [T, ...] (in x's dtype) of finite currents x [T, ...] and a scalar k: `scan_slow(...)[0]`, faster.
+
+    Raises UsageError for a leak beside multi_spike or a floor.
+    """
+    if dynamics.floored:
+        if bool(k != 0):
+            raise UsageError(f"a leak of {float(k)} beside multi_spike or v_min", limit="Neurons without leak have them",
+                             remedy="Use If")
+        floored: Tensor = _ScanFloored.apply(x, dynamics)  # type: ignore[no-untyped-call]
+        return floored
     spikes: Tensor = _Scan.apply(x, k.to(x.device), dynamics)  # type: ignore[no-untyped-call]
     return spikes
 

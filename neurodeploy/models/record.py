@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from neurodeploy.errors import UsageError
-from neurodeploy.models.blocks import MaxPool
+from neurodeploy.models.blocks import MaxPool, SumPool
 from neurodeploy.models.macro import BLOCKS
 from neurodeploy.models.neurons import Neuron
 
 
 @contextmanager
 def record(module: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Yield a dict that each forward pass inside fills anew: name -> output [T, B, *shape] of neurons and max pools.
+    """Yield a dict that each forward pass inside fills anew: name -> output [T, B, *shape] of neurons and pools.
 
     Names are module paths, as in the Graph of `convert.to_graph`; in a SuperNet the block's name is left out, so that
     a path through it is named like its child. Tensors keep their autograd graph.
@@ -29,7 +29,7 @@ def record(module: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     handles = [module.register_forward_pre_hook(begin)]
     for path, part in module.named_modules():
-        if isinstance(part, Neuron | MaxPool):
+        if isinstance(part, Neuron | MaxPool | SumPool):
             name = ".".join(p for p in path.split(".") if p not in BLOCKS)
 
             def keep(_module: nn.Module, _args: Any, output: Tensor, name: str = name) -> None:
@@ -44,7 +44,7 @@ def record(module: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 def spikes_paper(recorded: Mapping[str, Tensor]) -> Tensor:
-    """Spikes per image [B] over all timesteps by AutoSNN's rule: every neuron's plus every max pool's outputs.
+    """Spikes per image [B] over all timesteps by AutoSNN's rule: every neuron's plus every pool's outputs.
 
     Pooled spikes thus count again; an identity skip adds none. float64. Raises UsageError for an empty recording.
     """

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+Encoding = Literal["direct", "rate", "events"]
 Loss = Literal["mse", "ce", "tet", "prefix_mse", "prefix_ce"]
 
 
@@ -27,9 +28,17 @@ class TrainConfig(BaseModel):
     rotate: float = Field(default=0.0, ge=0, le=180)  # degrees,
     zoom: float = Field(default=0.0, ge=0, lt=1)  # 1 - zoom .. 1 + zoom,
     noise: NonNegativeFloat = 0.0  # and the standard deviation of noise on pixels above 0 (white is 1)
-    encoding: Literal["direct", "rate"] = "direct"
+    encoding: Encoding = "direct"
     n_threads: PositiveInt = 1
     select_last: float = Field(default=1.0, gt=0, le=1)  # share of the epochs, the last ones, of which the best is kept
+
+
+    @model_validator(mode="after")
+    def _events_stay_whole(self) -> Self:
+        changed = [name for name in ("shift", "rotate", "zoom", "noise") if getattr(self, name)]
+        if self.encoding == "events" and changed:
+            raise ValueError(f"{changed[0]} changes images, and encoding is 'events'")
+        return self
 
 
 class SupernetConfig(TrainConfig):

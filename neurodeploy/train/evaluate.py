@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +25,17 @@ class Evaluation:
 
 
 def evaluate(
-    module: AutoSnn, x: NDArray[np.float32], y: NDArray[np.int64], *, batch_size: int = 512, encoding: str = "direct"
+    module: AutoSnn, x: NDArray[Any], y: NDArray[np.int64], *, batch_size: int | None = None, encoding: str = "direct"
 ) -> Evaluation:
-    """Runs images x [N, C, H, W] with labels y [N] in evaluation mode, on the device where the network lies.
+    """Runs images x [N, C, H, W], or counts of events [N, T, C, H, W], with labels y [N] in evaluation mode, on the
+    device where the network lies.
 
     Raises UsageError for no images.
     """
     if len(x) == 0:
         raise UsageError("no images to evaluate", where="evaluate")
+    if batch_size is None:
+        batch_size = 512 if x.ndim == 4 else 128  # events are T maps a sample
     device = next(module.parameters()).device
     training = module.training
     module.eval()

@@ -21,7 +21,7 @@ from neurodeploy.train.evaluate import evaluate
 from neurodeploy.train.losses import loss as compute_loss
 from neurodeploy.train.trainer import Trainer
 
-Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]  # images [N, C, H, W] and labels [N]
+Labelled = tuple[NDArray[Any], NDArray[np.int64]]  # images [N, C, H, W] or events [N, T, C, H, W], and labels [N]
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def _validate(trainer: Trainer, module: AutoSnn, validation: Labelled, train_los
 
 
 def check(data: tuple[NDArray[Any], NDArray[Any]], where: str) -> None:
-    """Raises UsageError unless data are images [N, C, H, W] and as many labels [N], N at least 1."""
+    """Raises UsageError unless data are images [N, C, H, W], or counts of events [N, T, C, H, W], and as many labels [N]."""
     x, y = data
-    if x.ndim != 4 or y.shape != (len(x),) or len(x) == 0:
+    if x.ndim not in (4, 5) or y.shape != (len(x),) or len(x) == 0:
         raise UsageError(f"images {x.shape} and labels {y.shape}", where=where,
-                         limit="Expected [N, C, H, W] and [N] with N at least 1")
+                         limit="Expected [N, C, H, W] or [N, T, C, H, W], and [N], with N at least 1")

@@ -53,9 +53,9 @@ def train_supernet(
     check(data, "training data")
     if any(len(options) == 0 for options in choices):
         raise UsageError("a position has no block to choose from", where="choices")
-    check_arch([options[0] for options in choices])
+    check_arch([options[0] for options in choices], supernet.config.n_positions)
     if config.anchor is not None:
-        check_arch(config.anchor)
+        check_arch(config.anchor, supernet.config.n_positions)
     run = checkpoint.fingerprint(
         kind="supernet", seed=seed, train=config.model_dump(), macro=supernet.config.to_dict(),
         choices=[list(options) for options in choices], x=data[0], y=data[1],

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from neurodeploy.data.encoders import encode
 from neurodeploy.errors import NeurodeployError
+from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.train import runtime
 from neurodeploy.train.augment import random_affine, random_noise
 from neurodeploy.train.config import TrainConfig
@@ -35,7 +36,7 @@ class Trainer:
         self.n_epochs = 0
 
     def epoch(self, x: Tensor, y: Tensor, forward: Callable[[Tensor], Tensor]) -> float:
-        """One pass over x [N, C, H, W], y [N] in a new random order; returns the mean loss.
+        """One pass over x [N, C, H, W] (events: counts [N, T, C, H, W]), y [N] in a new random order; returns the mean loss.
 
         Raises NeurodeployError where the loss or a weight is not finite.
         """
@@ -48,12 +49,16 @@ class Trainer:
         for i, index in enumerate(batches):
             self._set_rate((self.n_epochs + i / len(batches)) / c.epochs)
             index = index.to(self.device)
-            images = random_affine(x[index], c.shift, c.rotate, c.zoom, self.generator)
-            images = random_noise(images, c.noise, self.generator)
+            images = x[index]
+            if c.encoding != "events":
+                images = random_affine(images, c.shift, c.rotate, c.zoom, self.generator)
+                images = random_noise(images, c.noise, self.generator)
             value = compute_loss(c.loss, forward(as_input(images, c.encoding, self.n_timesteps)), y[index], c.tet_lambda)
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
+            if isinstance(self.module, AutoSnn | SuperNet):
+                self.module.constrain()
             total += value.item() * len(index)
         self.n_epochs += 1
         # A neuron that receives NaN stays silent, so the loss alone would not show it.
@@ -87,7 +92,12 @@ class Trainer:
 
 
 def as_input(images: Tensor, encoding: str, n_timesteps: int) -> Tensor:
-    """What a network receives for images [B, C, H, W]: themselves (direct), or spikes [T, B, C, H, W] (rate)."""
+    """What a network receives for images [B, C, H, W]: themselves (direct), or spikes [T, B, C, H, W] (rate).
+
+    Events are counts [B, T, C, H, W] of any type already, of as many timesteps as the network has.
+    """
+    if encoding == "events":
+        return images.transpose(0, 1).to(torch.get_default_dtype()).contiguous()
     if encoding == "direct":
         return images  # networks hold a static image for T steps themselves, and convolve it once
     return torch.from_numpy(encode(images.cpu().numpy(), encoding, n_timesteps)).to(images.device)
