@@ -116,10 +116,10 @@ def deep(v_th: int = 40) -> IntGraph:
     """Two convolutions and a linear layer; the second convolution also reads the input, beside the first one's channels."""
     rng = np.random.default_rng(0)
     nodes = (
-        Input("x", (2, 8, 8), "graded", 255), Conv2d("c0", rng.integers(-20, 41, (4, 2, 3, 3)), padding=(1, 1)),
-        Iaf("n0", (4, 8, 8), v_th, -v_th), Conv2d("c1", rng.integers(-20, 41, (4, 4, 3, 3)), padding=(1, 1)),
+        Input("x", (2, 8, 8), "graded", 255), Conv2d("c0", rng.integers(-40, 41, (4, 2, 3, 3)), padding=(1, 1)),
+        Iaf("n0", (4, 8, 8), v_th, -v_th), Conv2d("c1", rng.integers(-40, 41, (4, 4, 3, 3)), padding=(1, 1)),
         Conv2d("skip", rng.integers(0, 41, (4, 2, 1, 1))), Iaf("n1", (4, 8, 8), 40, -40),
-        SumPool2d("p", (4, 4)), Flatten("f"), Linear("fc", rng.integers(-25, 30, (6, 16))), Iaf("n2", (6,), 40, -40),
+        SumPool2d("p", (4, 4)), Flatten("f"), Linear("fc", rng.integers(-40, 41, (6, 16))), Iaf("n2", (6,), 40, -40),
         Vote("vote", 3, 2),
     )  # fmt: skip
     pairs = [("x", "c0"), ("c0", "n0"), ("n0", "c1"), ("c1", "n1"), ("x", "skip"), ("skip", "n1"), ("n1", "p"), ("p", "f"),
