@@ -1,4 +1,4 @@
-"""One array of an `.npz` file that may come from anyone.
+"""Arrays of an `.npz` file that may come from anyone.
 
 Nothing is unpickled, headers are read before data, and nothing is unpacked that is larger than an input of a simulation
 can be.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from neurodeploy.errors import UnsafeFile, UsageError
 MAX_VALUES = 2**28  # of one input; as int64, in which a simulation holds them, 2 GiB
 _MAX_FILE = 2**31
 _MAX_ENTRIES = 4096
+_T = TypeVar("_T")
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -33,6 +35,17 @@ def read_array(path: Path) -> NDArray[Any]:
     Raises UsageError where there is no such file or array, UnsafeFile for one that is damaged, too large, or no array of
     numbers.
     """
+    return _from_archive(path, _read)
+
+
+def read_named(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Those of the arrays `names` that an `.npz` file holds; refuses what `read_array` does."""
+    return _from_archive(
+        path, lambda file, where: {n: _entry(file, n, where) for n in names if f"{n}.npy" in file.namelist()}
+    )
+
+
+def _from_archive(path: Path, read: Callable[[zipfile.ZipFile, str], _T]) -> _T:
     where = str(path)
     if not path.is_file():
         what = "no regular file (a folder, a pipe or a device)" if path.exists() else "no such file"
@@ -45,7 +58,9 @@ def read_array(path: Path) -> NDArray[Any]:
                 _refuse("not an .npz file", where)
             stream.seek(0)
             with zipfile.ZipFile(stream) as file:
-                return _read(file, where)
+                if len(file.infolist()) > _MAX_ENTRIES:
+                    _refuse(f"{len(file.infolist())} entries", where, f"At most {_MAX_ENTRIES}")
+                return read(file, where)
     except OSError as error:
         raise UsageError("cannot read the file", where=where, limit=error.strerror or str(error), code="path") from error
     except (zipfile.BadZipFile, EOFError, LookupError, ValueError, TypeError, SyntaxError, RuntimeError, NotImplementedError,
@@ -54,8 +69,6 @@ def read_array(path: Path) -> NDArray[Any]:
 
 
 def _read(file: zipfile.ZipFile, where: str) -> NDArray[Any]:
-    if len(file.infolist()) > _MAX_ENTRIES:
-        _refuse(f"{len(file.infolist())} entries", where, f"At most {_MAX_ENTRIES}; one array is read")
     names = file.namelist()
     arrays = sorted({n.removesuffix(".npy") for n in names if n.endswith(".npy")})
     name = next((n for n in ("input", "x") if n in arrays), arrays[0] if len(arrays) == 1 else None)
@@ -64,7 +77,11 @@ def _read(file: zipfile.ZipFile, where: str) -> NDArray[Any]:
             f"holds the arrays {', '.join(arrays[:8])}" if arrays else "holds no array", where=where,
             limit="One array is read: the one called `input` or `x`, or the only one", remedy="numpy.savez(file, input=x)",
         )
-    if names.count(f"{name}.npy") != 1:
+    return _entry(file, name, where)
+
+
+def _entry(file: zipfile.ZipFile, name: str, where: str) -> NDArray[Any]:
+    if file.namelist().count(f"{name}.npy") != 1:
         _refuse(f"the array {name} occurs twice", where)
     with file.open(f"{name}.npy") as stream:
         return _array(stream, f"{where}: {name}")  # type: ignore[arg-type]  # a ZipExtFile reads bytes
