@@ -64,19 +64,19 @@ def play(
                 environment={"TMPDIR": str(folder / "t")},
             )
         except NeurodeployError as error:
-            raise _failure(error.what, "vendor_crashed", where, remedy="Run `neurodeploy doctor`") from error
+            raise failure(error.what, "vendor_crashed", where, remedy="Run `neurodeploy doctor`") from error
         said = processes.tail(log)
         if done.timed_out:
-            raise _failure(
+            raise failure(
                 f"was stopped after {timeout_s:g} s", "vendor_timeout", where, said, "Allow more with --oracle-timeout SECONDS"
             )
         if done.too_large:
-            raise _failure(
+            raise failure(
                 "was stopped because it wrote too much", "vendor_garbage", where,
                 f"Expected about {n_expected:,} bytes of answer. {said}",
             )
         if not done.ok:
-            raise _failure(done.describe(), "vendor_crashed", where, said)
+            raise failure(done.describe(), "vendor_crashed", where, said)
         status = _status(folder / "status.json", where, said)
         return Answer(_outputs(folder / "result.npz", wanted, where), status["versions"], tuple(status["wall_s"]))
 
@@ -88,7 +88,8 @@ def _scratch() -> str | None:
     return "/tmp" if len(usual) > _MAX_SCRATCH and os.access("/tmp", os.W_OK | os.X_OK) else None
 
 
-def _failure(what: str, code: str, where: str, said: str = "", remedy: str = "") -> VendorFailure:
+def failure(what: str, code: str, where: str, said: str = "", remedy: str = "") -> VendorFailure:
+    """The error of a tool that failed; `said`: the end of what it printed."""
     return VendorFailure(
         f"the vendor's tool {what}", where=where, limit=f"It said: {said}" if said else "", code=code,
         remedy=remedy or "Try again; if it stays, make the environment anew (`neurodeploy env remove`, `env create`)",
@@ -117,23 +118,23 @@ def _write_job(
 def _status(path: Path, where: str, said: str) -> dict[str, Any]:
     """The worker's status, of the right types. Raises VendorFailure where there is none, or it tells of a failure."""
     if not path.is_file() or path.is_symlink():
-        raise _failure("ended without an answer", "vendor_garbage", where, said)
+        raise failure("ended without an answer", "vendor_garbage", where, said)
     try:
         status = json.loads(path.read_bytes()) if path.stat().st_size <= _MAX_STATUS else None
     except (ValueError, RecursionError):
         status = None
     if not isinstance(status, dict) or type(status.get("ok")) is not bool or not isinstance(status.get("versions"), dict):
-        raise _failure("answered with a status that is none", "vendor_garbage", where, said)
+        raise failure("answered with a status that is none", "vendor_garbage", where, said)
     if not status["ok"]:
         if status.get("kind") == "unsupported":
             raise VendorFailure(
                 f"the vendor's tool cannot run this network: {status.get('error')}", where=where, code="vendor_unsupported",
                 remedy="Its simulators here do (`neurodeploy validate` without --oracle)",
             )
-        raise _failure(f"failed: {str(status.get('error'))[:500]}", "vendor_crashed", where, said)
+        raise failure(f"failed: {str(status.get('error'))[:500]}", "vendor_crashed", where, said)
     walls = status.get("wall_s")
     if not isinstance(walls, list) or not all(isinstance(s, float | int) for s in walls):
-        raise _failure("answered with a status that is none", "vendor_garbage", where, said)
+        raise failure("answered with a status that is none", "vendor_garbage", where, said)
     return {"versions": {str(k): str(v) for k, v in status["versions"].items() if v is not None}, "wall_s": walls}
 
 
@@ -144,13 +145,13 @@ def _outputs(path: Path, wanted: Mapping[str, tuple[int, ...]], where: str) -> d
             raise UnsafeFile("it is a link")
         arrays = archive.unpack(archive.read(path), path.name)[1]
     except NeurodeployError as error:
-        raise _failure(f"wrote a result that cannot be read: {error}", "vendor_garbage", where) from error
+        raise failure(f"wrote a result that cannot be read: {error}", "vendor_garbage", where) from error
     if set(arrays) != set(wanted):
         odd = sorted(set(arrays) ^ set(wanted))
-        raise _failure(f"recorded other layers: {', '.join(odd[:4])}", "vendor_garbage", where)
+        raise failure(f"recorded other layers: {', '.join(odd[:4])}", "vendor_garbage", where)
     for name, shape in wanted.items():
         if arrays[name].shape != shape or arrays[name].dtype.kind != "i":
-            raise _failure(
+            raise failure(
                 f"recorded {name} as {arrays[name].dtype} {list(arrays[name].shape)}", "vendor_garbage", where,
                 remedy=f"Expected integers {list(shape)}: make the environment anew",
             )
