@@ -1,0 +1,52 @@
+"""Early exit on the event-driven simulator: what samples cost that really stop at their decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neurodeploy.early_exit.event_windows import EventExitPolicy, Windows, exit_report, n_events_to_decision, windows
+from neurodeploy.errors import UsageError
+from neurodeploy.ir.graph import IntGraph
+from neurodeploy.ir.nodes import Array
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.sim.event_runs import EventRuns, FloatArray, IntArray, run_streams
+from neurodeploy.sim.events_trace import Order
+
+
+@dataclass(frozen=True, eq=False)
+class ExitRuns:
+    """`report`: see `exit_report`; `stopped`: the runs of the samples, each up to its decision."""
+
+    report: dict[str, Any]
+    stopped: EventRuns
+
+
+def read_votes(runs: EventRuns, streams: Sequence[Array], policy: EventExitPolicy) -> tuple[FloatArray, Windows]:
+    """(votes [K, N, C], windows) of finished runs of these streams, for `choose_exit` on validation data and `exit_report`."""
+    if len(streams) != runs.n_samples:
+        raise UsageError(f"{len(streams)} streams for {runs.n_samples} runs", where="early exit", limit="Those of the runs")
+    read = windows(policy, [np.asarray(stream)[:, 0] for stream in streams], runs.duration_us)
+    return runs.votes(read.edges, policy.by), read
+
+
+def run_until_exit(
+    net: IntGraph, streams: Sequence[Array], labels: IntArray, policy: EventExitPolicy, runs: EventRuns, *,
+    order: Order = "depth", tick_interval_us: int | None = None, progress: Progress = SILENT,
+) -> ExitRuns:
+    """Run each stream again up to the decision of `policy` on its whole run, one of `runs`.
+
+    The share of synops is exact, since what a sample does until then does not depend on what would come later. order and
+    tick_interval_us must be those of `runs`. Raises UsageError for runs of other streams.
+    """
+    votes, read = read_votes(runs, streams, policy)
+    stops = n_events_to_decision(votes, policy, read).tolist()
+    stopped = run_streams(
+        net, streams, duration_us=runs.duration_us, order=order, window_us=runs.window_us, stop=stops,
+        tick_interval_us=tick_interval_us, progress=progress,
+    )
+    at_exit, in_full = (np.sum(list(r.n_synops.values()), axis=0) for r in (stopped, runs))
+    return ExitRuns(exit_report(votes, labels, policy, read, synops_at_exit=at_exit, synops_in_full=in_full), stopped)
