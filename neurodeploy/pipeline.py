@@ -37,6 +37,7 @@ from neurodeploy.ir import serialize
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.net import read_network
 from neurodeploy.ir.nir import read_nir
+from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.lower import InputCoding
 from neurodeploy.lower import lower as lower_graph
 from neurodeploy.models.autosnn import AutoSnn
@@ -65,7 +66,8 @@ def save(module: AutoSnn, path: str | Path) -> None:
 
 def load(path: str | Path) -> Graph:
     """The network in a file: a Graph from `.safetensors`, `.pt` or `.nir`, an IntGraph from a bundle, its graph.npz or
-    lava-dl's `.net` (`ir.net.read_network` takes what that file does not say: reset, message bits, timesteps).
+    lava-dl's `.net` (`ir.net.read_network` takes what that file does not say: reset, message bits, timesteps). A `.nir` of
+    another tool may leave conventions open too: `ir.nir_foreign.NirOptions`; assumed with a warning (`nir_assumed`).
 
     Raises UsageError for a missing path or an unknown kind of file, UnsafeFile for one that is corrupt.
     """
@@ -73,7 +75,7 @@ def load(path: str | Path) -> Graph:
     if path.is_dir():
         return open_bundle(path).net
     if path.suffix == ".nir":
-        return read_nir(path)
+        return read_nir(path, NirOptions())
     if path.suffix == ".npz":
         return serialize.load(path)
     if path.suffix == ".net":

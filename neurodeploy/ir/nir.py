@@ -28,6 +28,7 @@ from neurodeploy.errors import NeurodeployError, UnsafeFile
 from neurodeploy.ir import archive, serialize
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.hdf5 import open_checked
+from neurodeploy.ir.nir_foreign import NirOptions, to_graph
 from neurodeploy.ir.nir_nodes import array_of, host_name, to_node
 from neurodeploy.ir.nodes import Array, Input
 
@@ -91,10 +92,11 @@ def write_nir(graph: Graph, path: Path) -> None:
     archive.write(path, out.getvalue())
 
 
-def read_nir(path: Path) -> Graph:
+def read_nir(path: Path, foreign: NirOptions | None = None) -> Graph:
     """The graph (an IntGraph where one was written) of a `.nir` file written by `write_nir`.
 
-    Raises UsageError when there is no such file, UnsafeFile when it is unsafe, corrupt, changed, or not of our making.
+    foreign: take files of other tools too, with these conventions (`nir_foreign`, which says what it reads). Raises
+    UsageError when there is no such file, UnsafeFile when it is unsafe, corrupt, changed, or not of our making.
     """
     with open_checked(path) as file:
         if "node" not in file or not isinstance(file["node"], h5py.Group):
@@ -103,10 +105,15 @@ def read_nir(path: Path) -> Graph:
         found = nir.read(path, type_check=False)  # the comparison below checks more
     except (AssertionError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as err:
         raise UnsafeFile("not a valid NIR graph", where=str(path), limit=f"{type(err).__name__}: {err}") from err
-    text = found.metadata.get("neurodeploy") if isinstance(found, nir.NIRGraph) else None
+    if not isinstance(found, nir.NIRGraph):
+        raise UnsafeFile("a single node, not a NIR graph", where=str(path))
+    text = found.metadata.get("neurodeploy")
     if not isinstance(text, str):
+        if foreign is not None:
+            return to_graph(found, str(path), foreign)
         raise UnsafeFile(
-            "this NIR file was not written by neurodeploy", where=str(path), limit="Reading others is not supported yet"
+            "this NIR file was not written by neurodeploy", where=str(path), limit="Others' are read where they are asked for",
+            remedy="Load it as a network of its own",
         )
     graph = _rebuild(text, found, str(path))
     changed = _difference(to_nir(graph), found)
