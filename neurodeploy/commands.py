@@ -4,6 +4,7 @@ from neurodeploy.jobs.check import check
 from neurodeploy.jobs.doctor import doctor
 from neurodeploy.jobs.energy import energy
 from neurodeploy.jobs.env import env_add, env_create, env_list, env_remove
+from neurodeploy.jobs.events import events
 from neurodeploy.jobs.export import export
 from neurodeploy.jobs.resolve import resolve_deploy
 from neurodeploy.jobs.search import resolve_recipe, search, worker
@@ -12,6 +13,6 @@ from neurodeploy.jobs.train import train
 from neurodeploy.jobs.validate import validate
 
 __all__ = [
-    "check", "doctor", "energy", "env_add", "env_create", "env_list", "env_remove", "export", "resolve_deploy",
+    "check", "doctor", "energy", "env_add", "env_create", "env_list", "env_remove", "events", "export", "resolve_deploy",
     "resolve_recipe", "search", "simulate", "train", "validate", "worker",
 ]

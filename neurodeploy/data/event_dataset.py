@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from neurodeploy.data import datasets
 from neurodeploy.data.camera import CameraSettings, Stream, simulate_camera
+from neurodeploy.data.event_checks import check_streams
+from neurodeploy.data.event_reading import Selection
 from neurodeploy.errors import UsageError
 
 MAX_BINS = 4096
@@ -26,8 +28,8 @@ class EventDataset:
     """Recordings of one sensor with labels y int64 [N] in 0..n_classes-1; the arrays are read-only.
 
     streams: one int64 [n, 4] a sample, columns (t, c, y, x), 0 <= t < duration_us never decreasing, addresses inside `sensor`
-    (C, H, W); channel 0 is OFF, 1 is ON. `splits` holds disjoint index arrays `train`, `validation` and `test`. Raises
-    UsageError for events that are not so.
+    (C, H, W); channel 0 is OFF, 1 is ON. `splits` holds disjoint index arrays `train`, `validation` and `test`. `camera` are
+    the settings of a simulation, None for recordings. Raises UsageError for events that are not so.
     """
 
     name: str
@@ -37,6 +39,7 @@ class EventDataset:
     sensor: tuple[int, int, int]
     duration_us: int
     splits: dict[str, NDArray[np.int64]]
+    camera: CameraSettings | None = None
 
     def __post_init__(self) -> None:
         check_streams(self.streams, self.sensor, self.duration_us, self.name)
@@ -58,48 +61,6 @@ class EventDataset:
     def rasters(self, split_name: str, n_bins: int, binary: bool = False) -> NDArray[np.uint8]:
         """Counts per bin of a split, [N, T, C, H, W]; see `rasterize`."""
         return rasterize(self.split(split_name)[0], self.sensor, self.duration_us, n_bins, binary)
-
-
-def check_streams(streams: tuple[Stream, ...], sensor: tuple[int, int, int], duration_us: int, where: str) -> None:
-    """UsageError, naming the recording and the event, unless streams are as `EventDataset` says."""
-    for i, stream in enumerate(streams):
-        check_stream(stream, sensor, duration_us, f"{where}, recording {i}")
-
-
-def check_stream(stream: Stream, sensor: tuple[int, int, int], duration_us: int | None, where: str) -> None:
-    """UsageError, naming the event, unless one stream int64 [n, 4] lies inside the sensor, runs forward and ends in time.
-
-    `duration_us` None sets no end.
-    """
-    if stream.ndim != 2 or stream.shape[1] != 4 or stream.dtype != np.int64:
-        raise UsageError(f"events of shape {stream.shape} and type {stream.dtype}", where=where,
-                         limit="A stream is int64 [n, 4]: t, c, y, x")
-    outside = np.flatnonzero(((stream[:, 1:] < 0) | (stream[:, 1:] >= np.asarray(sensor))).any(axis=1))
-    if len(outside):
-        i = int(outside[0])
-        c, y, x = stream[i, 1:].tolist()
-        raise UsageError(
-            f"channel {c}, y {y}, x {x}; {len(outside)} of {len(stream)} events lie outside the sensor",
-            where=f"{where}, event {i}", limit="The sensor has {} channels, height {}, width {}".format(*sensor),
-            remedy="Check the order of the columns (t, c, y, x) and the size of the sensor", code="event_outside",
-        )
-    t = stream[:, 0]
-    if len(t) and t[0] < 0:
-        raise UsageError(f"time {t[0]} us", where=f"{where}, event 0", limit="Times start at 0", code="event_time",
-                         remedy="Subtract the first time of the recording")
-    late = np.flatnonzero(np.diff(t) < 0)
-    if len(late):
-        i = int(late[0]) + 1
-        raise UsageError(
-            f"time {t[i]} us after {t[i - 1]} us; times decrease {len(late)} time(s)", where=f"{where}, event {i}",
-            limit="Times never decrease", code="events_unsorted",
-            remedy="Sort the events by time, keeping the order of equal times: events[np.argsort(events[:, 0], kind='stable')]",
-        )
-    if duration_us is not None and len(t) and t[-1] >= duration_us:
-        n = int(np.count_nonzero(t >= duration_us))
-        raise UsageError(f"time {t[-1]} us; {n} event(s) come after the end", where=f"{where}, event {len(t) - n}",
-                         limit=f"A recording lasts {duration_us} us", code="event_time",
-                         remedy="Correct the duration, or leave these events out")
 
 
 def rasterize(
@@ -131,23 +92,50 @@ def rasterize(
     return rasters.reshape(len(streams), *shape)
 
 
-def load_events(name_or_path: str | Path, camera: CameraSettings | None = None, seed: int = 0) -> EventDataset:
+def load_events(
+    name_or_path: str | Path, camera: CameraSettings | None = None, seed: int = 0, *, per_class: int | None = None,
+    duration_us: int | None = None, sort: bool = False,
+) -> EventDataset:
     """The recordings behind a name or a path.
 
-    "digits-events": the packaged digits through the camera simulation, with the splits of the digits. Raises UsageError for
-    an unknown name and unsuitable events, UnsafeFile for a damaged file.
+    "digits-events": the packaged digits through the camera simulation, with the splits of the digits. A folder of PNG or JPEG
+    images, one sub-folder a class, goes through it too. An .npz event file (`data.event_files`) and folders of N-MNIST,
+    DVS128-Gesture and CIFAR10-DVS (`data.event_folders`) are read. `camera` and `seed` belong to the simulation; the rest is
+    `Selection`. Raises UsageError for an unknown name and unsuitable events, UnsafeFile for a damaged file.
 
     >>> load_events("digits-events").sensor
     (2, 16, 16)
     """
+    selection = Selection(per_class, duration_us, sort)
     if str(name_or_path) == DIGITS:
-        return _digits(camera or CameraSettings(), seed)
+        return _digits(camera or CameraSettings(), seed, selection)
     path = Path(name_or_path)
+    if path.is_file() and path.suffix.lower() == ".npz":
+        from neurodeploy.data.event_files import read_events
+
+        refuse_camera(camera, str(path))
+        return read_events(path, selection)
+    if path.is_dir():
+        from neurodeploy.data.event_folders import read_folder
+
+        return read_folder(path, camera, seed, selection)
+    if path.exists():
+        raise UsageError(f"{path.suffix or 'such'} files cannot be read as events", where=str(path), limit=SUPPORTED)
     raise UsageError(f"no events {str(name_or_path)!r}", where="events",
                      limit=f"Looked for the packaged name and for {path.resolve()}. {SUPPORTED}")
 
 
-def _digits(camera: CameraSettings, seed: int) -> EventDataset:
+def refuse_camera(camera: CameraSettings | None, where: str) -> None:
+    """Raise UsageError where settings of the camera were given for something recorded."""
+    if camera is not None:
+        raise UsageError("these are recordings; settings of the simulated camera change nothing", where=where,
+                         limit="The camera looks at digits-events and at folders of images", remedy="Leave camera.* out")
+
+
+def _digits(camera: CameraSettings, seed: int, selection: Selection) -> EventDataset:
     digits = datasets.load("digits")
+    kept, splits = selection.samples(digits.y, digits.splits)
+    duration = selection.length_us(camera.duration_us)
     streams = simulate_camera(digits.x[:, 0], camera, seed)
-    return EventDataset(DIGITS, streams, digits.y, digits.n_classes, camera.shape, camera.duration_us, digits.splits)
+    streams = tuple(streams[i][: np.searchsorted(streams[i][:, 0], duration)] for i in kept)
+    return EventDataset(DIGITS, streams, digits.y[kept], digits.n_classes, camera.shape, duration, splits, camera)
