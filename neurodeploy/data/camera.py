@@ -23,7 +23,8 @@ Floats = NDArray[np.float64]
 
 OFF, ON = 0, 1
 _IMAGES_AT_A_TIME = 128  # keeps the frames of a block in the processor's cache
-# Logarithms of different processors and numpy builds differ in their last bits; on this grid they are equal.
+# Logarithms of different processors and numpy builds differ in their last bits; on this grid they are equal. Thresholds lie on
+# it too, so whether a threshold is reached is decided without rounding.
 _GRID = 2.0**20
 _LEAST_THRESHOLD = 0.1  # of a pixel, as a share of the nominal one: mismatch makes no threshold vanish
 
@@ -114,7 +115,8 @@ def _thresholds(settings: CameraSettings, seed: int) -> tuple[Floats, Floats]:
     if settings.mismatch:
         # RandomState's stream is frozen by numpy's compatibility promise, Generator's is not.
         spread += settings.mismatch * np.random.RandomState([seed, 0]).standard_normal((2, n))
-    on, off = np.maximum(spread, _LEAST_THRESHOLD) * [[settings.on_threshold], [settings.off_threshold]]
+    nominal = np.asarray([[settings.on_threshold], [settings.off_threshold]])
+    on, off = np.rint(np.maximum(spread, _LEAST_THRESHOLD) * nominal * _GRID) / _GRID
     return on, off
 
 
@@ -168,8 +170,8 @@ def _events(images: Floats, settings: CameraSettings, on: Floats, off: Floats) -
             now = l0 + (l1 - l0) * ((start - t0) / step)
             at_once, rises = (now >= high) | (now <= low), np.where(now >= high, True, (now > low) & (l1 >= high))
             fires = at_once | (l1 >= high) | (l1 <= low)
-            slope = np.where(at_once, 1.0, l1 - l0)  # never 0 where it is used: now lies inside, l1 outside
-            crossing = t0 + (np.where(rises, high, low) - l0) / np.where(slope == 0, 1.0, slope) * step
+            slope = np.where(l1 == l0, 1.0, l1 - l0)  # where a crossing is used, now lies inside and l1 outside
+            crossing = t0 + (np.where(rises, high, low) - l0) * step / slope  # the product is exact: one rounding
             t = np.where(at_once, start, np.clip(crossing, start, t1))
             pixels, t, rises = pixels[fires], t[fires], rises[fires]
             level[pixels] += np.where(rises, on[pixels], -off[pixels])
