@@ -1,5 +1,6 @@
 """One function a verb of the command line; each can be called from Python with the same arguments."""
 
+from neurodeploy.jobs.calibrate import calibrate
 from neurodeploy.jobs.check import check
 from neurodeploy.jobs.doctor import doctor
 from neurodeploy.jobs.energy import energy
@@ -13,6 +14,6 @@ from neurodeploy.jobs.train import train
 from neurodeploy.jobs.validate import validate
 
 __all__ = [
-    "check", "doctor", "energy", "env_add", "env_create", "env_list", "env_remove", "events", "export", "resolve_deploy",
-    "resolve_recipe", "search", "simulate", "train", "validate", "worker",
+    "calibrate", "check", "doctor", "energy", "env_add", "env_create", "env_list", "env_remove", "events", "export",
+    "resolve_deploy", "resolve_recipe", "search", "simulate", "train", "validate", "worker",
 ]

@@ -13,7 +13,21 @@ from typing import Annotated, TextIO
 import typer
 
 from neurodeploy import __version__
-from neurodeploy.cli import check, doctor, energy, env, events, export, search, simulate, targets, train, validate, worker
+from neurodeploy.cli import (
+    calibrate,
+    check,
+    doctor,
+    energy,
+    env,
+    events,
+    export,
+    search,
+    simulate,
+    targets,
+    train,
+    validate,
+    worker,
+)
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import Debug, Json, help_texts
 from neurodeploy.errors import Interrupted, UsageError
@@ -53,7 +67,7 @@ def application() -> typer.Typer:
     app.callback(invoke_without_command=True, **help_texts(root))(root)
     verbs: tuple[Callable[..., Outcome], ...] = (
         search.search, train.train, check.check, export.export, validate.validate, simulate.simulate, energy.energy,
-        events.events, worker.worker, doctor.doctor,
+        events.events, calibrate.calibrate, worker.worker, doctor.doctor,
     )  # fmt: skip
     for verb in verbs:
         app.command(**help_texts(verb))(verb)

@@ -15,8 +15,9 @@ from neurodeploy.hw.event_profile import EventProfile
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.serialize import save
 from neurodeploy.place.core_plan import CorePlan
-from neurodeploy.place.dynapcnn_config import ChipConfig, ChipLimits
+from neurodeploy.place.dynapcnn_config import ChipConfig
 from neurodeploy.place.dynapcnn_rules import check
+from neurodeploy.place.event_cores import limits_of
 from neurodeploy.sim.events_graph import from_graph
 from neurodeploy.sim.readout import Readout, readout
 
@@ -25,7 +26,7 @@ _LOADER, _MODEL = (Path(__file__).with_name(name) for name in ("run_on_speck.py"
 
 
 def write_artifacts(
-    net: IntGraph, plan: CorePlan, profile: EventProfile, config: ChipConfig, limits: ChipLimits, folder: Path, *,
+    net: IntGraph, plan: CorePlan, profile: EventProfile, config: ChipConfig, folder: Path, *,
     golden: GoldenEvents | None = None, padded: bool = False,
 ) -> dict[str, Any]:
     """Write the artifacts of a placed network into a folder; returns the manifest fields `artifact`, `speck` and `sinabs`.
@@ -38,7 +39,7 @@ def write_artifacts(
     core = plan.core_of(votes.layer)
     if padded:
         config = pad_for_readout(config, core, votes, profile)
-        violations = check(config, limits)
+        violations = check(config, limits_of(profile))
         if violations:
             raise DoesNotFit(violations, target=profile.name)
     save(net, folder / GRAPH)

@@ -21,6 +21,7 @@ from neurodeploy.quantize.passing import for_target
 from neurodeploy.quantize.report import as_given
 
 NIR = "model.nir"
+OWN_FIELDS = ("data", "seed", "accuracy", "early_exit")  # of the metadata; they get places of their own in the manifest
 
 # Which writer makes the artifacts, by the neuron that the profile names.
 _WRITERS: dict[str, Callable[[IntGraph, Path, str], dict[str, Any]]] = {"cuba_lif": write_artifacts}
@@ -45,14 +46,14 @@ def export(
     vectors = golden.record(net, golden_inputs)
     with written_whole(Path(out)) as folder:
         artifacts = _WRITERS[profile.arithmetic.neuron](net, folder, profile.name)
-        reason = _write_nir(net if lowered is None or isinstance(lowered, IntGraph) else lowered, folder / NIR)
+        reason = write_model_nir(net if lowered is None or isinstance(lowered, IntGraph) else lowered, folder / NIR)
         golden.save(vectors, folder / golden.GOLDEN)
         nir = {"nir": {"file": NIR if reason is None else None, "reason": reason}}
         write_manifest(folder, {**_describe(net, plan, profile, vectors, metadata), **artifacts, **nir})
     return Bundle(Path(out))
 
 
-def _write_nir(graph: Graph, path: Path) -> str | None:
+def write_model_nir(graph: Graph, path: Path) -> str | None:
     """Write `model.nir`; returns why NIR cannot hold the network, where it cannot."""
     try:
         write_nir(graph, path)
@@ -67,12 +68,11 @@ def _describe(
     net: IntGraph, plan: Placement, profile: Profile, vectors: golden.Golden, metadata: dict[str, Any]
 ) -> dict[str, Any]:
     entry = net.inputs[0]
-    own = ("data", "seed", "accuracy", "early_exit")
     return {
         "target": profile.name,
         "profile": {"digest": profile.digest, "content": profile.model_dump(mode="json")},
-        **{name: metadata.get(name) for name in own},
-        "metadata": {k: v for k, v in metadata.items() if k not in own},
+        **{name: metadata.get(name) for name in OWN_FIELDS},
+        "metadata": {k: v for k, v in metadata.items() if k not in OWN_FIELDS},
         "input": {
             "name": entry.name, "kind": entry.kind, "shape": list(entry.shape), "max_value": entry.max_value,
             "value_scale": entry.value_scale, "on_host": net.host is not None, "encoding": net.metadata.get("encoding"),
@@ -82,8 +82,13 @@ def _describe(
         "quantization": as_given(net),
         "placement": plan.to_dict(),
         "golden": {"n_samples": int(vectors.x.shape[1]), "n_spikes": vectors.n_spikes},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: packages.version(name) for name in ("neurodeploy", "numpy", "torch", "h5py", "nir")},
-        },
+        "versions": tool_versions(),
+    }
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what decides the bytes of a bundle."""
+    return {
+        "python": platform.python_version(),
+        **{name: packages.version(name) for name in ("neurodeploy", "numpy", "torch", "h5py", "nir")},
     }

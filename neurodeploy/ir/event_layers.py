@@ -167,7 +167,7 @@ class _Reader:
         entry = graph.inputs[0]
         if entry.kind not in ("spikes", "graded") or entry.signed:
             self._fault("input", entry.name, f"an input of kind {entry.kind}, signed {entry.signed}",
-                        "Events: spikes, or counts of them", "Train on events")
+                        "Events: spikes, or counts of them", "Lower the network for this target")
         neurons = [n for n in graph.neurons if isinstance(n, Lif | Iaf)]
         self.into = {n.name: [] for n in (entry, *neurons)}
         layers = [layer for layer in map(self._core, neurons) if layer is not None]

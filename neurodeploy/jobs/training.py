@@ -3,35 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from neurodeploy.data.datasets import Dataset
+from neurodeploy.data.event_dataset import EventDataset
+from neurodeploy.jobs.data import AnyDataset, image_shape
 from neurodeploy.jobs.run import Run
 from neurodeploy.models.autosnn import AutoSnn, MacroConfig, SuperNet
 from neurodeploy.models.files import load_module, save
-from neurodeploy.models.macro import BLOCKS, N_POSITIONS
+from neurodeploy.models.macro import Arch
 from neurodeploy.progress import Progress
 from neurodeploy.search.recipe import Recipe
 from neurodeploy.train.config import SupernetConfig
-from neurodeploy.train.loop import Epoch, train
+from neurodeploy.train.loop import Epoch, Labelled, train
 from neurodeploy.train.supernet import SuperNetResult, train_supernet
 
 MODEL = "model.safetensors"
 
 
-def macro_of(recipe: Recipe, data: Dataset) -> MacroConfig:
+def macro_of(recipe: Recipe, data: AnyDataset) -> MacroConfig:
     """The network family's sizes: the recipe's, and the data's."""
-    channels, height, width = data.image_shape
+    channels, height, width = image_shape(data)
     n = recipe.network
     return MacroConfig(
         in_channels=channels, image_size=(height, width), n_classes=data.n_classes, width=n.width,
         n_timesteps=n.n_timesteps, group=n.group, tau0=n.tau0, decay_input=n.decay_input,
+        layout=tuple(w or None for w in n.layout), neuron=n.neuron, reset=n.reset, pool=n.pool, norm=n.norm,
+        multi_spike=n.multi_spike, v_min=n.v_min, w_max=n.w_max, gain=n.gain,
     )
 
 
-def supernet_of(run: Run, data: Dataset, progress: Progress) -> tuple[SuperNet, SuperNetResult]:
-    """The run's trained supernet; trains it, or the rest of it, where the checkpoint does not hold it yet."""
+def labelled(recipe: Recipe, data: AnyDataset, split: str) -> Labelled:
+    """A split as training takes it: images, or events counted in the bins of the recipe's network."""
+    if isinstance(data, EventDataset):
+        return data.rasters(split, recipe.network.n_timesteps), data.split(split)[1]
+    return data.split(split)
+
+
+def described(data: AnyDataset, name: str) -> dict[str, Any]:
+    """What a trained network's file says of its data."""
+    if isinstance(data, EventDataset):
+        return {"name": name, "duration_us": data.duration_us, "sensor": list(data.sensor)}
+    return {"name": name, "n_levels": data.n_levels}
+
+
+def supernet_of(
+    run: Run, data: AnyDataset, choices: Sequence[Arch], progress: Progress
+) -> tuple[SuperNet, SuperNetResult]:
+    """The run's trained supernet; trains it, or the rest of it, where the checkpoint does not hold it yet.
+
+    choices: the blocks that may stand at each position.
+    """
     recipe = run.recipe
     torch.manual_seed(recipe.seed)
     supernet = SuperNet(macro_of(recipe, data))
@@ -46,14 +69,14 @@ def supernet_of(run: Run, data: Dataset, progress: Progress) -> tuple[SuperNet, 
 
     progress.start(task, settings.epochs)
     result = train_supernet(
-        supernet, data.split("train"), settings, [BLOCKS] * N_POSITIONS, seed=recipe.seed,
+        supernet, labelled(recipe, data, "train"), settings, choices, seed=recipe.seed,
         checkpoint_file=run.path / "supernet.ckpt", progress=advance,
     )
     progress.done(task)
     return supernet, result
 
 
-def train_arch(run: Run, arch: Sequence[str], data: Dataset, progress: Progress) -> AutoSnn:
+def train_arch(run: Run, arch: Sequence[str], data: AnyDataset, progress: Progress) -> AutoSnn:
     """The architecture trained from scratch by the run's recipe, in the run's model file from then on."""
     path = run.path / MODEL
     if path.exists():
@@ -71,12 +94,12 @@ def train_arch(run: Run, arch: Sequence[str], data: Dataset, progress: Progress)
 
     progress.start(task, recipe.train.epochs)
     result = train(
-        network, data.split("train"), data.split("validation"), recipe.train, seed=recipe.seed,
+        network, labelled(recipe, data, "train"), labelled(recipe, data, "validation"), recipe.train, seed=recipe.seed,
         checkpoint_file=run.path / "model.ckpt", progress=advance,
     )
     progress.done(task)
     network.metadata = {
-        "data": {"name": recipe.data.name, "n_levels": data.n_levels}, "encoding": recipe.train.encoding,
+        "data": described(data, recipe.data.name), "encoding": recipe.train.encoding,
         "recipe": recipe.name, "deploy": recipe.deploy.model_dump(mode="json"), "accuracy_validation": result.best.accuracy,
     }
     save(network, path)

@@ -18,7 +18,7 @@ InputCoding = Literal["graded", "bias", "rate"]
 
 
 def lower(
-    graph: Graph, profile: Profile, input_kind: InputCoding = "graded", *, n_levels: int | None = None,
+    graph: Graph, profile: Profile, input_kind: InputCoding | Literal["events"] = "graded", *, n_levels: int | None = None,
     input_bits: int | None = None,
 ) -> Graph:
     """Lower a trained graph (all delays 0) for the target, in real arithmetic still.
@@ -29,8 +29,14 @@ def lower(
 
     n_levels: grey levels of the data (default: the graph's metadata, else what the message holds); input_bits: bits of
     a graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered, UsageError for
-    an input coding that is unknown or not what the network was trained on.
+    an input coding that is unknown or not what the network was trained on, events among them.
     """
+    if input_kind == "events" or graph.metadata.get("encoding") == "events":
+        raise UsageError(
+            "this network was made for streams of events", where="lower", code="other_arithmetic",
+            limit=f"{profile.name} is a chip with timesteps, whose networks take images",
+            remedy="Export it to an event-driven chip, or train a network on images",
+        )
     data = graph.metadata.get("data") or {}
     levels = n_levels or data.get("n_levels") or 2**profile.arithmetic.message_bits
     trained = graph.metadata.get("encoding")

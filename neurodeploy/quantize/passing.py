@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neurodeploy.errors import UsageError
-from neurodeploy.hw.profile import Profile
+from neurodeploy.hw.profile import AnyProfile
 from neurodeploy.ir.graph import IntGraph
-from neurodeploy.ir.nodes import CubaLif, Delta, Node, Sigma, SigmaDelta
+from neurodeploy.ir.nodes import CubaLif, Delta, Iaf, Node, Sigma, SigmaDelta
 
 # Neurons that compute as a profile's `arithmetic.neuron` says.
-BEHAVIOURS: dict[str, tuple[type[Node], ...]] = {"cuba_lif": (CubaLif, Delta, SigmaDelta, Sigma)}
+BEHAVIOURS: dict[str, tuple[type[Node], ...]] = {"cuba_lif": (CubaLif, Delta, SigmaDelta, Sigma), "iaf": (Iaf,)}
 
 
-def for_target(graph: IntGraph, profile: Profile) -> IntGraph:
+def for_target(graph: IntGraph, profile: AnyProfile) -> IntGraph:
     """The network as one of this target: the same nodes, `target` set; the graph itself where it is one already.
 
     An integer network is never requantized. It passes onto every profile whose neurons behave alike, whatever profile it

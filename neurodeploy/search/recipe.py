@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import apply_override, describe
+from neurodeploy.models.macro import AUTOSNN
 from neurodeploy.resources import folder
 from neurodeploy.search.evolve import EvolutionSettings
 from neurodeploy.search.fitness import FitnessSettings
@@ -27,20 +28,40 @@ class DataSettings(_Strict):
 
 
 class NetworkSettings(_Strict):
-    """The network family and its size; image size, channels and classes come from the data."""
+    """The network family and its size; image size, channels and classes come from the data. See `models.macro.MacroConfig`.
+
+    layout: the width of each position in multiples of `width`, 0 for a pool; n_timesteps: with events, the bins of a sample.
+    """
 
     family: Literal["autosnn"] = "autosnn"
     width: int = Field(ge=1, le=1024)
-    n_timesteps: int = Field(ge=1, le=64)
+    n_timesteps: int = Field(ge=1, le=256)
     group: int = Field(default=10, ge=1)
     tau0: float = Field(default=2.0, gt=1)
     decay_input: bool = True
+    layout: tuple[Annotated[int, Field(ge=0, le=64)], ...] = tuple(w or 0 for w in AUTOSNN)
+    neuron: Literal["plif", "if"] = "plif"
+    reset: Literal["hard", "soft"] = "hard"
+    pool: Literal["max", "sum"] = "max"
+    norm: Literal["batch", "none"] = "batch"
+    multi_spike: bool = False
+    v_min: float | None = Field(default=None, le=0)
+    w_max: float | None = Field(default=None, gt=0)
+    gain: float = Field(default=1.0, gt=0)
+
+    @property
+    def n_positions(self) -> int:
+        """Positions that take a block."""
+        return sum(w > 0 for w in self.layout)
 
 
 class InputSettings(_Strict):
-    """How an image reaches the chip; input_bits limits a graded message (default: what the data needs)."""
+    """How data reach the chip: images as messages, biases or rate-coded spikes, or streams of events as they are.
 
-    kind: Literal["graded", "bias", "rate"] = "graded"
+    input_bits limits a graded message (default: what the data needs).
+    """
+
+    kind: Literal["graded", "bias", "rate", "events"] = "graded"
     input_bits: int | None = Field(default=None, ge=1, le=24)
 
 
@@ -53,24 +74,34 @@ class SupernetSettings(SupernetConfig):
 
 class QuantizeSettings(_Strict):
     """Fine-tuning starts when quantization costs more than `max_drop` of validation accuracy, or when fewer than
-    `min_agreement` of the answers stay the same (both 0..1)."""
+    `min_agreement` of the answers stay the same (both 0..1).
+
+    rule and calibration_samples are those of event-driven chips, whose scales are chosen by running the chip's order of
+    events (`mismatch`) or as sinabs does; nothing is fine-tuned there.
+    """
 
     max_drop: float = Field(default=0.005, ge=0, lt=1)
     min_agreement: float = Field(default=0.99, ge=0, le=1)
     qat_epochs: int = Field(default=15, ge=0)
     qat_lr: float = Field(default=1e-3, gt=0)
+    rule: Literal["mismatch", "sinabs"] = "mismatch"
+    calibration_samples: int = Field(default=24, ge=1)
 
 
 class ExitSettings(_Strict):
     """SEENN-I: the threshold is the cheapest whose validation accuracy falls by at most `max_drop` (0..1).
 
     logits: confidence of the summed votes (as SEENN's release) or of their mean; "either" takes the cheaper of both.
+    by, windows: on event-driven chips the vote is read so many times in a sample, at equal numbers of events (of the mean
+    sample) or equal times.
     """
 
     max_drop: float = Field(default=0.0, ge=0, lt=1)
     temperature: Annotated[float, Field(gt=0)] | Literal["calibrate"] = 1.0
     logits: Literal["sum", "mean", "either"] = "sum"
     metric: Literal["confidence", "entropy"] = "confidence"
+    by: Literal["event", "time"] = "event"
+    windows: int = Field(default=32, ge=1, le=4096)
 
 
 class CostSettings(_Strict):
@@ -123,7 +154,7 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _one_coding(self) -> Self:
-        wanted = "rate" if self.input.kind == "rate" else "direct"
+        wanted = {"rate": "rate", "events": "events"}.get(self.input.kind, "direct")
         for name, config in (("supernet", self.supernet), ("train", self.train)):
             if config.encoding != wanted:
                 raise ValueError(f"{name}.encoding is {config.encoding!r}, but input.kind {self.input.kind!r} needs {wanted!r}")

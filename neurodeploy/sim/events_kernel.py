@@ -17,21 +17,19 @@ import numpy as np
 from neurodeploy.sim.scan import compiled
 
 # Columns of the table of layers.
-(V0, N, N_OUT, H, W, IN_H, IN_W, K_H, K_W, S_H, S_W, P_H, P_W, W0, G0, V_TH, V_MIN, HARD, SATURATES, BIAS0, FIRST, LAST,
- SOURCE0, SOURCE1, RECORDED) = range(25)  # fmt: skip
+(V0, N, N_OUT, W, W0, W_CHANNEL, ROW_PLACE, ROW_W, V_TH, V_MIN, HARD, SATURATES, BIAS0, FIRST, LAST, SOURCE0, SOURCE1,
+ RECORDED) = range(18)  # fmt: skip
+N_COLUMNS = 18
 SYNOPS, SATURATIONS, TICK_UPDATES, DROPPED = range(4)  # columns of the tally
-DST, POOL_H, POOL_W, SHIFT = range(4)  # columns of the table of connections
+DST, ARRIVALS, SHIFT = range(3)  # columns of the table of connections
+# Columns of the table of positions on input maps: the first neuron that an event there reaches, the weight of it for the first
+# input channel (both within the layer), how many neurons lie together in a row of updates, and how many rows there are.
+PLACE, TAP, LENGTH, ROWS = range(4)
 LAYER, NEXT, BEHIND, EDGE = range(4)  # columns of the stack: layer, its next spike, the end of its spikes, next connection
 _U, _I, _S = np.uint64, np.int32, np.int16
 
 # Arrays are seven arguments each: calls of these would take longer than what they do.
 _inlined = numba.njit(inline="always", error_model="numpy")
-
-
-@_inlined
-def _over(a, b):
-    """a // b for a from 0 and b from 1, which is 1 more often than not: division is slow, with signs slower still."""
-    return a if b == 1 else np.int64(_U(a) // _U(b))
 
 
 @compiled
@@ -90,31 +88,6 @@ def _stretches(layers, at, place, place_step, w0, w_step, n, n_rows, weights, v,
     return n_spikes
 
 
-@_inlined
-def _meet(layers, at, c, y, x, weights, groups, v, spikes, n_spikes, tally, top):
-    """One event at core `at`: its spikes, as places in the layer, are appended; the new number of spikes."""
-    bottom_y, bottom_x = y + layers[at, P_H], x + layers[at, P_W]
-    s_h, s_w, n_out, width = layers[at, S_H], layers[at, S_W], layers[at, N_OUT], layers[at, W]
-    quotient = _over(bottom_x, s_w)
-    group = layers[at, G0] + 2 * (bottom_x - quotient * s_w)
-    n_taps = groups[group + 1]
-    left, right = max(0, quotient - n_taps + 1), min(width - 1, quotient)
-    if right < left:
-        return n_spikes
-    n = (right - left + 1) * n_out
-    tap = groups[group] + n_taps - 1 - (quotient - left)
-    upper = _over(max(0, bottom_y - layers[at, K_H] + s_h), s_h)
-    lower = min(layers[at, H] - 1, _over(bottom_y, s_h))
-    w0 = layers[at, W0] + ((c * layers[at, K_H] + bottom_y - upper * s_h) * layers[at, K_W] + tap) * n_out
-    n_rows = max(0, lower - upper + 1)
-    tally[at, SYNOPS] += n_rows * n
-    # One output row further down, the event lies s_h kernel rows further up.
-    return _stretches(
-        layers, at, (upper * width + left) * n_out, width * n_out, w0, -s_h * layers[at, K_W] * n_out, n, n_rows, weights, v,
-        spikes, n_spikes, tally, top,
-    )
-
-
 @compiled
 def _tick(layers, at, weights, v, spikes, n_spikes, tally, top):
     """One tick of the slow clock at a core: its bias is added to every neuron."""
@@ -151,30 +124,32 @@ def _note(layers, at, row, spikes, first, last, counts, log_row, log_neuron, n_l
 
 
 @_inlined
-def _deliver(layers, edges, connection, source, place, rows, row, groups, weights, spikes, n_spikes, v, tally, by_row, top):
+def _deliver(net, connection, source, place, rows, row, spikes, n_spikes, v, tally, by_row, top):
     """A source's spike at `place`, or the row's event, over one connection; the new number of spikes.
 
     One that arrives outside the next map is dropped.
     """
+    layers, edges, _, _, reach, arrivals, weights = net
     if source == len(layers) - 1:
-        c, y, x = rows[row, 0], rows[row, 1], rows[row, 2]
+        c, position = rows[row, 0], rows[row, 1] * layers[source, W] + rows[row, 2]
     else:
-        place = np.int64(place)
-        position = _over(place, layers[source, N_OUT])
-        y = _over(position, layers[source, W])
-        c = place - position * layers[source, N_OUT]
-        x = position - y * layers[source, W]
-    into = edges[connection, DST]
-    y, x = _over(y, edges[connection, POOL_H]), _over(x, edges[connection, POOL_W])
-    if y >= layers[into, IN_H] or x >= layers[into, IN_W]:
+        n_out = np.uint32(layers[source, N_OUT])
+        position = np.int64(np.uint32(place) // n_out)
+        c = np.int64(place) - position * layers[source, N_OUT]
+    at, to = edges[connection, DST], np.int64(arrivals[_U(edges[connection, ARRIVALS] + position)])
+    if to < 0:
         tally[source, DROPPED] += 1
         return n_spikes
-    before = tally[into, SYNOPS]
-    c += edges[connection, SHIFT]
-    n_spikes = _meet(layers, into, c, y, x, weights, groups, v, spikes, n_spikes, tally, top)
+    n, n_rows = reach[_U(to), LENGTH], reach[_U(to), ROWS]
+    tally[at, SYNOPS] += n * n_rows
     if by_row.size:
-        by_row[row, into] += tally[into, SYNOPS] - before
-    return n_spikes
+        by_row[row, at] += n * n_rows
+    w0 = layers[at, W0] + reach[_U(to), TAP] + (c + edges[connection, SHIFT]) * layers[at, W_CHANNEL]
+    # One output row further down, the event lies a stride of kernel rows further up.
+    return _stretches(
+        layers, at, reach[_U(to), PLACE], layers[at, ROW_PLACE], w0, -layers[at, ROW_W], n, n_rows, weights, v, spikes, n_spikes,
+        tally, top,
+    )
 
 
 @compiled
@@ -185,53 +160,58 @@ def run_depth(net, rows, v, counts, tally, by_row, top, log_row, log_neuron):
     caused, not wanted where it is empty. Written: v, counts, tally, by_row. Returns the log: row and place of each spike of
     the recorded layers, the place among the neurons of all layers, and how many there are.
     """
-    layers, edges, order, _, groups, weights = net
+    layers, edges, order, _, _, _, weights = net
     n_layers, n_log = len(layers) - 1, 0
     spikes = np.empty(v.size + 1, dtype=np.int32)  # of all layers: none has two events at work
     stack = np.empty((n_layers + 1, 4), dtype=np.int64)
     for row in range(len(rows)):
         is_tick = rows[row, 0] < 0
         for turn in range(n_layers if is_tick else 1):
-            source, n = n_layers, 1
+            at, following, behind = n_layers, 0, 1
             if is_tick:
-                source = order[turn]
-                if layers[source, BIAS0] < 0:
+                at = order[turn]
+                if layers[at, BIAS0] < 0:
                     continue
-                n = _tick(layers, source, weights, v, spikes, 0, tally, top)
-                log_row, log_neuron = _room(log_row, n_log + n), _room(log_neuron, n_log + n)
-                n_log = _note(layers, source, row, spikes, 0, n, counts, log_row, log_neuron, n_log)
-            depth = 0
-            stack[0, LAYER], stack[0, NEXT], stack[0, BEHIND], stack[0, EDGE] = source, 0, n, layers[source, FIRST]
-            while depth >= 0:
-                at, following, behind, connection = (
-                    stack[depth, LAYER], stack[depth, NEXT], stack[depth, BEHIND], stack[depth, EDGE]
-                )
-                first, last = layers[at, FIRST], layers[at, LAST]
-                if connection == last:  # this spike has been everywhere
-                    following, connection = following + 1, first
-                if following >= behind or first == last:
+                behind = _tick(layers, at, weights, v, spikes, 0, tally, top)
+                log_row, log_neuron = _room(log_row, n_log + behind), _room(log_neuron, n_log + behind)
+                n_log = _note(layers, at, row, spikes, 0, behind, counts, log_row, log_neuron, n_log)
+            connection, last, depth = layers[at, FIRST], layers[at, LAST], 0
+            if connection == last:
+                continue
+            while True:
+                if following >= behind:  # all spikes of this layer have been everywhere
+                    if depth == 0:
+                        break
                     depth -= 1
+                    at, following, behind, connection = (
+                        stack[depth, LAYER], stack[depth, NEXT], stack[depth, BEHIND], stack[depth, EDGE]
+                    )
+                    last = layers[at, LAST]
                     continue
-                stack[depth, NEXT], stack[depth, EDGE] = following, connection + 1
-                n = _deliver(
-                    layers, edges, connection, at, spikes[following], rows, row, groups, weights, spikes, behind, v, tally,
-                    by_row, top,
-                )
+                place, through, source = spikes[following], connection, at
+                connection += 1
+                if connection == last:
+                    following, connection = following + 1, layers[at, FIRST]
+                n = _deliver(net, through, source, place, rows, row, spikes, behind, v, tally, by_row, top)
                 if n > behind:
-                    into = edges[connection, DST]
+                    into = edges[through, DST]
                     if n_log + n - behind > log_row.size:
                         log_row, log_neuron = _room(log_row, n_log + n), _room(log_neuron, n_log + n)
                     n_log = _note(layers, into, row, spikes, behind, n, counts, log_row, log_neuron, n_log)
-                    depth += 1
-                    stack[depth, LAYER], stack[depth, NEXT], stack[depth, BEHIND] = into, behind, n
-                    stack[depth, EDGE] = layers[into, FIRST]
+                    if layers[into, FIRST] < layers[into, LAST]:
+                        if following < behind:
+                            stack[depth, LAYER], stack[depth, NEXT] = at, following
+                            stack[depth, BEHIND], stack[depth, EDGE] = behind, connection
+                            depth += 1
+                        at, following, behind = into, behind, n
+                        connection, last = layers[at, FIRST], layers[at, LAST]
     return log_row, log_neuron, n_log
 
 
 @compiled
 def run_breadth(net, rows, v, counts, tally, by_row, top, log_row, log_neuron):
     """As `run_depth`, but a core finishes all that a row brings it before the next core starts."""
-    layers, edges, order, sources, groups, weights = net
+    layers, edges, order, sources, _, _, weights = net
     n_layers, n_log = len(layers) - 1, 0
     spikes = np.empty(v.size + 1, dtype=np.int32)
     sent = np.zeros((n_layers + 1, 2), dtype=np.int64)  # first and behind the last of each source's spikes of this row
@@ -248,10 +228,7 @@ def run_breadth(net, rows, v, counts, tally, by_row, top, log_row, log_neuron):
                         if edges[connection, DST] == at:
                             if n + layers[at, N] > spikes.size:
                                 spikes = _room(spikes, n + layers[at, N])
-                            n = _deliver(
-                                layers, edges, connection, source, spikes[spike], rows, row, groups, weights, spikes, n, v,
-                                tally, by_row, top,
-                            )
+                            n = _deliver(net, connection, source, spikes[spike], rows, row, spikes, n, v, tally, by_row, top)
             if is_tick and layers[at, BIAS0] >= 0:
                 spikes = _room(spikes, n + layers[at, N])
                 n = _tick(layers, at, weights, v, spikes, n, tally, top)

@@ -1,4 +1,4 @@
-"""Random changes of training images."""
+"""Random changes of training images, and of counts of events."""
 
 from __future__ import annotations
 
@@ -40,3 +40,23 @@ def random_noise(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
         return x
     drawn = torch.randn(x.shape, generator=generator).to(x.device)
     return torch.where(x > 0, (x + noise * drawn).clamp(0, 1), x)
+
+
+def random_events(x: Tensor, shift: float, drop: float, generator: torch.Generator) -> Tensor:
+    """Each sample of counts x [B, T, C, H, W] moved by whole pixels, up to `shift` in y and in x, what leaves the map is lost;
+    then each address of a bin loses its events with probability `drop`.
+
+    Whole pixels and whole bins, so that counts stay counts. Draws come from `generator` (of the CPU) alone.
+    """
+    most = int(shift)
+    if most:
+        _, _, _, height, width = x.shape
+        moves = torch.randint(-most, most + 1, (len(x), 2), generator=generator).tolist()
+        padded = functional.pad(x, (most, most, most, most))
+        x = torch.stack([
+            sample[..., most + dy : most + dy + height, most + dx : most + dx + width]
+            for sample, (dy, dx) in zip(padded, moves, strict=True)
+        ])
+    if drop:
+        x = x * (torch.rand(x.shape, generator=generator) >= drop).to(x.device)
+    return x

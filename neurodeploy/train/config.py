@@ -24,10 +24,11 @@ class TrainConfig(BaseModel):
     schedule: Literal["cosine", "none"] = "cosine"  # per batch, from lr to 0
     loss: Loss = "mse"
     tet_lambda: float = Field(default=1e-3, ge=0, le=1)
-    shift: NonNegativeFloat = 0.0  # augmentation: pixels in y and in x,
+    shift: NonNegativeFloat = 0.0  # augmentation: pixels in y and in x (of events whole ones),
     rotate: float = Field(default=0.0, ge=0, le=180)  # degrees,
     zoom: float = Field(default=0.0, ge=0, lt=1)  # 1 - zoom .. 1 + zoom,
     noise: NonNegativeFloat = 0.0  # and the standard deviation of noise on pixels above 0 (white is 1)
+    drop: float = Field(default=0.0, ge=0, lt=1)  # share of events that are left out, with encoding "events"
     encoding: Encoding = "direct"
     n_threads: PositiveInt = 1
     select_last: float = Field(default=1.0, gt=0, le=1)  # share of the epochs, the last ones, of which the best is kept
@@ -35,9 +36,11 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _events_stay_whole(self) -> Self:
-        changed = [name for name in ("shift", "rotate", "zoom", "noise") if getattr(self, name)]
-        if self.encoding == "events" and changed:
-            raise ValueError(f"{changed[0]} changes images, and encoding is 'events'")
+        images_only = [name for name in ("rotate", "zoom", "noise") if getattr(self, name)]
+        if self.encoding == "events" and images_only:
+            raise ValueError(f"{images_only[0]} changes images, and encoding is 'events'")
+        if self.encoding != "events" and self.drop:
+            raise ValueError(f"drop leaves out events, and encoding is {self.encoding!r}")
         return self
 
 

@@ -13,7 +13,7 @@ from neurodeploy.data.encoders import encode
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.train import runtime
-from neurodeploy.train.augment import random_affine, random_noise
+from neurodeploy.train.augment import random_affine, random_events, random_noise
 from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.losses import loss as compute_loss
 
@@ -49,9 +49,10 @@ class Trainer:
         for i, index in enumerate(batches):
             self._set_rate((self.n_epochs + i / len(batches)) / c.epochs)
             index = index.to(self.device)
-            images = x[index]
-            if c.encoding != "events":
-                images = random_affine(images, c.shift, c.rotate, c.zoom, self.generator)
+            if c.encoding == "events":
+                images = random_events(x[index], c.shift, c.drop, self.generator)
+            else:
+                images = random_affine(x[index], c.shift, c.rotate, c.zoom, self.generator)
                 images = random_noise(images, c.noise, self.generator)
             value = compute_loss(c.loss, forward(as_input(images, c.encoding, self.n_timesteps)), y[index], c.tet_lambda)
             self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,123 @@
+"""A trained network onto an event-driven chip: lower, quantize by the chip's own order of events, place, fix the exit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurodeploy.data.event_dataset import EventDataset, rasterize
+from neurodeploy.early_exit.confidence import ConfidencePolicy
+from neurodeploy.early_exit.event_windows import EventExitPolicy, choose_exit, exit_windows
+from neurodeploy.errors import DoesNotFit
+from neurodeploy.hw.profile import EventProfile
+from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.nodes import Array
+from neurodeploy.ir.votes import predictions
+from neurodeploy.models.from_graph import TorchGraph
+from neurodeploy.place.core_plan import CorePlan
+from neurodeploy.place.event_cores import check
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.quantize.iaf_network import quantize_events
+from neurodeploy.search.recipe import DeploySettings, ExitSettings
+from neurodeploy.sim.event_exit import read_votes
+from neurodeploy.sim.event_mismatch import Mismatch
+from neurodeploy.sim.event_runs import EventRuns, run_streams
+from neurodeploy.train.runtime import threads
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class EventDeployment:
+    """A network on its target. `lowered` is the real-valued network that `net` stands for; `policy` is None without data;
+    `validation` says what the integers and the chip's order of events did to the validation split."""
+
+    lowered: Graph
+    net: IntGraph
+    plan: CorePlan
+    policy: EventExitPolicy | None
+    validation: dict[str, Any] | None
+
+
+@dataclass(frozen=True, eq=False)
+class FloatRun:
+    """The clocked network in real numbers: votes [T, N, n_classes], spikes of a whole sample by layer, [N, *shape]."""
+
+    votes: NDArray[np.float64]
+    counts: dict[str, NDArray[np.float64]]
+
+
+def deploy_events(
+    lowered: Graph, profile: EventProfile, settings: DeploySettings, data: EventDataset | None, progress: Progress = SILENT
+) -> EventDeployment:
+    """Bring a lowered graph onto the target. Validation data choose scales and exit threshold.
+
+    Without data, scales come from the weights alone and there is no early exit. One thread computes, so that the same
+    model and settings give the same network everywhere. Raises DoesNotFit with every violation.
+    """
+    found = check(lowered, profile)
+    if found.plan is None:
+        raise DoesNotFit(found.violations, target=profile.name)
+    found.warn()
+    rule = settings.quantize.rule
+    if data is None:
+        return EventDeployment(lowered, quantize_events(lowered, profile, rule=rule), found.plan, None, None)
+    streams, labels = data.split("validation")
+    with threads(1):
+        n = settings.quantize.calibration_samples
+        wanted = float_run(lowered, streams[:n], data)
+        judge = Mismatch(streams[:n], wanted.counts) if rule == "mismatch" else None
+        net = quantize_events(lowered, profile, rule=rule, judge=judge, progress=progress)
+        runs = run_streams(net, streams, duration_us=data.duration_us, progress=progress)
+        real = predictions(float_run(lowered, streams, data).votes)[-1]
+    policy = choose_event_exit(settings.early_exit, runs, streams, labels)
+    before, now = float((real == labels).mean()), float((runs.predictions == labels).mean())
+    validation = {
+        "accuracy_float": before, "accuracy_integer": now, "drop": before - now,
+        "agreement": float((real == runs.predictions).mean()), "n": len(labels),
+    }
+    return EventDeployment(lowered, net, found.plan, policy, validation)
+
+
+def float_run(lowered: Graph, streams: Sequence[Array], data: EventDataset) -> FloatRun:
+    """The lowered network in float64 on streams, counted in the bins that it was trained with."""
+    module = TorchGraph(lowered, torch.float64)
+    names = [n.name for n in lowered.neurons]
+    votes, counts = [], []
+    with torch.inference_mode():
+        for i in range(0, len(streams), _BATCH):
+            raster = rasterize(tuple(streams[i : i + _BATCH]), data.sensor, data.duration_us, lowered.n_timesteps)
+            x = torch.from_numpy(raster).transpose(0, 1).double()
+            found = module(x.reshape(*x.shape[:2], *lowered.inputs[0].shape))
+            votes.append(found[lowered.output.name].numpy())
+            counts.append({name: found[name].sum(dim=0).numpy() for name in names})
+    return FloatRun(np.concatenate(votes, axis=1), {name: np.concatenate([c[name] for c in counts]) for name in names})
+
+
+def choose_event_exit(
+    settings: ExitSettings, runs: EventRuns, streams: Sequence[Array], labels: NDArray[Any]
+) -> EventExitPolicy:
+    """The cheapest policy that the settings allow, on validation runs; never on test data."""
+    until = float(runs.n_events.mean()) if settings.by == "event" else float(runs.duration_us)
+    step = max(1, round(until / settings.windows))
+    best: tuple[float, EventExitPolicy] | None = None
+    kinds: tuple[Literal["sum", "mean"], ...] = ("sum", "mean") if settings.logits == "either" else (settings.logits,)
+    for logits in kinds:
+        confidence = ConfidencePolicy(
+            1.0, 1.0 if settings.temperature == "calibrate" else settings.temperature, settings.metric, logits
+        )
+        start = EventExitPolicy(settings.by, step, confidence)
+        votes, read = read_votes(runs, streams, start)
+        policy = choose_exit(
+            votes, labels, start, max_drop=settings.max_drop, calibrate=settings.temperature == "calibrate"
+        )
+        mean = float(exit_windows(votes, policy, read).mean())
+        if best is None or mean < best[0]:
+            best = mean, policy
+    assert best is not None  # there is a kind of logits
+    return best[1]

@@ -1,0 +1,113 @@
+"""Final figures of a network on an event-driven chip, on held-out samples: accuracy, gap, cost, early exit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from neurodeploy.cost.event_activity import activity_of
+from neurodeploy.cost.event_cost import event_cost
+from neurodeploy.cost.event_result import EventCost
+from neurodeploy.data.event_dataset import EventDataset
+from neurodeploy.early_exit.event_windows import EventExitPolicy
+from neurodeploy.hw.profile import EventProfile
+from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.nodes import Array
+from neurodeploy.ir.votes import predictions
+from neurodeploy.jobs.event_deploy import float_run
+from neurodeploy.jobs.statistics import paired_difference, wilson
+from neurodeploy.place.core_plan import CorePlan
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.quantize.iaf_network import quantize_events
+from neurodeploy.sim.event_exit import run_until_exit
+from neurodeploy.sim.event_gap import gap_table
+from neurodeploy.sim.event_runs import EventRuns, run_streams
+
+BINS = (16, 32, 64)  # of the gap's table
+
+
+@dataclass(frozen=True)
+class EventEvaluation:
+    """Plain values (shares 0..1, None where unknown) and the cost of one sample."""
+
+    accuracy: dict[str, Any]
+    agreement: dict[str, Any] | None
+    gap: list[dict[str, Any]]
+    early_exit: dict[str, Any] | None
+    cost: EventCost
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields, for JSON."""
+        return {
+            "accuracy": self.accuracy, "agreement": self.agreement, "gap": self.gap, "early_exit": self.early_exit,
+            "cost": {"events": self.cost.to_dict()},
+        }
+
+
+def evaluate_events(
+    lowered: Graph, net: IntGraph, plan: CorePlan, profile: EventProfile, policy: EventExitPolicy | None, data: EventDataset,
+    split: str = "test", progress: Progress = SILENT, *, interval_s: float | None = None, limit: float | None = None,
+    sensor: bool = False, with_gap: bool = True,
+) -> EventEvaluation:
+    """Run the integer network event by event on samples that the run made no choice on, beside its clocked and its
+    real-valued twin and, for a network quantized otherwise, sinabs' integers of the same network.
+
+    interval_s, limit, sensor: as `cost.event_cost.event_cost`.
+    """
+    streams, labels = data.split(split)
+    runs = run_streams(net, streams, duration_us=data.duration_us, progress=progress)
+    answers = runs.predictions
+    n, n_right = len(labels), int((answers == labels).sum())
+    accuracy: dict[str, Any] = {
+        "float": None, "simulator": n_right / n, "n": n, "n_right": n_right, "interval": wilson(n_right, n),
+        "n_silent": runs.n_silent, "sinabs_rule": None,
+    }
+    agreement = None
+    if not isinstance(lowered, IntGraph):
+        real = predictions(float_run(lowered, streams, data).votes)[-1]
+        n_same = int((real == answers).sum())
+        accuracy["float"] = float((real == labels).mean())
+        accuracy["simulator_minus_float"] = paired_difference(answers == labels, real == labels)
+        agreement = {"share": n_same / n, "n_same": n_same, "n": n, "interval": wilson(n_same, n)}
+        accuracy["sinabs_rule"] = _by_sinabs(lowered, net, profile, streams, labels, data.duration_us, accuracy["simulator"])
+    return EventEvaluation(
+        accuracy=accuracy, agreement=agreement,
+        gap=[
+            report.to_dict() for report in gap_table(net, streams, data.sensor, data.duration_us, BINS, progress=progress)
+        ] if with_gap else [],
+        early_exit=None if policy is None else event_exit_report(
+            net, plan, profile, policy, runs, streams, labels, interval_s=interval_s
+        ),
+        cost=event_cost(activity_of(net, runs), plan, profile, interval_s=interval_s, limit=limit, sensor=sensor),
+    )
+
+
+def _by_sinabs(
+    lowered: Graph, net: IntGraph, profile: EventProfile, streams: Sequence[Array], labels: NDArray[Any], duration_us: int,
+    own: float,
+) -> float | None:
+    """Accuracy of the same network in the integers of sinabs' rule, event-driven."""
+    if net.quantization.get("rule") == "sinabs":
+        return own
+    other = quantize_events(lowered, profile, rule="sinabs")
+    return float((run_streams(other, streams, duration_us=duration_us).predictions == labels).mean())
+
+
+def event_exit_report(
+    net: IntGraph, plan: CorePlan, profile: EventProfile, policy: EventExitPolicy, runs: EventRuns, streams: Sequence[Array],
+    labels: NDArray[Any], *, interval_s: float | None = None,
+) -> dict[str, Any]:
+    """What stopping early gives, beside whole samples: each sample is run again up to its decision only."""
+    found = run_until_exit(net, streams, labels, policy, runs)
+    time_s = max(found.report["mean_time_s"], 1e-6)
+    whole = event_cost(activity_of(net, runs), plan, profile, interval_s=interval_s)
+    early = event_cost(activity_of(net, found.stopped, time_s), plan, profile, interval_s=interval_s)
+    return {
+        **found.report, "n": len(labels), "by": policy.by, "mean_chip_timesteps": None,
+        "energy_j": early.energy_j.to_dict(), "energy_dynamic_j": early.energy_dynamic_j.to_dict(),
+        "energy_full_j": whole.energy_j.to_dict(), "energy_dynamic_full_j": whole.energy_dynamic_j.to_dict(),
+        "status": whole.status, "energy_saved": 1 - early.energy_j.nominal / whole.energy_j.nominal,
+    }
