@@ -66,7 +66,7 @@ def read_power_log(path: Path, rails: Sequence[str], needed: Sequence[str]) -> P
     try:
         columns = readers[path.suffix.lower()](path, rails)
     except UnsafeFile as error:
-        raise UnsafeFile(error.what, where=where, limit=error.limit, remedy=_REMEDY) from error
+        raise UnsafeFile(error.what, where=error.where or where, limit=error.limit, remedy=_REMEDY) from error
     return _checked(path, columns, rails, needed)
 
 
