@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.errors import UsageError
+from neurodeploy.ir.event_layers import as_map, read_cores
 from neurodeploy.ir.graph import Graph, IntGraph
-from neurodeploy.ir.nodes import Conv2d, Iaf, Lif, Linear, Node
 from neurodeploy.place.reach import axis_taps
 from neurodeploy.sim.event_runs import EventRuns, Runs
-from neurodeploy.sim.events_graph import from_graph
 from neurodeploy.sim.events_network import INPUT, Destination, EventLayer, EventNetwork
 
 Floats = NDArray[np.float64]
@@ -100,7 +99,7 @@ def activity_of(net: IntGraph, runs: Runs, duration_s: float | None = None) -> E
     duration_s: the mean time that a sample took, where that was not runs.duration_us (early exit). The peak rate is that
     of the sample in which it is highest.
     """
-    network = from_graph(net)[0]
+    network = wiring(net)
     return EventActivity(
         float(runs.n_events.mean()), _means(runs.n_spikes), _means(runs.n_synops),
         {layer.name: layer.n_neurons for layer in network.layers}, depth_of(network),
@@ -174,22 +173,19 @@ def depth_of(network: EventNetwork) -> int:
 
 
 def wiring(graph: Graph) -> EventNetwork:
-    """The cores of a lowered network; of a real-valued one with all weights zero, since only its geometry is known.
+    """The cores of a lowered network, real-valued or integers, with all weights zero: only their geometry counts here.
 
     Raises NeurodeployError for what such cores cannot do.
     """
-    integers = graph if isinstance(graph, IntGraph) else IntGraph(
-        tuple(_geometry(node) for node in graph.nodes), graph.edges, graph.n_timesteps
-    )
-    if not integers.neurons:
-        raise NeurodeployError("no neurons", code="not_event_driven", limit="At least one layer of them")
-    return from_graph(integers)[0]
-
-
-def _geometry(node: Node) -> Node:
-    if isinstance(node, Conv2d | Linear):
-        return replace(node, weight=np.zeros(node.weight.shape, dtype=np.int64), bias=None)
-    return Iaf(node.name, shape=node.shape) if isinstance(node, Lif) else node
+    cores = read_cores(graph)
+    layers = tuple(
+        EventLayer(
+            core.name, np.broadcast_to(np.int64(0), (core.out_shape[0], core.in_shape[0], *core.kernel)), core.in_shape, 1, 0,
+            core.stride, core.padding, destinations=core.destinations,
+        )
+        for core in cores.layers
+    )  # fmt: skip
+    return EventNetwork(as_map(cores.entry.shape), cores.entry_destinations, layers)
 
 
 def _means(by_layer: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:

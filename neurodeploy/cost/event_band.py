@@ -17,7 +17,7 @@ from neurodeploy.hw.profile import EventProfile
 
 
 @dataclass(frozen=True)
-class FrontEntry:
+class Candidate:
     """One network of a front: synops of a sample, and the seconds for which static power runs."""
 
     name: str
@@ -79,7 +79,7 @@ class FrontFlips:
         return f"The ranking of the front by energy turns inside {band}: {listed}. Calibrate it on your board."
 
 
-def front_flips(front: Sequence[FrontEntry], profile: EventProfile) -> FrontFlips:
+def front_flips(front: Sequence[Candidate], profile: EventProfile) -> FrontFlips:
     """Where the order of a front by energy turns for e inside the band of `energy.synop`, ends excluded.
 
     Static power has its nominal value. Candidates of one interval cannot turn, whatever e is. Raises UsageError for a
@@ -103,7 +103,7 @@ def front_flips(front: Sequence[FrontEntry], profile: EventProfile) -> FrontFlip
     )
 
 
-def _flip(more: FrontEntry, less: FrontEntry, static_w: float, low: float, high: float) -> Flip | None:
+def _flip(more: Candidate, less: Candidate, static_w: float, low: float, high: float) -> Flip | None:
     """The turn between two networks, the one with more synops (cheaper below) first; None where there is none in the band."""
     if more.n_synops == less.n_synops:
         return None

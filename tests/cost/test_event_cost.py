@@ -16,7 +16,7 @@ from neurodeploy.cost.event_activity import (
     synops_of,
     wiring,
 )
-from neurodeploy.cost.event_band import FrontEntry, front_flips
+from neurodeploy.cost.event_band import Candidate, front_flips
 from neurodeploy.cost.event_cost import core_limit, event_cost, over_limit
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.hw.event_profile import EventProfile
@@ -253,8 +253,8 @@ def test_bad_input():
 
 def test_fronts_that_turn_inside_the_band():
     """Static 0.41871 mW. a: 10^6 synops, 0.1 s; b: 0.5 * 10^6, 0.15 s: equal at 0.05 s * 0.41871 mW / 0.5e6 = 41.871 pJ."""
-    a, b = FrontEntry("a", 0.97, 1e6, 0.1), FrontEntry("b", 0.96, 5e5, 0.15)
-    c = FrontEntry("c", 0.99, 9e6, 0.3)
+    a, b = Candidate("a", 0.97, 1e6, 0.1), Candidate("b", 0.96, 5e5, 0.15)
+    c = Candidate("c", 0.99, 9e6, 0.3)
     found = front_flips([b, c, a], speck())
     assert found.flips and [(p.below, p.above, p.beaten) for p in found.pairs] == [("a", "b", "b")]
     assert found.pairs[0].e_at_flip_pj == pytest.approx(41.871) and "below 41.9 pJ" in found.sentence()
@@ -265,7 +265,7 @@ def test_fronts_that_turn_inside_the_band():
 
 
 def test_samples_of_one_length_keep_their_order():
-    front = [FrontEntry(str(i), 0.9 + i / 100, 1e5 * 2**i, 0.3) for i in range(4)]
+    front = [Candidate(str(i), 0.9 + i / 100, 1e5 * 2**i, 0.3) for i in range(4)]
     found = front_flips(front, speck())
     assert not found.flips and found.ranking_low == found.ranking_high == ("0", "1", "2", "3")
     assert "the same for every energy in 10 to 100 pJ" in found.sentence()
@@ -273,4 +273,4 @@ def test_samples_of_one_length_keep_their_order():
     with pytest.raises(UsageError, match=r"no energy\.synop"):
         front_flips(front, EventProfile.model_validate({**speck().model_dump(), "energy": {}}))
     with pytest.raises(UsageError, match="Numbers from 0"):
-        FrontEntry("x", 0.5, float("nan"), 0.3)
+        Candidate("x", 0.5, float("nan"), 0.3)
