@@ -1,4 +1,5 @@
-"""Labelled images and their encodings: `load(name_or_path) -> Dataset`, `encode(images, encoding, n_timesteps)`."""
+"""Labelled images and their encodings, labelled events: `load(name_or_path) -> Dataset`,
+`encode(images, encoding, n_timesteps)`, `load_events(name_or_path) -> EventDataset`."""
 
 from __future__ import annotations
 
@@ -7,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neurodeploy.data.datasets import Dataset, load
     from neurodeploy.data.encoders import encode
+    from neurodeploy.data.event_dataset import EventDataset, load_events
 
-__all__ = ["Dataset", "encode", "load"]
+__all__ = ["Dataset", "EventDataset", "encode", "load", "load_events"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from neurodeploy.data import datasets
 
         return getattr(datasets, name)
+    if name in ("EventDataset", "load_events"):
+        from neurodeploy.data import event_dataset
+
+        return getattr(event_dataset, name)
     if name == "encode":
         from neurodeploy.data.encoders import encode
 

@@ -32,7 +32,7 @@ def _refuse(what: str, where: str, limit: str = "") -> NoReturn:
 def _lines(content: bytes, version: bytes, where: str) -> tuple[list[bytes], int]:
     """(lines of the header, where the data start)."""
     if not content.startswith(b"#!AER-DAT" + version):
-        found = content[:16].split(b"\n")[0].decode("ascii", "replace")
+        found = content[:16].partition(b"\n")[0].strip().decode("ascii", "replace")
         _refuse(f"begins with {found!r}", where, f"An AEDAT {version.decode()} file begins with #!AER-DAT{version.decode()}")
     found_lines, start = [], 0
     while content[start : start + 1] == b"#":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def slow(image: np.ndarray, camera: CameraSettings, scale: float) -> list[tuple[
         for x in range(camera.sensor[1]):
             levels = [seen(image, y, x, offset, scale, camera) for offset in path]
             memory, blind_until = levels[0], Fraction(0)
-            for i, (l0, l1) in enumerate(zip(levels, levels[1:], strict=False)):
+            for i, (l0, l1) in enumerate(pairwise(levels)):
                 now, end = max(i * step, blind_until), (i + 1) * step
                 while now <= end:
                     value = l0 + (l1 - l0) * (now - i * step) / step
