@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from neurodeploy.errors import UnsafeFile, UsageError
-from neurodeploy.hw.profile import Profile
+from neurodeploy.hw.profile import AnyProfile
+from neurodeploy.hw.profile import parse as parse_profile
 from neurodeploy.ir import archive
 from neurodeploy.search.recipe import DataSettings, Recipe, parse
 
@@ -64,11 +65,11 @@ class Run:
     path: Path
     command: str
     recipe: Recipe
-    target: Profile | None
+    target: AnyProfile | None
     arguments: dict[str, Any]
 
     @property
-    def profile(self) -> Profile:
+    def profile(self) -> AnyProfile:
         """The target's profile; UnsafeFile where the run has none."""
         if self.target is None:
             raise UnsafeFile("holds no target's profile", where=str(self.path / _REQUEST))
@@ -76,7 +77,7 @@ class Run:
 
     @classmethod
     def create(
-        cls, command: str, recipe: Recipe, target: Profile | None, out: Path | None, arguments: dict[str, Any] | None = None
+        cls, command: str, recipe: Recipe, target: AnyProfile | None, out: Path | None, arguments: dict[str, Any] | None = None
     ) -> Run:
         """A new folder (default: runs/<utc>-<command>-<hash>), complete from its first moment.
 
@@ -128,7 +129,7 @@ class Run:
         try:
             profile = content["profile"]
             return cls(
-                path, command, parse(content["recipe"]), None if profile is None else Profile.model_validate(profile),
+                path, command, parse(content["recipe"]), None if profile is None else parse_profile(profile),
                 dict(content["arguments"]),
             )
         except (KeyError, ValueError, TypeError, UsageError) as error:

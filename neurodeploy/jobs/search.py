@@ -15,22 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.data.datasets import Dataset
-from neurodeploy.data.datasets import load as load_data
-from neurodeploy.errors import DoesNotFit, Interrupted, NeurodeployError, NeurodeployWarning, UsageError
-from neurodeploy.hw.profile import Profile
-from neurodeploy.hw.profile import target as profile_of
-from neurodeploy.jobs.bundles import write_bundle
-from neurodeploy.jobs.candidate import Evaluator
-from neurodeploy.jobs.deploy import deploy, lowered_for
-from neurodeploy.jobs.evaluate import evaluate
+from neurodeploy.errors import Interrupted, NeurodeployError, NeurodeployWarning, UsageError
+from neurodeploy.hw.profile import any_target as profile_of
+from neurodeploy.jobs.data import AnyDataset, load_data
 from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards, remembered_interrupts
+from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
 from neurodeploy.jobs.run import Run, read_json, write_json
-from neurodeploy.jobs.training import MODEL, macro_of, supernet_of, train_arch
-from neurodeploy.models.autosnn import AutoSnn
-from neurodeploy.models.convert import to_graph
-from neurodeploy.models.macro import BLOCKS, N_POSITIONS
-from neurodeploy.place import check
+from neurodeploy.jobs.training import MODEL, supernet_of, train_arch
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.fitness import Metrics, References, energy_field, fitness
 from neurodeploy.search.recipe import Recipe, read
@@ -40,7 +31,6 @@ from neurodeploy.search.study import run as run_study
 from neurodeploy.search.trials import Evaluation
 from neurodeploy.train.runtime import threads
 from neurodeploy.train.supernet import SuperNetResult
-from neurodeploy.validate import validate
 
 JOURNAL, REFERENCES, RESULT, BUNDLE = "journal.log", "references.json", "result.json", "bundle"
 CANDIDATES = "candidates.json"
@@ -133,9 +123,10 @@ def _begin(
     of_recipe, of_profile = split_overrides(overrides or {})
     short = {"evolution.method": method, "evolution.budget": budget, "seed": seed}
     of_recipe |= {k: v for k, v in short.items() if v is not None}
-    settings = read("digits" if recipe is None else recipe, of_recipe)
     profile = profile_of("loihi2" if target is None else target, of_profile)
-    _require_room(settings, profile, load_data(settings.data.name))  # before a folder is made
+    settings = read(default_recipe(profile) if recipe is None else recipe, of_recipe)
+    # Before a folder is made: raises where nothing would fit.
+    route_of(profile, settings).choices(settings, load_data(settings.data.name, settings.input.kind))
     return Run.create("search", settings, profile, None if out is None else Path(out))
 
 
@@ -157,15 +148,6 @@ def _require_same(run: Run, recipe: str | Path | None, target: str | None) -> No
             )
 
 
-def _require_room(recipe: Recipe, profile: Profile, data: Dataset) -> None:
-    """Raise DoesNotFit where no network of the recipe can fit: the one whose blocks all cost nothing does not."""
-    smallest = AutoSnn(macro_of(recipe, data), ("skip_connect",) * N_POSITIONS)
-    smallest.metadata = {"data": {"name": data.name, "n_levels": data.n_levels}}
-    fit = check(lowered_for(to_graph(smallest), profile, recipe.deploy), profile, recipe.cost.n_chips)
-    if not fit.fits:
-        raise DoesNotFit(fit.violations, target=profile.name)
-
-
 def _finished(run: Run) -> SearchResult | None:
     """The result of a run that is complete, wherever its folder lies now."""
     if not (run.path / RESULT).is_file() or not (run.path / BUNDLE).is_dir():
@@ -180,7 +162,8 @@ def _places(run: Run) -> dict[str, str]:
 def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool]) -> SearchResult:
     started = time.monotonic()
     seconds: dict[str, float] = {}
-    data = load_data(run.recipe.data.name)
+    data = load_data(run.recipe.data.name, run.recipe.input.kind)
+    route = route_of(run.profile, run.recipe)
 
     def lap(name: str, what: str) -> None:
         if interrupted[0]:
@@ -188,10 +171,10 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
         seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
         progress.message(f"{name}: {what}, {seconds[name]:.0f} s")
 
-    evaluator, references = _prepare(run, data, progress)
+    evaluator, references = _prepare(run, route, data, progress)
     lap("supernet", f"{run.recipe.supernet.epochs} epochs")
     with _helpers(run, workers - 1):
-        study = _study(run, evaluator, references, data, progress)
+        study = _study(run, route, evaluator, references, data, progress)
     lap("search", f"{len(study.evaluations)} candidates, {sum(e.fitness is not None for e in study.evaluations)} feasible")
     run.once(CANDIDATES, lambda: {"candidates": [_entry(e) for e in study.evaluations]})
     if study.best is None:
@@ -202,55 +185,42 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
         )
     network = train_arch(run, study.best.genome, data, progress)
     lap("training", f"{','.join(study.best.genome)}, {run.recipe.train.epochs} epochs")
-    lowered = lowered_for(to_graph(network), run.profile, run.recipe.deploy)
-    deployment = deploy(lowered, run.profile, run.recipe.deploy, data, progress)
-    lap("deployment", f"{deployment.plan.n_cores} cores" + ", fine-tuned" * deployment.net.quantization["fine_tuned"])
-    final = evaluate(
-        deployment.lowered, deployment.net, deployment.plan, run.profile, deployment.policy, *data.split("test"), progress
-    )
     predicted = _entry(study.best)
-    bundle = write_bundle(
-        deployment, run.profile, data, run.recipe.data.name, final, run.path / BUNDLE, seed=run.recipe.seed,
-        extra={"genome": list(study.best.genome), "recipe": run.recipe.name, "predicted": predicted},
-    )
-    verdict = validate(bundle.path)  # the accuracy was just measured
-    if verdict.errors:
-        raise verdict.errors[0]
-    lap("evaluation", f"{final.accuracy['n']} test images, bundle validated")
+    extra = {"genome": list(study.best.genome), "recipe": run.recipe.name, "predicted": predicted}
+    final = route.finish(network, data, run.recipe, run.path / BUNDLE, extra, lap, progress)
+    pareto = [_entry(e) for e in study.pareto]
     result = {
         **_places(run), "target": run.profile.name, "n_evaluated": len(study.evaluations),
         "n_feasible": sum(e.fitness is not None for e in study.evaluations), "stopped": study.stopped,
-        "best": predicted, "pareto": [_entry(e) for e in study.pareto], "references": vars(references),
-        "validation": deployment.validation,
-        "fine_tuned": deployment.net.quantization["fine_tuned"], "test": final.to_dict(), "seconds": seconds,
-        "data": {"name": data.name, "split": "test"}, "schedule": run.recipe.cost.schedule, "recipe": run.recipe.name,
-        "disclaimer": run.profile.disclaimer,
+        "best": predicted, "pareto": pareto, **route.front(pareto, data), "references": vars(references), **final,
+        "seconds": seconds, "data": {"name": data.name, "split": "test"}, "schedule": run.recipe.cost.schedule,
+        "recipe": run.recipe.name, "disclaimer": run.profile.disclaimer,
     }
     write_json(run.path / RESULT, result)
     return SearchResult(read_json(run.path / RESULT))  # as a later resume gives it
 
 
-def _prepare(run: Run, data: Dataset, progress: Progress) -> tuple[Evaluator, References]:
+def _prepare(run: Run, route: Route, data: AnyDataset, progress: Progress) -> tuple[Evaluates, References]:
     """The trained supernet's evaluator and what the fitness divides by, both from the run's files where they exist."""
-    supernet, log = supernet_of(run, data, progress)
-    evaluator = Evaluator(supernet, data, run.recipe, run.profile)
-    return evaluator, References(**run.once(REFERENCES, lambda: _references(evaluator, log)))
+    supernet, log = supernet_of(run, data, route.choices(run.recipe, data), progress)
+    evaluator = route.evaluator(supernet, data, run.recipe)
+    return evaluator, References(**run.once(REFERENCES, lambda: _references(evaluator, log, run)))
 
 
-def _references(evaluator: Evaluator, log: SuperNetResult) -> dict[str, Any]:
+def _references(evaluator: Evaluates, log: SuperNetResult, run: Run) -> dict[str, Any]:
     """Means over the supernet's own log, where it drew uniformly: spikes of all batches, energy and latency of the last
     architectures."""
-    settings = evaluator.recipe.supernet
+    settings = run.recipe.supernet
     uniform = [sample for sample in log.log if settings.anchor_probability(sample.epoch - 1) == 0]
     drawn = list(dict.fromkeys(sample.arch for sample in reversed(uniform)))[:_N_REFERENCES]
     found = [evaluator.metrics(evaluator.network(arch)) for arch in drawn]
     costed = [m for m in found if m.energy_j is not None and m.latency_s is not None]
     if not costed:
         raise NeurodeployError(
-            "none of the architectures in the supernet's log fits the target", where=evaluator.profile.name,
+            "none of the architectures in the supernet's log fits the target", where=run.profile.name,
             code="no_candidate", limit=str(found[0].violations[0]), remedy="Narrow the network, or use a larger system",
         )
-    energies = [getattr(m, energy_field(evaluator.recipe.fitness)) for m in costed]
+    energies = [getattr(m, energy_field(run.recipe.fitness)) for m in costed]
     return {
         "spikes": float(np.mean([sample.spikes_paper for sample in uniform])),
         "energy_j": float(np.mean([e for e in energies if e is not None])),
@@ -259,11 +229,11 @@ def _references(evaluator: Evaluator, log: SuperNetResult) -> dict[str, Any]:
 
 
 def _study(
-    run: Run, evaluator: Callable[[tuple[str, ...]], dict[str, Any]], references: References, data: Dataset,
+    run: Run, route: Route, evaluator: Callable[[tuple[str, ...]], dict[str, Any]], references: References, data: AnyDataset,
     progress: Progress,
 ) -> StudyResult:
     recipe = run.recipe
-    space = Space.uniform(BLOCKS, N_POSITIONS)
+    space = Space(route.choices(recipe, data))
 
     def score(metrics: dict[str, Any]) -> float | None:
         return fitness(Metrics.from_dict(metrics), recipe.fitness, references, data.n_classes).value
@@ -341,18 +311,19 @@ def worker(run_dir: Path, *, progress: Progress = SILENT) -> WorkerResult:
             "its supernet is not trained yet", where=str(run_dir), code="not_ready",
             remedy="Start the worker once the search itself evaluates architectures",
         )
-    data = load_data(run.recipe.data.name)
+    data = load_data(run.recipe.data.name, run.recipe.input.kind)
+    route = route_of(run.profile, run.recipe)
     try:
         with threads(1):
-            evaluator, references = _prepare(run, data, progress)
-            study = _study(run, evaluator, references, data, progress)
+            evaluator, references = _prepare(run, route, data, progress)
+            study = _study(run, route, evaluator, references, data, progress)
     except KeyboardInterrupt as error:
         again = f"neurodeploy worker --run {run.path}"
         raise Interrupted("interrupted; what is finished is kept", remedy=f"Join again with `{again}`") from error
     return WorkerResult(run.path, study.n_evaluated_here, study.stopped)
 
 
-def _why(evaluation: Evaluation, run: Run, references: References, data: Dataset) -> tuple[str, ...]:
+def _why(evaluation: Evaluation, run: Run, references: References, data: AnyDataset) -> tuple[str, ...]:
     return fitness(Metrics.from_dict(evaluation.metrics), run.recipe.fitness, references, data.n_classes).reasons
 
 

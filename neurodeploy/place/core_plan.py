@@ -56,13 +56,14 @@ class CorePlan:
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Plan from `to_dict` values. Raises UnsafeFile when they are not one."""
         try:
-            uses = tuple(
-                CoreUse(**{f.name: str(c[f.name]) if f.name == "node" else int(c[f.name]) for f in fields(CoreUse)})
-                for c in data["cores"]
-            )
+            uses = tuple(CoreUse(**{f.name: _plain(c[f.name], f.name) for f in fields(CoreUse)}) for c in data["cores"])
             plan = cls(target=str(data["target"]), cores=uses)
         except (KeyError, TypeError, ValueError) as err:
             raise UnsafeFile("not a placement", limit=f"{type(err).__name__}: {err}", remedy="Export again") from err
         if len({u.core for u in uses}) != len(uses) or len({u.node for u in uses}) != len(uses):
             raise UnsafeFile("not a placement", limit="a core or a layer stands in it twice", remedy="Export again")
         return plan
+
+
+def _plain(value: Any, name: str) -> Any:
+    return str(value) if name == "node" else int(value)

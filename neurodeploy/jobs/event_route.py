@@ -1,0 +1,91 @@
+"""The way of a search to event-driven chips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neurodeploy.cost.event_band import Candidate, front_flips
+from neurodeploy.data.event_dataset import EventDataset
+from neurodeploy.errors import DoesNotFit, UsageError, Violation
+from neurodeploy.hw.profile import EventProfile
+from neurodeploy.jobs.data import AnyDataset
+from neurodeploy.jobs.event_bundles import write_event_bundle
+from neurodeploy.jobs.event_candidate import EventEvaluator
+from neurodeploy.jobs.event_deploy import deploy_events
+from neurodeploy.jobs.event_evaluate import evaluate_events
+from neurodeploy.jobs.training import macro_of
+from neurodeploy.lower.event_cores import lower_to_events
+from neurodeploy.models.autosnn import AutoSnn, SuperNet
+from neurodeploy.models.convert import to_graph
+from neurodeploy.models.macro import BLOCKS, Arch
+from neurodeploy.place.event_cores import check
+from neurodeploy.progress import Progress
+from neurodeploy.search.recipe import Recipe
+from neurodeploy.validate.event_verdict import validate_event_bundle
+
+
+@dataclass(frozen=True)
+class EventRoute:
+    """See `routes.Route`."""
+
+    profile: EventProfile
+
+    def choices(self, recipe: Recipe, data: AnyDataset) -> tuple[Arch, ...]:
+        """A block that the chip cannot run at a position, all others skipped, is left out there: the profile decides."""
+        events = _events(data)
+        n = recipe.network.n_positions
+        smallest = ("skip_connect",) * n
+        broken = self._broken(recipe, events, smallest)
+        if broken:
+            raise DoesNotFit(broken, target=self.profile.name)
+        return tuple(
+            tuple(b for b in BLOCKS if not self._broken(recipe, events, (*smallest[:i], b, *smallest[i + 1 :])))
+            for i in range(n)
+        )
+
+    def _broken(self, recipe: Recipe, data: EventDataset, arch: Arch) -> tuple[Violation, ...]:
+        try:
+            lowered = lower_to_events(to_graph(AutoSnn(macro_of(recipe, data), arch)), self.profile)
+            return check(lowered, self.profile).violations
+        except DoesNotFit as error:
+            return error.violations
+
+    def evaluator(self, supernet: SuperNet, data: AnyDataset, recipe: Recipe) -> EventEvaluator:
+        return EventEvaluator(supernet, _events(data), recipe, self.profile)
+
+    def finish(
+        self, network: AutoSnn, data: AnyDataset, recipe: Recipe, out: Path, extra: dict[str, Any],
+        lap: Callable[[str, str], None], progress: Progress,
+    ) -> dict[str, Any]:
+        events = _events(data)
+        lowered = lower_to_events(to_graph(network), self.profile)
+        deployment = deploy_events(lowered, self.profile, recipe.deploy, events, progress)
+        lap("deployment", f"{deployment.plan.n_cores} cores")
+        final = evaluate_events(
+            deployment.lowered, deployment.net, deployment.plan, self.profile, deployment.policy, events, progress=progress
+        )
+        bundle = write_event_bundle(
+            deployment, self.profile, events, recipe.data.name, final, out, seed=recipe.seed, extra=extra
+        )
+        verdict = validate_event_bundle(bundle.path)  # the accuracy was just measured
+        if verdict.errors:
+            raise verdict.errors[0]
+        lap("evaluation", f"{final.accuracy['n']} test samples, bundle validated")
+        return {"validation": deployment.validation, "fine_tuned": False, "test": final.to_dict()}
+
+    def front(self, pareto: list[dict[str, Any]], data: AnyDataset) -> dict[str, Any]:
+        """Whether the order of the front by energy changes anywhere in the band of the energy per synop."""
+        interval_s = _events(data).duration_us * 1e-6
+        entries = [Candidate("-".join(e["genome"]), e["accuracy"], e["synops"], interval_s) for e in pareto if e["fits"]]
+        found = front_flips(entries, self.profile)
+        return {"energy_band": {**found.to_dict(), "sentence": found.sentence()}}
+
+
+def _events(data: AnyDataset) -> EventDataset:
+    if not isinstance(data, EventDataset):
+        raise UsageError("images", where=data.name, limit="This chip takes streams of events",
+                         remedy="Name a dataset of events, or a folder of images for the simulated camera")
+    return data
