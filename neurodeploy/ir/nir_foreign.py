@@ -92,7 +92,11 @@ class _Builder:
         while waiting:
             name = next((n for n in waiting if all(s in self.shapes for s in incoming[n])), None)
             if name is None:
-                self.reader.refuse(waiting[0], "a recurrent connection", "Feed-forward networks")
+                at, seen = waiting[0], set[str]()
+                while at not in seen:  # back along what is not known yet, until on the ring
+                    seen.add(at)
+                    at = next(s for s in incoming[at] if s not in self.shapes)
+                self.reader.refuse(at, "a recurrent connection", "Feed-forward networks")
             self._add(name, nodes[name], incoming[name])
             waiting.remove(name)
         if n_classes is not None:
