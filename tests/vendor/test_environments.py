@@ -226,8 +226,11 @@ def test_every_lock_is_complete() -> None:
         package = Path(vendor.__file__).parent.parent
         assert (package / lock.worker).is_file() and (package / lock.runner).is_file()
     extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    listed = [requirement.partition(";")[0] for requirement in extras["loihi"]]
-    assert listed and set(listed) <= set(vendor.lock_named("loihi2").packages), "pyproject lists what the lock pins"
-    assert vendor.lock_of_tool("lava").name == "loihi2"
-    with pytest.raises(UsageError, match="no vendor tool 'samna'"):
-        vendor.lock_of_tool("samna")
+    for extra, lock_name in (("loihi", "loihi2"), ("speck", "sinabs")):
+        listed = [requirement.partition(";")[0] for requirement in extras[extra]]
+        assert listed and set(listed) <= set(vendor.lock_named(lock_name).packages), "pyproject lists what the lock pins"
+    assert {tool: vendor.lock_of_tool(tool).name for tool in ("lava", "samna", "sinabs")} == {
+        "lava": "loihi2", "samna": "speck", "sinabs": "sinabs",
+    }
+    with pytest.raises(UsageError, match="no vendor tool 'nengo'"):
+        vendor.lock_of_tool("nengo")
