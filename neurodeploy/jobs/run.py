@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from neurodeploy.data.event_dataset import DIGITS as DIGITS_EVENTS
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.hw.profile import AnyProfile
 from neurodeploy.hw.profile import parse as parse_profile
@@ -52,9 +53,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def located(data: str) -> str:
-    """A dataset's name as a run or bundle keeps it: a file's absolute path, so that it is found from any folder."""
+    """A dataset's name as a run or bundle keeps it: the absolute path of a file or folder, so that it is found from anywhere.
+    A packaged name stays one, whatever lies in the working folder."""
     path = Path(data)
-    return str(path.resolve()) if path.is_file() else data
+    return str(path.resolve()) if path.exists() and data not in ("digits", DIGITS_EVENTS) else data
 
 
 @dataclass(frozen=True)

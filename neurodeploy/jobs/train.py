@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neurodeploy.data.datasets import load as load_data
 from neurodeploy.errors import Interrupted, UsageError
+from neurodeploy.jobs.data import load_data
 from neurodeploy.jobs.run import Run, located
-from neurodeploy.jobs.training import MODEL, train_arch
-from neurodeploy.models.macro import Arch, check_arch
+from neurodeploy.jobs.training import MODEL, labelled, train_arch
+from neurodeploy.models.macro import N_POSITIONS, Arch, check_arch
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.recipe import Recipe, read
 from neurodeploy.train.evaluate import evaluate
@@ -32,13 +32,14 @@ class TrainResult:
         return {**vars(self), "model": str(self.model)}
 
 
-def parse_arch(text: str) -> Arch:
-    """Blocks separated by commas, as `search` prints a genome; `skip` stands for skip_connect. UsageError otherwise.
+def parse_arch(text: str, n_positions: int = N_POSITIONS) -> Arch:
+    """Blocks separated by commas, as `search` prints a genome; `skip` stands for skip_connect. UsageError otherwise, and
+    unless there is one for each of the positions.
 
     >>> parse_arch("skip,SCB_k3,skip,skip,SCB_k3")[:2]
     ('skip_connect', 'SCB_k3')
     """
-    return check_arch([_SHORT.get(block, block) for block in (b.strip() for b in text.split(",")) if block])
+    return check_arch([_SHORT.get(block, block) for block in (b.strip() for b in text.split(",")) if block], n_positions)
 
 
 def train(
@@ -51,8 +52,8 @@ def train(
     anything else, Interrupted on Ctrl-C.
     """
     settings = read(recipe, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
-    blocks = parse_arch(arch)
-    data = load_data(settings.data.name)
+    blocks = parse_arch(arch, settings.network.n_positions)
+    data = load_data(settings.data.name, settings.input.kind)
     run = _open(out, settings, blocks) or Run.create("train", settings, None, out, {"arch": list(blocks)})
     progress.message(f"run folder {run.path}")
     try:
@@ -60,7 +61,7 @@ def train(
             network = train_arch(run, blocks, data, progress)
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted", remedy=f"Continue with the same command and --out {run.path}") from error
-    found = evaluate(network, *data.split("test"), encoding=settings.train.encoding)
+    found = evaluate(network, *labelled(settings, data, "test"), encoding=settings.train.encoding)
     return TrainResult(
         run.path / MODEL, found.accuracy, float(network.metadata["accuracy_validation"]), found.accuracy_per_step.tolist()
     )

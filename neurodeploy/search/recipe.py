@@ -105,20 +105,26 @@ class ExitSettings(_Strict):
 
 
 class CostSettings(_Strict):
-    """What an inference is: samples that follow each other every T steps ("pipelined"), or one alone ("single")."""
+    """What an inference is: samples that follow each other every T steps ("pipelined"), or one alone ("single").
+
+    synops_per_core: of event-driven chips, the synops per second above which a core is flagged; None: what the profile says.
+    """
 
     schedule: Literal["single", "pipelined"] = "pipelined"
     n_chips: int | None = Field(default=None, ge=1)
+    synops_per_core: float | None = Field(default=None, gt=0)
 
 
 class PlaceSettings(_Strict):
     """What the placement is optimised for, on the events of validation images; None: cores in layer order, fewest of them.
 
-    budget: placements that are tried at most.
+    budget: placements that are tried at most. readout: of event-driven chips, the channels of the last core as they are, or
+    "padded": spread out so that the chip's readout block finds each class where it looks for it.
     """
 
     optimise: Literal["latency", "energy", "edp"] | None = None
     budget: int = Field(default=300, ge=1)
+    readout: Literal["channels", "padded"] = "channels"
 
 
 class DeploySettings(_Strict):
