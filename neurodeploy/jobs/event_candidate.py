@@ -125,7 +125,7 @@ class EventEvaluator:
         chosen = choose_policy(self.recipe.early_exit, votes, self._labels)
         histogram = np.array(evaluate_policy(votes, self._labels, chosen).histogram, dtype=np.float64)
         share = histogram / histogram.sum()
-        dynamic = dynamic_j * float(share @ until) / until[-1] if until[-1] > 0 else 0.0
+        dynamic = dynamic_j * float(share @ until / until[-1]) if until[-1] > 0 else 0.0
         time = float(share @ np.arange(1, len(votes) + 1)) / len(votes)
         return dynamic + (total_j - dynamic_j) * time, dynamic
 

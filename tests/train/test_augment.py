@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from neurodeploy.train.augment import random_affine, random_noise
+from neurodeploy.train.augment import random_affine, random_events, random_noise
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -71,3 +71,26 @@ def test_noise_leaves_empty_pixels_empty_and_stays_in_range() -> None:
     loud = random_noise(x, 2.0, generator())
     assert loud.min() == 0 and loud.max() == 1
     assert random_noise(x, 0, generator()) is x and torch.equal(noisy, random_noise(x, 0.1, generator()))
+
+
+def test_events_move_by_whole_pixels() -> None:
+    x = torch.zeros(64, 3, 2, 6, 6)
+    x[:, 1, 0, 2, 3] = 4
+    moved = random_events(x, 2, 0.0, torch.Generator().manual_seed(0))
+    assert moved.shape == x.shape and moved.sum() == x.sum()  # two pixels from the middle: nothing leaves the map
+    assert torch.equal(moved[:, [0, 2]], x[:, [0, 2]]) and not moved[:, :, 1].any()
+    places = {tuple(p) for p in moved[:, 1, 0].nonzero()[:, 1:].tolist()}
+    assert places <= {(y, z) for y in range(5) for z in range(1, 6)} and len(places) > 15
+    edge = torch.zeros(64, 1, 1, 6, 6)
+    edge[:, :, :, 0, 0] = 1
+    assert 0 < random_events(edge, 1, 0.0, torch.Generator().manual_seed(0)).sum() < 64
+
+
+def test_events_are_dropped_at_their_share() -> None:
+    x = torch.full((8, 4, 2, 10, 10), 2.0)
+    left = random_events(x, 0, 0.25, torch.Generator().manual_seed(1))
+    assert set(left.unique().tolist()) == {0.0, 2.0}
+    # 6,400 draws: five standard deviations of the share are 0.027
+    assert abs((left == 0).double().mean() - 0.25) < 0.03
+    assert random_events(x, 0, 0.0, torch.Generator()) is x
+    assert torch.equal(left, random_events(x, 0, 0.25, torch.Generator().manual_seed(1)))
