@@ -85,6 +85,22 @@ def relative(found: float | None, predicted: float | None) -> str:
     return MISSING if found is None or not predicted else f"{_no_minus_zero(f'{100 * (found / predicted - 1):+.1f}')} %"
 
 
+def runs(indices: Sequence[int], most: int | None = None) -> str:
+    """Whole numbers with runs as first-last, `most` of these.
+
+    >>> runs([3]), runs([4, 5, 6, 9]), runs([1, 3, 5], most=2)
+    ('3', '4-6, 9', '1, 3, ...')
+    """
+    found: list[list[int]] = []
+    for index in sorted(indices):
+        if found and index == found[-1][-1] + 1:
+            found[-1] = [found[-1][0], index]
+        else:
+            found.append([index, index])
+    shown = [f"{a}-{b}" if a != b else str(a) for a, b in found]
+    return ", ".join(shown if most is None or len(shown) <= most else [*shown[:most], "..."])
+
+
 def arch(genome: Sequence[str]) -> str:
     """Blocks as `train --arch` takes them.
 

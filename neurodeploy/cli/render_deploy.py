@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from neurodeploy.cli import tables
-from neurodeploy.cli.figures import MISSING, count, percent, share_of
+from neurodeploy.cli.figures import MISSING, count, percent, runs, share_of
 from neurodeploy.cli.render_exit import show_early_exit
 from neurodeploy.cli.render_placement import show_optimised, show_utilisation
 
@@ -76,7 +76,7 @@ def show_placement(console: Console, placement: Mapping[str, Any], source: str |
         cores = [core for core in placement["cores"] if core["node"] == name]
         n = sum(core["n_neurons"] for core in cores)
         rows.append([
-            name, " x ".join(str(s) for s in shape), count(n), _ranges([core["index"] for core in cores]),
+            name, " x ".join(str(s) for s in shape), count(n), runs([core["index"] for core in cores], _CORES_SHOWN),
             count(max(core["n_words"] for core in cores)), count(max(core["n_axons_in"] for core in cores)),
             count(max(core["n_axons_out"] for core in cores)),
         ])  # fmt: skip
@@ -85,22 +85,6 @@ def show_placement(console: Console, placement: Mapping[str, Any], source: str |
     if source is not None:
         note = f"The placement is {PLACEMENT_SOURCES[source]}. {note}"
     tables.grid(console, "Placement", columns, rows, note=note)
-
-
-def _ranges(indices: list[int]) -> str:
-    """Core numbers: runs as first-last.
-
-    >>> _ranges([3]), _ranges([4, 5, 6, 9])
-    ('3', '4-6, 9')
-    """
-    runs: list[list[int]] = []
-    for index in sorted(indices):
-        if runs and index == runs[-1][-1] + 1:
-            runs[-1] = [runs[-1][0], index]
-        else:
-            runs.append([index, index])
-    shown = [f"{a}-{b}" if a != b else str(a) for a, b in runs]
-    return ", ".join(shown) if len(shown) <= _CORES_SHOWN else f"{', '.join(shown[:_CORES_SHOWN])}, ..."
 
 
 def show_export(console: Console, data: Mapping[str, Any]) -> None:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 
 from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import Debug, Json, Settings, one_target, overrides
-from neurodeploy.hw.profile import Profile, Quantity, names, read, weakest
-from neurodeploy.hw.profile import target as load_target
+from neurodeploy.cli.render_targets import show_profile
+from neurodeploy.hw.profile import AnyProfile, Profile, any_target, names, read, weakest
 
 
 def targets(ctx: typer.Context, json: Json = False, debug: Debug = False) -> Outcome | None:
@@ -25,6 +24,7 @@ def targets(ctx: typer.Context, json: Json = False, debug: Debug = False) -> Out
     Examples:
       neurodeploy targets
       neurodeploy targets show loihi2
+      neurodeploy targets show speck2f
       neurodeploy targets check my_chip.toml
     """
     return None if ctx.invoked_subcommand else _list()
@@ -50,14 +50,15 @@ def show(
 
     Examples:
       neurodeploy targets show loihi2
+      neurodeploy targets show speck2f
       neurodeploy targets show loihi2 --set profile.energy.synapse.value=20
     """
     frame: Frame = ctx.obj
     # Here everything is the profile's: the key that the other commands take, and the one that this table shows.
     changes = {key.removeprefix("profile."): value for key, value in overrides(settings).items()}
-    profile = load_target(one_target(frame, name), changes)
+    profile = any_target(one_target(frame, name), changes)
     data = {"profile": profile.model_dump(mode="json"), "digest": profile.digest}
-    return Outcome(data, lambda console: _show(console, profile))
+    return Outcome(data, lambda console: show_profile(console, profile))
 
 
 def check(
@@ -66,6 +67,8 @@ def check(
     debug: Debug = False,
 ) -> Outcome:
     """Check a profile of your own: its keys, units, sources, bands and counts.
+
+    A file with `extends = "NAME"` holds only what differs from that profile, which stands beside it or is a packaged one.
 
     Examples:
       neurodeploy targets check my_chip.toml
@@ -76,11 +79,10 @@ def check(
 
 
 def _list() -> Outcome:
-    profiles = [load_target(name) for name in names()]
-    entries = [_summary(p) for p in profiles]
+    entries = [_summary(any_target(name)) for name in names()]
 
     def print_list(console: Console) -> None:
-        columns = ("name", "aliases", "title", "energy_status", "n_cores", "systems")
+        columns = ("name", "aliases", "title", "kind", "energy_status", "n_cores", "systems")
         tables.table(console, "Targets", entries, columns)
         for entry in entries:
             if entry["disclaimer"]:
@@ -89,35 +91,18 @@ def _list() -> Outcome:
     return Outcome({"targets": entries}, print_list)
 
 
-def _summary(profile: Profile) -> dict[str, Any]:
+def _summary(profile: AnyProfile) -> dict[str, Any]:
+    if isinstance(profile, Profile):
+        kind, n_cores, systems = "timesteps", profile.capacity.cores_per_chip.count, dict(profile.systems)
+    else:
+        kind, n_cores, systems = "event-driven", profile.capacity.n_cores, {profile.vendor.device: 1}
     return {
         "name": profile.name,
         "title": profile.title,
         "aliases": list(profile.aliases),
+        "kind": kind,
         "energy_status": weakest([q.status for q in profile.energy.values()]),
-        "n_cores": profile.capacity.cores_per_chip.count,
-        "systems": dict(profile.systems),
+        "n_cores": n_cores,
+        "systems": systems,
         "disclaimer": profile.disclaimer,
     }
-
-
-def _show(console: Console, profile: Profile) -> None:
-    single: dict[str, Any] = {"name": profile.name, "title": profile.title, "aliases": list(profile.aliases)}
-    tables.show(console, {**single, "disclaimer": profile.disclaimer, "digest": profile.digest})
-    for name in type(profile).model_fields:
-        part = getattr(profile, name)
-        if isinstance(part, BaseModel | dict) and part != {}:
-            tables.table(console, name, _rows(part), ("number", "value", "low", "high", "unit", "status", "source"))
-
-
-def _rows(part: BaseModel | dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a number; in a table whose numbers share one source and status, each row repeats them."""
-    entries = part if isinstance(part, dict) else {name: getattr(part, name) for name in type(part).model_fields}
-    shared = {k: entries[k] for k in ("status", "source") if isinstance(entries.get(k), str)}
-    rows: list[dict[str, Any]] = []
-    for name, value in entries.items():
-        if isinstance(value, Quantity):
-            rows.append({"number": name, **value.model_dump()})
-        elif name not in shared:
-            rows.append({"number": name, "value": value, **shared})
-    return rows

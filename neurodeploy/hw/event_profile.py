@@ -21,7 +21,8 @@ class EventArithmetic(Strict):
     """What a core computes. `neuron` names the behaviour that `ir.nodes` implements; all neurons integrate without leak.
 
     `bias`: "slow_clock" where a bias is added on ticks of a clock instead of per timestep, "none" where there is none.
-    `written_bias_bits` is the width to which the vendor's tool quantizes biases, `bias_bits` that of the field.
+    `written_bias_bits` is the width to which the vendor's tool quantizes biases, `bias_bits` that of the field; `byte_bits` and
+    `count_bits` are those of the unsigned fields (`place.dynapcnn_config.ChipLimits`).
     `pools`: what may stand between two cores (an average is folded into the next weights). `residual`: how a shortcut gets
     onto the chip.
     """
@@ -33,6 +34,8 @@ class EventArithmetic(Strict):
     bias_bits: int
     written_bias_bits: int
     state_bits: int
+    byte_bits: int
+    count_bits: int
     bias: Literal["slow_clock", "none"]
     pools: tuple[Pool, ...]
     residual: Residual
@@ -57,8 +60,6 @@ class EventCapacity(Strict):
     feature_shift_max: Quantity
     destinations_per_core: Quantity
     parallel_cores: Counts
-    byte_bits: int = 8
-    count_bits: int = 16
 
     @property
     def n_cores(self) -> int:

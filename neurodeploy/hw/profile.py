@@ -25,8 +25,8 @@ from neurodeploy.resources import folder
 
 __all__ = [
     "STATUS_ORDER", "SYNAPSE", "AnyProfile", "Arithmetic", "Capacity", "Counts", "EventProfile", "Partition", "Profile",
-    "Quantity", "Status", "Synapses", "Zeros", "any_target", "apply_override", "describe", "names", "parse", "read", "resolve",
-    "target", "weakest",
+    "Quantity", "Status", "Synapses", "Zeros", "any_target", "apply_override", "describe", "kind_of", "names", "parse",
+    "read", "resolve", "target", "weakest",
 ]
 
 AnyProfile = Profile | EventProfile
@@ -65,10 +65,14 @@ def read(path: Path, overrides: dict[str, Any] | None = None) -> AnyProfile:
 
 def parse(raw: dict[str, Any]) -> AnyProfile:
     """A profile from plain fields; raises pydantic's ValidationError."""
-    arithmetic = raw.get("arithmetic")
+    return kind_of(raw).model_validate(raw)
+
+
+def kind_of(raw: Any) -> type[Profile] | type[EventProfile]:
+    """The kind of profile that plain fields are of, by `arithmetic.neuron`; Profile where they do not say."""
+    arithmetic = raw.get("arithmetic") if isinstance(raw, dict) else None
     neuron = arithmetic.get("neuron") if isinstance(arithmetic, dict) else None
-    kind: type[Profile] | type[EventProfile] = _KINDS.get(neuron, Profile) if isinstance(neuron, str) else Profile
-    return kind.model_validate(raw)
+    return _KINDS.get(neuron, Profile) if isinstance(neuron, str) else Profile
 
 
 def _extended(path: Path, left: int) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def _extended(path: Path, left: int) -> dict[str, Any]:
     base = raw.pop("extends", None)
     if base is None:
         return raw
-    if not isinstance(base, str) or Path(base).name != base or left == 0:
+    if not isinstance(base, str) or not base or Path(base).name != base or left == 0:
         raise UsageError(f"extends {base!r}", where=str(path), limit="The name of a profile, without .toml, and no ring")
     beside = path.with_name(f"{base}.toml")
     return _over(_extended(beside if beside.is_file() else folder("hw_profiles") / beside.name, left - 1), raw)

@@ -28,7 +28,7 @@ def limits_of(profile: EventProfile) -> ChipLimits:
     words = zip(c.kernel_words.values, c.neuron_words.values, c.bias_words.values, strict=True)
     return ChipLimits(
         cores=tuple(CoreMemory(*core) for core in words), weight_bits=a.weight_bits, bias_bits=a.bias_bits,
-        state_bits=a.state_bits, byte_bits=c.byte_bits, count_bits=c.count_bits, max_kernel=c.kernel_size_max.count,
+        state_bits=a.state_bits, byte_bits=a.byte_bits, count_bits=a.count_bits, max_kernel=c.kernel_size_max.count,
         strides=c.strides.values, max_padding=c.padding_max.count, max_input_size=c.input_size_max.count,
         max_output_size=c.output_size_max.count, max_channels=c.channels_max.count,
         accepted_poolings=c.poolings_accepted.values, poolings=c.poolings.values,

@@ -39,6 +39,62 @@ def test_show_has_every_number_with_its_source() -> None:
     assert " 16000 " in shown, "counts are shown in full"
 
 
+@pytest.mark.parametrize("args", [("targets",), ("targets", "list")])
+def test_list_has_event_driven_chips(args: tuple[str, ...]) -> None:
+    _, answer = run_json(*args)
+    entries = {entry["name"]: entry for entry in answer["data"]["targets"]}
+    assert entries["speck2f"]["aliases"] == ["speck"] and entries["speck2f"]["n_cores"] == 9
+    assert {name: entry["kind"] for name, entry in entries.items()} == {
+        "dynapcnn": "event-driven", "loihi1": "timesteps", "loihi2": "timesteps", "speck2e": "event-driven",
+        "speck2f": "event-driven",
+    }
+    shown = bare(run(*args)[1])
+    assert "SynSense Speck2f event-driven estimated 9 speck2fdevkit 1" in shown
+    assert entries["speck2f"]["disclaimer"] in shown
+
+
+@pytest.mark.parametrize("name", ["speck2f", "speck2e", "dynapcnn"])
+def test_show_of_an_event_driven_chip_has_every_number_with_its_source(name: str) -> None:
+    _, answer = run_json("targets", "show", name)
+    profile, shown = answer["data"]["profile"], run("targets", "show", name)[1]
+    lines = [bare(line).strip() for line in shown.splitlines()]
+    for table in ("capacity", "sensor", "readout", "energy", "time", "power", "dynamic_split"):
+        for number, quantity in (profile[table] or {}).items():
+            start = quantity["source"][:60]  # a long source is folded
+            value = f"{quantity['value']:g}" if "value" in quantity else ", ".join(map(str, quantity["values"])) or "none"
+            value = "" if number.endswith("_words") else f"{value} "  # in full, not rounded; memories are below
+            found = [row for row in lines if row.startswith(f"{number} {value}") and start in f"{row} "]
+            assert any(f" {quantity['unit']} {quantity['status']} " in row for row in found), number
+    assert any(line.startswith("kernel_words 16384 (cores 0-2, 7-8), 32768 (3-4), 65536 (5-6)") for line in lines)
+    assert any(line.startswith("bias_words 1024 (cores 0-8) ") for line in lines)
+    assert f"configuration {profile['vendor']['configuration']} - - - published" in "\n".join(lines)
+    assert f"device {profile['vendor']['device']} " in "\n".join(lines)
+    assert all(erratum in lines for erratum in profile["errata"])
+    assert "static_rails ram, logic" in lines and f"digest {answer['data']['digest']}" in lines
+
+
+def test_show_of_an_event_driven_chip_with_an_override() -> None:
+    _, answer = run_json("targets", "show", "speck", "--set", "profile.energy.synop.value=11.5")
+    assert answer["data"]["profile"]["energy"]["synop"]["value"] == 11.5
+    assert answer["data"]["aliases"] == {"speck": "speck2f"}
+    assert "synop 11.5 10 100 pJ estimated" in bare(run("targets", "show", "speck", "--set", "energy.synop.value=11.5")[1])
+
+
+def test_check_of_a_board_that_extends_a_packaged_chip(tmp_path: Path) -> None:
+    file = tmp_path / "my_board.toml"
+    measured = '{ value = 20.0, unit = "pJ", status = "measured", source = "five rails of my board" }'
+    file.write_text(f'extends = "speck2f"\nname = "my_board"\naliases = []\n[energy]\nsynop = {measured}\n')
+    code, answer = run_json("targets", "check", str(file))
+    assert code == 0 and answer["data"]["profile"] == "my_board" and answer["data"]["energy_status"] == "measured"
+    assert answer["data"]["kind"] == "event-driven"
+    file.write_text(file.read_text().replace("speck2f", "speck3"))
+    code, answer = run_json("targets", "check", str(file))
+    assert code == 2 and "speck3.toml" in answer["errors"][0]["where"]
+    file.write_text(file.read_text().replace("speck3", "my_board"))
+    code, answer = run_json("targets", "check", str(file))
+    assert code == 2 and "no ring" in answer["errors"][0]["limit"]
+
+
 @pytest.mark.parametrize("key", ["profile.energy.synapse.value", "energy.synapse.value"])
 def test_show_with_an_override(key: str) -> None:
     _, answer = run_json("targets", "show", "loihi", "--set", f"{key}=20.5")

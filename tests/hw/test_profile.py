@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from neurodeploy.errors import UsageError
-from neurodeploy.hw.profile import STATUS_ORDER, Profile, Quantity, names, read, resolve, target, weakest
+from neurodeploy.hw.profile import STATUS_ORDER, Profile, Quantity, any_target, names, read, resolve, target, weakest
 from neurodeploy.resources import folder
 
 TEMPLATE = folder("hw_profiles") / "_template.toml"
@@ -15,15 +15,19 @@ TEMPLATE = folder("hw_profiles") / "_template.toml"
 
 @pytest.mark.parametrize("name", names())
 def test_every_shipped_profile_loads(name: str) -> None:
-    profile = target(name)
+    profile = any_target(name)
     assert profile.name == name
-    assert all(target(alias).name == name for alias in profile.aliases)
-    for table in (profile.energy, profile.time, profile.power, profile.sync):
-        for quantity in table.values():
-            low, nominal, high = quantity.si
-            assert 0 <= low <= nominal <= high and len(quantity.source) > 10
-    assert profile.systems and profile.n_chips == 1
-    assert len(profile.digest) == 64 and profile.digest == target(name).digest
+    assert all(any_target(alias).name == name for alias in profile.aliases)
+    tables = [profile.energy, profile.time, profile.power]
+    if isinstance(profile, Profile):
+        assert profile.systems and profile.n_chips == 1
+        tables.append(profile.sync)
+    else:
+        tables += [profile.rates, profile.dynamic_split]
+    for quantity in (quantity for table in tables for quantity in table.values()):
+        low, nominal, high = quantity.si
+        assert 0 <= low <= nominal <= high and len(quantity.source) > 10
+    assert len(profile.digest) == 64 and profile.digest == any_target(name).digest
 
 
 def test_loihi2_by_hand() -> None:
