@@ -2,6 +2,12 @@
 
 from neurodeploy.validate.bundle import OpenBundle, open_bundle
 from neurodeploy.validate.compare import Divergence, first_divergence
+from neurodeploy.validate.event_bundle import EventBundle, open_any, open_event_bundle
+from neurodeploy.validate.event_compare import EventDivergence, first_event_divergence
+from neurodeploy.validate.event_verdict import validate_event_bundle
 from neurodeploy.validate.verdict import Verdict, validate
 
-__all__ = ["Divergence", "OpenBundle", "Verdict", "first_divergence", "open_bundle", "validate"]
+__all__ = [
+    "Divergence", "EventBundle", "EventDivergence", "OpenBundle", "Verdict", "first_divergence", "first_event_divergence",
+    "open_any", "open_bundle", "open_event_bundle", "validate", "validate_event_bundle",
+]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -14,10 +15,21 @@ from neurodeploy.export.bundle import MANIFEST, check_files, read_manifest
 from neurodeploy.export.golden import GOLDEN, Golden
 from neurodeploy.export.loihi2 import GRAPH
 from neurodeploy.export.write import NIR
-from neurodeploy.hw.profile import Profile, describe
+from neurodeploy.hw.profile import EventProfile, Profile, describe
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.serialize import load_int
 from neurodeploy.place import Placement
+
+
+class _Plan(Protocol):
+    """A placement of either kind."""
+
+    @property
+    def target(self) -> str: ...
+
+
+P = TypeVar("P", Profile, EventProfile)
+Plan = TypeVar("Plan", bound=_Plan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,44 +48,61 @@ def open_bundle(path: Path) -> OpenBundle:
     """Open a bundle. Raises UsageError where there is none, UnsafeFile naming the file that was changed or is damaged."""
     path = Path(path)
     manifest = read_manifest(path)
+    check_contents(path, manifest, (GRAPH, GOLDEN))
+    graph = load_int(path / GRAPH)
+    claims = {"n_timesteps": graph.n_timesteps, "n_chip_steps": graph.n_chip_steps}
+    profile, plan = entries(path, manifest, Profile, Placement.from_dict, graph, claims)
+    vectors = golden.load(path / GOLDEN)
+    _check_golden(graph, vectors, str(path / GOLDEN))
+    return OpenBundle(path, manifest, graph, plan, profile, vectors)
+
+
+def check_contents(path: Path, manifest: dict[str, Any], needed: Iterable[str]) -> None:
+    """Raise UnsafeFile where a file is missing from the manifest or was changed, or an entry is of the wrong kind.
+
+    needed: files beside the script and `model.nir`, which every bundle has.
+    """
     where = str(path / MANIFEST)
-    for name in (GRAPH, GOLDEN, *_nir(manifest), f"run_on_{manifest.get('target')}.py"):
+    for name in (*needed, *_nir(manifest), f"run_on_{manifest.get('target')}.py"):
         if name not in manifest["files"]:
             raise UnsafeFile(f"{name} is not among the files of the bundle", where=where, remedy="Export again")
     check_files(path, manifest)
-    _check_fields(manifest, where)
+    for name in ("data", "accuracy", "early_exit", "netx", "golden", "speck", "sinabs"):
+        if not isinstance(manifest.get(name, {}), dict | None):
+            raise UnsafeFile(f"{name} is no table", where=where, remedy="Export again")
+    for name in ("name", "split"):
+        if not isinstance((manifest.get("data") or {}).get(name), str | None):
+            raise UnsafeFile(f"data.{name} is no text", where=where, remedy="Export again")
+    for name, value in (manifest.get("accuracy") or {}).items():
+        if name in ("float", "quantized") and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+            raise UnsafeFile(f"accuracy.{name} is no number", where=where, remedy="Export again")
+
+
+def entries(
+    path: Path, manifest: dict[str, Any], kind: type[P], read_plan: Callable[[dict[str, Any]], Plan], graph: IntGraph,
+    claims: dict[str, Any],
+) -> tuple[P, Plan]:
+    """(profile, placement) of a manifest; UnsafeFile for damaged ones, and for those of another network than `graph`.
+
+    claims: further entries of the manifest with the values that they must have.
+    """
+    where = str(path / MANIFEST)
     try:
-        profile = Profile.model_validate(manifest["profile"]["content"])
-        digest, plan = manifest["profile"]["digest"], Placement.from_dict(manifest["placement"])
-        claims = (manifest["target"], manifest["n_timesteps"], manifest["n_chip_steps"])
+        profile = kind.model_validate(manifest["profile"]["content"])
+        digest, plan = manifest["profile"]["digest"], read_plan(manifest["placement"])
+        found = (manifest["target"], *(manifest[name] for name in claims))
     except ValidationError as err:
         raise UnsafeFile(f"the profile in it is invalid: {describe(err)}", where=where, remedy="Export again") from err
     except (KeyError, TypeError) as err:
         raise UnsafeFile(f"an entry is missing or damaged: {err}", where=where, remedy="Export again") from err
     if digest != profile.digest:
         raise UnsafeFile("the profile in it is not the one named by its digest", where=where, remedy="Export again")
-    graph = load_int(path / GRAPH)
-    wanted = (graph.target, graph.n_timesteps, graph.n_chip_steps)
-    if claims != wanted or profile.name != graph.target or plan.target != graph.target:
+    wanted = (graph.target, *claims.values())
+    if found != wanted or profile.name != graph.target or plan.target != graph.target:
         raise UnsafeFile(
-            f"target and timesteps {claims} are not those of {GRAPH}, {wanted}", where=where, remedy="Export again"
+            f"target and timesteps {found} are not those of {GRAPH}, {wanted}", where=where, remedy="Export again"
         )
-    vectors = golden.load(path / GOLDEN)
-    _check_golden(graph, vectors, str(path / GOLDEN))
-    return OpenBundle(path, manifest, graph, plan, profile, vectors)
-
-
-def _check_fields(manifest: dict[str, Any], where: str) -> None:
-    """Raise UnsafeFile where an entry that is optional is not of the kind that is read."""
-    for name in ("data", "accuracy", "early_exit", "netx", "golden"):
-        if not isinstance(manifest.get(name, {}), dict | None):
-            raise UnsafeFile(f"{name} is no table", where=where, remedy="Export again")
-    source = (manifest.get("data") or {}).get("name")
-    if not isinstance(source, str | None):
-        raise UnsafeFile("data.name is no text", where=where, remedy="Export again")
-    for name, value in (manifest.get("accuracy") or {}).items():
-        if name in ("float", "quantized") and (isinstance(value, bool) or not isinstance(value, int | float | None)):
-            raise UnsafeFile(f"accuracy.{name} is no number", where=where, remedy="Export again")
+    return profile, plan
 
 
 def _nir(manifest: dict[str, Any]) -> tuple[str, ...]:

@@ -59,3 +59,20 @@ def n_differences(expected: Mapping[str, Array], got: Mapping[str, Array]) -> tu
     """(values that differ, values compared) over all layers of `expected`."""
     n_differ = sum(int(np.count_nonzero(expected[name] != got[name])) for name in expected)
     return n_differ, sum(raster.size for raster in expected.values())
+
+
+def golden_mismatch(simulator: str, first: object, n_differ: int, n_compared: int, where: str, *, values: str) -> Mismatch:
+    """The error of golden spikes that a simulator does not give; `values`: what was counted."""
+    return Mismatch(
+        f"golden spikes differ on the {simulator} simulator, first at {first}", where=where,
+        limit=f"{n_differ} of {n_compared} {values} differ", code="golden_mismatch",
+        remedy="Export again; if it stays, the arithmetic of this version changed",
+    )
+
+
+def silent_golden(where: str) -> Mismatch:
+    """The error of golden vectors without a spike."""
+    return Mismatch(
+        "the golden vectors hold no spike: any silent network equals them", where=where,
+        remedy="Export with inputs that make the network fire",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from neurodeploy.place import derive
 from neurodeploy.sim import clocked, reference
 from neurodeploy.validate.accuracy import Encode, accuracy, votes_of
 from neurodeploy.validate.bundle import OpenBundle, open_bundle
-from neurodeploy.validate.compare import Divergence, first_divergence, n_differences
+from neurodeploy.validate.compare import Divergence, first_divergence, golden_mismatch, n_differences, silent_golden
+from neurodeploy.validate.event_compare import EventDivergence
 
 EarlyExit = Callable[[NDArray[np.float64], NDArray[Any]], dict[str, Any] | None]
 
@@ -41,6 +42,7 @@ class Verdict:
 
     accuracy: float and quantized as the manifest claims them, simulator as computed now. agreement: share of the golden
     spike values that come out again. early_exit and oracle: as handed in by the caller, None where not asked for.
+    time_unit: of `timestep` in the divergence, "chip timestep", or "us" for event-driven chips.
     """
 
     bundle: str
@@ -50,12 +52,13 @@ class Verdict:
     n_compared: int
     n_spikes: int
     n_samples: int | None
-    first_divergence: Divergence | None
+    first_divergence: Divergence | EventDivergence | None
     early_exit: dict[str, Any] | None
     oracle: dict[str, Any] | None
     errors: tuple[NeurodeployError, ...]
     checks: tuple[Check, ...]
     trace: dict[str, Any] | None = None
+    time_unit: Literal["chip timestep", "us"] = "chip timestep"
 
     @property
     def ok(self) -> bool:
@@ -69,7 +72,8 @@ class Verdict:
             "agreement": self.agreement, "n_compared": self.n_compared, "n_spikes": self.n_spikes,
             "n_samples": self.n_samples,
             "first_divergence": None if self.first_divergence is None else self.first_divergence.to_dict(),
-            "early_exit": self.early_exit, "oracle": self.oracle, "checks": [vars(c) for c in self.checks],
+            "time_unit": self.time_unit, "early_exit": self.early_exit, "oracle": self.oracle,
+            "checks": [vars(c) for c in self.checks],
             "errors": [e.to_dict() for e in self.errors],
             **({} if self.trace is None else {"trace": self.trace}),
         }
@@ -90,8 +94,7 @@ def validate(
     """
     opened = bundle if isinstance(bundle, OpenBundle) else open_bundle(bundle)
     errors: list[NeurodeployError] = []
-    files = opened.manifest["files"]
-    checks = [Check("files", True, f"sha256 of {len(files)} files: {', '.join(sorted(files))}")]
+    checks = [files_check(opened.manifest)]
     divergence, n_differ, n_compared = _golden(opened, errors, checks)
     checks.append(Check("placement", _placement(opened, errors), f"{opened.plan.n_cores} cores derived again from the profile"))
     checks.append(Check("artifacts", *_artifacts(opened, errors)))
@@ -106,7 +109,7 @@ def validate(
         found["simulator"] = accuracy(votes, labels)
         exits = early_exit(votes, labels) if early_exit is not None else None
         if found["float"] is not None:
-            checks.append(Check("accuracy", *_drop(opened, found, max_drop, errors)))
+            checks.append(accuracy_check(str(opened.path), found, max_drop, errors))
     return Verdict(
         bundle=str(opened.path), target=opened.net.target, accuracy=found, agreement=1 - n_differ / n_compared,
         n_compared=n_compared, n_spikes=sum(opened.golden.n_spikes.values()),
@@ -115,16 +118,19 @@ def validate(
     )
 
 
+def files_check(manifest: dict[str, Any]) -> Check:
+    """What opening a bundle has checked: the sha256 of every file."""
+    files = manifest["files"]
+    return Check("files", True, f"sha256 of {len(files)} files: {', '.join(sorted(files))}")
+
+
 def _golden(
     opened: OpenBundle, errors: list[NeurodeployError], checks: list[Check]
 ) -> tuple[Divergence | None, int, int]:
     """(first divergence, values that differ, values compared) over both simulators; the fast one is asked first."""
     graph, vectors = opened.net, opened.golden
     if not any(vectors.n_spikes.values()):
-        errors.append(Mismatch(
-            "the golden vectors hold no spike: any silent network equals them", where=str(opened.path),
-            remedy="Export with inputs that make the network fire",
-        ))
+        errors.append(silent_golden(str(opened.path)))
     first: Divergence | None = None
     n_differ = n_compared = 0
     for name, simulate in (("fast", clocked.simulate), ("reference", reference.simulate)):
@@ -140,11 +146,7 @@ def _golden(
         ))
         if found is not None:
             first = first or found
-            errors.append(Mismatch(
-                f"golden spikes differ on the {name} simulator, first at {found}", where=str(opened.path),
-                limit=f"{differ} of {compared} values differ", code="golden_mismatch",
-                remedy="Export again; if it stays, the arithmetic of this version changed",
-            ))
+            errors.append(golden_mismatch(name, found, differ, compared, str(opened.path), values="values"))
     return first, n_differ, n_compared
 
 
@@ -189,18 +191,17 @@ def _artifacts(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[bool
     return len(errors) == n_before, what
 
 
-def _drop(
-    opened: OpenBundle, found: dict[str, float | None], max_drop: float, errors: list[NeurodeployError]
-) -> tuple[bool, str]:
-    """Whether the accuracy holds, and what was compared."""
+def accuracy_check(
+    where: str, found: dict[str, float | None], max_drop: float, errors: list[NeurodeployError], *, note: str = ""
+) -> Check:
+    """Whether the accuracy `simulator` holds against `float`, both of which are there; shares 0..1, max_drop in points."""
     before, now = found["float"], found["simulator"]
     assert before is not None and now is not None  # the caller has both
     holds = 100 * (before - now) <= max_drop
     if not holds:
         errors.append(Mismatch(
-            f"accuracy fell from {100 * before:.2f} % to {100 * now:.2f} %", where=str(opened.path),
-            limit=f"At most {max_drop:g} points", code="accuracy_drop",
-            remedy="Quantize with more calibration images, or accept it with a larger max_drop",
+            f"accuracy fell from {100 * before:.2f} % to {100 * now:.2f} %", where=where, limit=f"At most {max_drop:g} points",
+            code="accuracy_drop", remedy="Quantize with more calibration samples, or accept it with a larger max_drop",
         ))
     change = f"{100 * (now - before):+.2f} points, at least {-max_drop:g} wanted"
-    return holds, f"simulator {100 * now:.2f} %, float {100 * before:.2f} %: {change}"
+    return Check("accuracy", holds, f"simulator {100 * now:.2f} %, float {100 * before:.2f} %: {change}{note}")
