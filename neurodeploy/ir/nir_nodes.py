@@ -10,8 +10,10 @@ CubaLif, u = (1 - i_decay/4096) u + 2^6 a;  v = (1 - v_decay/4096) v + u + bias 
     i_decay < 4096, v_decay > 0:                               CubaLIF, tau_syn = 4096/i_decay, w_in = 2^6 tau_syn,
                                                                tau_mem = 4096/v_decay, r = tau_mem, v_leak = bias tau_mem
 Decays and thresholds may differ between the neurons of a layer; some leakless and some not have no NIR type in common.
-v_threshold is v_th (CubaLif: v_th 2^6). Vote is a Linear of 1/group. NIR resets hard, knows no floor and no second spike in a
-timestep (so no Iaf), and has no max-pool.
+v_threshold is v_th (CubaLif: v_th 2^6). Vote is a Linear of 1/group. NIR has no max-pool. Its text resets hard and knows no
+floor and no second spike in a timestep; tools for event-driven chips (sinabs) write neurons that do all this as IF, and so are
+they written here, with `reset`, `v_min` and `multi_spike` in their metadata:
+Lif with inv_tau = 0, soft reset, a floor or several spikes;  Iaf without bias (r = 1):  IF
 """
 
 from __future__ import annotations
@@ -66,10 +68,7 @@ def to_node(node: Node, graph: Graph) -> Any:
     if isinstance(node, CubaLif):
         return _cuba_lif(node, graph)
     if isinstance(node, Iaf):
-        raise _fail(
-            node, "an Iaf, which resets by subtraction, has a floor or sends several spikes a timestep",
-            "Write the trained network in real numbers, with a hard reset",
-        )
+        return _iaf(node)
     raise _fail(node, f"a {type(node).__name__}", "Lower the graph first")
 
 
@@ -104,14 +103,13 @@ def _ungroup(node: Conv2d) -> Array:
 
 
 def _lif(node: Lif) -> Any:
-    if node.reset != "hard":
-        raise _fail(node, "a soft reset", "Train with a hard reset")
-    if node.multi_spike:
-        raise _fail(node, "a neuron with several spikes in a timestep", "Train with one spike a timestep")
-    if node.v_min is not None:
-        raise _fail(node, f"a floor of the membrane ({node.v_min})", "Train without a floor")
-    metadata = {"fire": node.fire}
     ones = np.ones(node.shape)
+    metadata: dict[str, Any] = {"fire": node.fire}
+    if node.reset != "hard" or node.multi_spike or node.v_min is not None:
+        if node.inv_tau:
+            raise _fail(node, "a leak beside soft reset, a floor or several spikes a timestep",
+                        "Train without leak, or without them")
+        metadata |= _event_driven(node)
     if node.inv_tau == 0:
         if node.decay_input:
             raise _fail(node, "a neuron that ignores its input (inv_tau = 0 with decay_input)", "Give it a leak")
@@ -121,6 +119,21 @@ def _lif(node: Lif) -> Any:
         tau=ones * tau, r=ones if node.decay_input else ones * tau, v_leak=ones * node.v_reset,
         v_threshold=ones * node.v_th, v_reset=ones * node.v_reset, metadata=metadata,
     )
+
+
+def _event_driven(node: Lif | Iaf) -> dict[str, Any]:
+    """What NIR has no field for, as metadata: numbers and words."""
+    floor = {} if node.v_min is None else {"v_min": float(node.v_min)}
+    return {"reset": node.reset, "multi_spike": str(node.multi_spike).lower(), **floor}
+
+
+def _iaf(node: Iaf) -> Any:
+    if node.bias.any() or node.v_init.any():
+        raise _fail(node, "a bias or a first state of neurons without leak", "Train without biases, and reset the states")
+    ones = np.ones(node.shape)
+    # The arrays as they are, for the way back.
+    metadata = {"fire": ">=", **_event_driven(node), "bias": node.bias, "v_init": node.v_init}
+    return nir.IF(r=ones, v_threshold=ones * node.v_th, v_reset=np.zeros(node.shape), metadata=metadata)
 
 
 def _bias(node: CubaLif) -> Array:

@@ -158,7 +158,7 @@ def test_nir_s_own_equations_give_the_spikes_of_an_integer_graph(tmp_path: Path)
 
 BAD: list[tuple[str, Node, str]] = [
     ("pool", MaxPool2d("x"), "a MaxPool2d"),
-    ("soft", Lif("x", shape=(2, 4, 4), reset="soft"), "a soft reset"),
+    ("soft", Lif("x", shape=(2, 4, 4), inv_tau=0.5, reset="soft"), "a leak beside soft reset"),
     ("deaf", Lif("x", shape=(2, 4, 4), decay_input=True), "ignores its input"),
 ]
 
