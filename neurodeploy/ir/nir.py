@@ -37,7 +37,7 @@ _CONVENTIONS = {
     "firing": "metadata `fire` of each neuron: `>` or `>=` against v_threshold",
     "reset": "to v_reset in the timestep of the spike, or metadata `reset`: `soft` subtracts v_threshold; all states start at "
              "v_reset; the current of a CubaLIF is kept",
-    "floor": "metadata `v_min` of a neuron: its state never stays below; `multi_spike`: floor(v / v_threshold) spikes a timestep",
+    "floor": "metadata `v_min` of a neuron: no state stays below it; `multi_spike`: floor(v / v_threshold) spikes a timestep",
     "delays": "not represented; all paths are equally long, so outputs equal those of the pipelined graph up to a shift",
     "samples": "a sample starts with all neurons at v_reset; run neurodeploy's n_timesteps timesteps",
     "integers": "an integer graph is written as real numbers; the chip's rounding and saturation are not represented",
