@@ -28,11 +28,12 @@ PLACE, TAP, LENGTH, ROWS = range(4)
 LAYER, NEXT, BEHIND, EDGE = range(4)  # columns of the stack: layer, its next spike, the end of its spikes, next connection
 _U, _I, _S = np.uint64, np.int32, np.int16
 
-# Arrays are seven arguments each: calls of these would take longer than what they do.
-_inlined = numba.njit(inline="always", error_model="numpy")
+# Called for every event: as part of the caller, since arrays are seven arguments each, and without counting references to
+# them (numba's _nrt: these allocate nothing), since the two locked instructions an array took three quarters of the time.
+_inlined = numba.njit(forceinline=True, error_model="numpy", _nrt=False)
 
 
-@compiled
+@_inlined
 def _add(v, v0, weights, w0, n, low):
     """Add without a limit to what fits anyway; the largest potential."""
     peak = _S(-32768)
@@ -45,7 +46,7 @@ def _add(v, v0, weights, w0, n, low):
     return peak
 
 
-@compiled
+@_inlined
 def _add_saturating(v, v0, weights, w0, n, low, bottom, top):
     """Add and saturate to bottom..top; the largest potential, and how many additions left that range."""
     peak, n_left = _I(-32768), _I(0)
@@ -124,12 +125,13 @@ def _note(layers, at, row, spikes, first, last, counts, log_row, log_neuron, n_l
 
 
 @_inlined
-def _deliver(net, connection, source, place, rows, row, spikes, n_spikes, v, tally, by_row, top):
+def _deliver(
+    layers, edges, reach, arrivals, weights, connection, source, place, rows, row, spikes, n_spikes, v, tally, by_row, top
+):
     """A source's spike at `place`, or the row's event, over one connection; the new number of spikes.
 
     One that arrives outside the next map is dropped.
     """
-    layers, edges, _, _, reach, arrivals, weights = net
     if source == len(layers) - 1:
         c, position = rows[row, 0], rows[row, 1] * layers[source, W] + rows[row, 2]
     else:
@@ -147,8 +149,8 @@ def _deliver(net, connection, source, place, rows, row, spikes, n_spikes, v, tal
     w0 = layers[at, W0] + reach[_U(to), TAP] + (c + edges[connection, SHIFT]) * layers[at, W_CHANNEL]
     # One output row further down, the event lies a stride of kernel rows further up.
     return _stretches(
-        layers, at, reach[_U(to), PLACE], layers[at, ROW_PLACE], w0, -layers[at, ROW_W], n, n_rows, weights, v, spikes, n_spikes,
-        tally, top,
+        layers, at, reach[_U(to), PLACE], layers[at, ROW_PLACE], w0, -layers[at, ROW_W], n, n_rows, weights, v, spikes,
+        n_spikes, tally, top,
     )
 
 
@@ -160,7 +162,7 @@ def run_depth(net, rows, v, counts, tally, by_row, top, log_row, log_neuron):
     caused, not wanted where it is empty. Written: v, counts, tally, by_row. Returns the log: row and place of each spike of
     the recorded layers, the place among the neurons of all layers, and how many there are.
     """
-    layers, edges, order, _, _, _, weights = net
+    layers, edges, order, _, reach, arrivals, weights = net
     n_layers, n_log = len(layers) - 1, 0
     spikes = np.empty(v.size + 1, dtype=np.int32)  # of all layers: none has two events at work
     stack = np.empty((n_layers + 1, 4), dtype=np.int64)
@@ -192,7 +194,10 @@ def run_depth(net, rows, v, counts, tally, by_row, top, log_row, log_neuron):
                 connection += 1
                 if connection == last:
                     following, connection = following + 1, layers[at, FIRST]
-                n = _deliver(net, through, source, place, rows, row, spikes, behind, v, tally, by_row, top)
+                n = _deliver(
+                    layers, edges, reach, arrivals, weights, through, source, place, rows, row, spikes, behind, v, tally,
+                    by_row, top,
+                )
                 if n > behind:
                     into = edges[through, DST]
                     if n_log + n - behind > log_row.size:
@@ -211,7 +216,7 @@ def run_depth(net, rows, v, counts, tally, by_row, top, log_row, log_neuron):
 @compiled
 def run_breadth(net, rows, v, counts, tally, by_row, top, log_row, log_neuron):
     """As `run_depth`, but a core finishes all that a row brings it before the next core starts."""
-    layers, edges, order, sources, _, _, weights = net
+    layers, edges, order, sources, reach, arrivals, weights = net
     n_layers, n_log = len(layers) - 1, 0
     spikes = np.empty(v.size + 1, dtype=np.int32)
     sent = np.zeros((n_layers + 1, 2), dtype=np.int64)  # first and behind the last of each source's spikes of this row
@@ -228,7 +233,10 @@ def run_breadth(net, rows, v, counts, tally, by_row, top, log_row, log_neuron):
                         if edges[connection, DST] == at:
                             if n + layers[at, N] > spikes.size:
                                 spikes = _room(spikes, n + layers[at, N])
-                            n = _deliver(net, connection, source, spikes[spike], rows, row, spikes, n, v, tally, by_row, top)
+                            n = _deliver(
+                                layers, edges, reach, arrivals, weights, connection, source, spikes[spike], rows, row, spikes,
+                                n, v, tally, by_row, top,
+                            )
             if is_tick and layers[at, BIAS0] >= 0:
                 spikes = _room(spikes, n + layers[at, N])
                 n = _tick(layers, at, weights, v, spikes, n, tally, top)
