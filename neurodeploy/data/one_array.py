@@ -45,22 +45,34 @@ def read_named(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
     )
 
 
+def read_bare(path: Path) -> NDArray[Any]:
+    """The array of a `.npy` file; refuses what `read_array` does."""
+    return _from_file(path, b"\x93NUMPY", ".npy", _array)
+
+
 def _from_archive(path: Path, read: Callable[[zipfile.ZipFile, str], _T]) -> _T:
+    def unzipped(stream: BinaryIO, where: str) -> _T:
+        with zipfile.ZipFile(stream) as file:
+            if len(file.infolist()) > _MAX_ENTRIES:
+                _refuse(f"{len(file.infolist())} entries", where, f"At most {_MAX_ENTRIES}")
+            return read(file, where)
+
+    return _from_file(path, b"PK", ".npz", unzipped)
+
+
+def _from_file(path: Path, magic: bytes, kind: str, read: Callable[[BinaryIO, str], _T]) -> _T:
     where = str(path)
     if not path.is_file():
         what = "no regular file (a folder, a pipe or a device)" if path.exists() else "no such file"
-        raise UsageError(what, where=where, code="path", remedy="Name an .npz file with --input")
+        raise UsageError(what, where=where, code="path", remedy=f"Name an {kind} file with --input")
     if path.stat().st_size > _MAX_FILE:
         _refuse(f"the file has {path.stat().st_size} bytes", where, f"At most {_MAX_FILE}")
     try:
         with path.open("rb") as stream:
-            if stream.read(2) != b"PK":  # a pickle or a bare .npy; zipfile would search such a file for an archive
-                _refuse("not an .npz file", where)
+            if stream.read(len(magic)) != magic:  # a pickle, or the other kind; zipfile would search such a file for an archive
+                _refuse(f"not an {kind} file", where)
             stream.seek(0)
-            with zipfile.ZipFile(stream) as file:
-                if len(file.infolist()) > _MAX_ENTRIES:
-                    _refuse(f"{len(file.infolist())} entries", where, f"At most {_MAX_ENTRIES}")
-                return read(file, where)
+            return read(stream, where)
     except OSError as error:
         raise UsageError("cannot read the file", where=where, limit=error.strerror or str(error), code="path") from error
     except (zipfile.BadZipFile, EOFError, LookupError, ValueError, TypeError, SyntaxError, RuntimeError, NotImplementedError,
