@@ -17,9 +17,9 @@ from neurodeploy.errors import Interrupted
 def search(
     ctx: typer.Context,
     target: Target = "loihi2",
-    recipe: Annotated[
-        str, typer.Option("--recipe", "-r", metavar="RECIPE", help="A packaged recipe's name or a TOML file.")
-    ] = "digits",
+    recipe: Annotated[str | None, typer.Option("--recipe", "-r", metavar="RECIPE",
+        help="A packaged recipe's name or a TOML file. Default: the digits, as images or events, whatever the target takes.",
+    )] = None,
     method: Annotated[str | None, typer.Option("--method", help="Search method. Default: the recipe's.")] = None,
     budget: Annotated[
         int | None, typer.Option("--budget", min=1, help="Architectures to evaluate. Default: the recipe's.")
@@ -42,6 +42,7 @@ def search(
     Examples:
       neurodeploy search --target loihi2
       neurodeploy search --target loihi2 --budget 20 --workers 2 --out runs/first
+      neurodeploy search --target speck2f
       neurodeploy search --resume runs/first
       neurodeploy search --set evolution.budget=20 --set fitness.mu_energy=-0.1 --dry-run
       neurodeploy search --set profile.energy.synapse.value=20
@@ -60,7 +61,7 @@ def search(
     try:
         with frame.progress() as progress:
             result = commands.search(
-                _asked(ctx, "recipe", recipe, resume), _asked(ctx, "target", name, resume), method=method, budget=budget,
+                recipe, _asked(ctx, "target", name, resume), method=method, budget=budget,
                 out=out, resume=resume, workers=workers, seed=seed, overrides=changes, progress=progress,
             )
     except KeyboardInterrupt as error:

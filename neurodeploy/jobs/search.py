@@ -57,7 +57,7 @@ class SearchResult:
 
 
 def resolve_recipe(
-    recipe: str, target: str | None, overrides: dict[str, Any], resume: Path | None = None
+    recipe: str | None, target: str | None, overrides: dict[str, Any], resume: Path | None = None
 ) -> dict[str, Any]:
     """What a run would use: the recipe with all defaults, and the target's profile; overrides of both (`--set`).
 
@@ -67,10 +67,11 @@ def resolve_recipe(
         run = Run.open(resume, "search")
         return {"recipe": run.recipe.to_dict(), "profile": run.profile.model_dump(mode="json")}
     of_recipe, of_profile = split_overrides(overrides)
+    profile = None if target is None else profile_of(target, of_profile)
+    if recipe is None:
+        recipe = default_recipe(profile) if profile is not None else "digits"
     resolved: dict[str, Any] = {"recipe": read(recipe, of_recipe).to_dict()}
-    if target is not None:
-        resolved["profile"] = profile_of(target, of_profile).model_dump(mode="json")
-    return resolved
+    return resolved if profile is None else {**resolved, "profile": profile.model_dump(mode="json")}
 
 
 def split_overrides(overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -89,7 +90,7 @@ def search(
 ) -> SearchResult:
     """Run (or with `resume` continue) a search on `workers` processes, to a validated bundle of the best architecture.
 
-    recipe is "digits" and target "loihi2" where not given; method, budget and seed override the recipe. A resumed run
+    target is "loihi2" where not given, recipe the packaged one for that kind of target; method, budget and seed override the recipe. A resumed run
     keeps all of them. Raises UsageError for an invalid request, DoesNotFit where not even the
     smallest network fits, NeurodeployError where no candidate is feasible, Mismatch where the bundle does not reproduce
     itself, Interrupted with the command that resumes.
