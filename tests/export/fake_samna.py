@@ -167,8 +167,8 @@ def play(bundle: Path, *options: str, **told: Any) -> tuple[int, str, str, dict[
     (library / "told.json").write_text(json.dumps(told))
     own = {"PYTHONPATH": str(library), "FAKE_SAMNA": str(library / "told.json"), "FAKE_DIARY": str(diary)}
     script = next(bundle.glob("run_on_*.py"))
+    command = [sys.executable, script.name, *options]
     done = subprocess.run(
-        [sys.executable, script.name, *options], cwd=bundle, env={**os.environ, **own}, capture_output=True, text=True, check=False,
-        timeout=120,
+        command, cwd=bundle, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=120
     )
     return done.returncode, done.stdout, done.stderr, json.loads(diary.read_text()) if diary.exists() else {}
