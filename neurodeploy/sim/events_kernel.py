@@ -11,6 +11,8 @@ spikes stays y, x, channel, and since no spike acts on the core that sends it, n
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -30,7 +32,8 @@ _U, _I, _S = np.uint64, np.int32, np.int16
 
 # Called for every event: as part of the caller, since arrays are seven arguments each, and without counting references to
 # them (numba's _nrt: these allocate nothing), since the two locked instructions an array took three quarters of the time.
-_inlined = numba.njit(forceinline=True, error_model="numpy", _nrt=False)
+_OPTIONS: dict[str, Any] = {"forceinline": True, "error_model": "numpy", "_nrt": False}
+_inlined = numba.njit(**_OPTIONS)
 
 
 @_inlined
