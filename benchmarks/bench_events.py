@@ -5,7 +5,7 @@
 A convolutional network of four cores on a random stream of events of a 34 x 34 sensor. The floor is a compiled loop that gets
 every event of every core handed in and adds the same weights to the same potentials in the same order: no limits, no spikes,
 no routing. Plain Python runs the end of the stream only. Rates are updates (synops) a second on one core. Exit code 1
-where the two simulators differ.
+where the two simulators differ, or the compiled one is below 0.1 of the floor or 100 times plain Python.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 CORES = ((16, 3, 1, 1, 2), (32, 3, 1, 1, 2), (32, 3, 1, 1, 2), (10, 4, 1, 0, 1))
 INPUT = (2, 34, 34)
 MAX_WEIGHT = 127
+LEAST_OF_FLOOR, LEAST_OF_PYTHON = 0.1, 100
 
 
 def random_network(rng: np.random.Generator, saturating: bool) -> EventNetwork:
@@ -111,7 +112,7 @@ def main() -> int:
     parser.add_argument("--slow-events", type=int, default=200, help="input events that plain Python runs")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    wrong = False
+    wrong = slow_somewhere = False
     for saturating in (False, True):
         rng = np.random.default_rng(0)
         network, x = random_network(rng, saturating), stream(rng, args.events)
@@ -133,12 +134,15 @@ def main() -> int:
             print(f"    {'compiled':14}{n_synops / spent:14.3g} synops/s {len(x) / spent:10.0f} events/s, "
                   f"{n_synops / spent / slow_rate:.0f} times plain Python, {floor / spent:.2f} of the floor")
             print(f"    {'only adding':14}{n_synops / floor:14.3g} synops/s")
+            if floor / spent < LEAST_OF_FLOOR or n_synops / spent / slow_rate < LEAST_OF_PYTHON:
+                print(f"    SLOW: expected {LEAST_OF_FLOOR} of the floor and {LEAST_OF_PYTHON} times plain Python at least")
+                slow_somewhere = True
             if found or not all(slow.n_spikes.values()):
                 print(f"    DIFFERENT: {found or 'a core without spikes'}")
                 wrong = True
     if not wrong:
         print("equal: every spike in its order, potential and count")
-    return int(wrong)
+    return int(wrong or slow_somewhere)
 
 
 if __name__ == "__main__":
