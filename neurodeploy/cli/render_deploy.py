@@ -168,15 +168,25 @@ def show_verdict(console: Console, data: Mapping[str, Any]) -> None:
     if data["early_exit"] is not None:
         show_early_exit(console, data["early_exit"])
     if data["first_divergence"] is not None:
-        tables.facts(console, "First divergence", [(k, str(v)) for k, v in data["first_divergence"].items()])
+        tables.facts(console, "First divergence", _divergence(data["first_divergence"], data["time_unit"]))
     if "trace" in data:
-        _show_trace(console, data["trace"])
+        _show_trace(console, data["trace"], "sample" if data["time_unit"] == "us" else data["time_unit"])
     failed = ", ".join(c["name"] for c in data["checks"] if not c["ok"])
     verdict = "VALID: the bundle is what it claims" if data["ok"] else f"FAILED: {failed}"
     console.print(verdict, style="bold green" if data["ok"] else "bold red", markup=False)
 
 
-def _show_trace(console: Console, trace: Mapping[str, Mapping[str, list[int]]]) -> None:
+def _divergence(found: Mapping[str, Any], unit: str) -> list[tuple[str, str]]:
+    names = {"timestep": "time"} if unit == "us" else {}
+    values = {"timestep": f"{found['timestep']} us"} if unit == "us" else {}
+    if found.get("instead") is not None:
+        t, *address = found["instead"]
+        values["instead"] = f"neuron {address} at {t} us"
+    return [(names.get(k, k), values.get(k, str(v))) for k, v in found.items() if v is not None]
+
+
+def _show_trace(console: Console, trace: Mapping[str, Mapping[str, list[int]]], each: str) -> None:
+    """One row a layer; each: what the counts are of."""
     rows = [
         [
             name, str(sum(e["expected"])), str(sum(e["got"])),
@@ -184,7 +194,7 @@ def _show_trace(console: Console, trace: Mapping[str, Mapping[str, list[int]]]) 
         ]
         for name, e in trace.items()
     ]
-    columns = ["layer", "stored", "now", "spikes in each chip timestep"]
+    columns = ["layer", "stored", "now", f"spikes in each {each}"]
     tables.grid(console, "Golden spikes", columns, rows, note="In brackets: stored, where it differs.", left_also=(3,))
 
 

@@ -9,13 +9,18 @@ from rich.console import Console
 
 from neurodeploy.cli import tables
 from neurodeploy.cli.figures import band, percent, points, si
+from neurodeploy.cli.render_event_exit import show_event_exit
 
 _BAR = 24  # characters of the largest bar of the histogram
 _WORTH_LESS = 0.5  # share of the spared timesteps below which the energy saved is called small
 
 
 def show_early_exit(console: Console, found: Mapping[str, Any]) -> None:
-    """Accuracy against mean timesteps, chip timesteps, histogram, energy of one sample alone."""
+    """Accuracy against mean timesteps, chip timesteps, histogram, energy of one sample alone; of an event-driven chip, which
+    has no timesteps, those in events and time."""
+    if "by" in found:
+        show_event_exit(console, found)
+        return
     n_timesteps, pipeline = len(found["histogram"]), found["pipeline_timesteps"]
     policy = found["policy"]
     difference = points(found["accuracy"] - found["accuracy_fixed_at_mean"])

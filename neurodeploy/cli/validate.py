@@ -18,12 +18,12 @@ def validate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, file_okay=False, help="What `export` wrote.")],
     data: Data = None,
     oracle: Annotated[
-        str | None, typer.Option("--oracle", metavar="TOOL", help="Also run it with a vendor's tool: lava.")
+        str | None, typer.Option("--oracle", metavar="TOOL", help="Also ask a vendor's tool: lava, samna or sinabs.")
     ] = None,
     oracle_timeout: Annotated[float, typer.Option("--oracle-timeout", metavar="SECONDS",
-        help="Stop the vendor's tool after this long, for each file it plays.")] = 600.0,
+        help="Stop each process of the vendor's tool after this long.")] = 600.0,
     trace: Annotated[bool, typer.Option("--trace",
-        help="List the golden spikes of every layer and timestep, stored and simulated.")] = False,
+        help="List the golden spikes of every layer, by timestep or sample, stored and simulated.")] = False,
     max_drop: Annotated[
         float, typer.Option("--max-drop", min=0.0, help="Largest accepted loss of accuracy, in percentage points.")
     ] = 0.5,
@@ -36,15 +36,18 @@ def validate(
     """Check a bundle: no byte changed, the golden spikes come out again, the accuracy holds.
 
     With --oracle lava the golden inputs are also played by Intel's Lava, which lives in an environment of its own
-    (`neurodeploy env create loihi2` makes it), and the spikes of every layer are compared.
+    (`neurodeploy env create loihi2` makes it), and the spikes of every layer are compared. For Speck and DYNAP-CNN, --oracle
+    samna asks SynSense's validator whether it accepts the chip's configuration (`neurodeploy env create speck`), and --oracle
+    sinabs whether sinabs makes the same integers of the network (`neurodeploy env create sinabs`, about 1 GB).
 
-    Exit code 4 when spikes differ or the accuracy drops by more than --max-drop, 5 when the environment is missing,
-    6 when a file was changed, 7 when the vendor's tool crashed or took too long.
+    Exit code 4 when spikes or integers differ, the validator refuses or dies, or the accuracy drops by more than --max-drop,
+    5 when the environment is missing, 6 when a file was changed, 7 when the vendor's tool failed or took too long.
 
     Examples:
       neurodeploy validate exports/mine
       neurodeploy validate exports/mine --trace --json
       neurodeploy validate exports/mine --oracle lava --oracle-timeout 120
+      neurodeploy validate exports/speck --oracle samna
     """
     frame: Frame = ctx.obj
     no_overrides(settings, "a bundle")

@@ -7,11 +7,12 @@ from typing import Any
 
 from neurodeploy.errors import Mismatch, NeurodeployError, UsageError, VendorFailure
 from neurodeploy.export.loihi2 import GRAPH, NET
+from neurodeploy.hw.profile import AnyProfile
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.validate import Divergence, OpenBundle, Verdict, first_divergence
 from neurodeploy.validate.compare import n_differences
 from neurodeploy.validate.verdict import Check
-from neurodeploy.vendor import Environment, Lock, find, lock_of_tool
+from neurodeploy.vendor import Environment, Lock, find, lock_of_tool, locks
 from neurodeploy.vendor.worker import Answer, play
 
 DEFAULT_TIMEOUT_S = 600.0
@@ -46,21 +47,23 @@ class _Route:
         }
 
 
-def find_oracle(tool: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> Oracle:
-    """The tool in its side environment. Raises UsageError for an unknown one, EnvironmentMissing with the way out."""
+def find_oracle(tool: str, profile: AnyProfile, timeout_s: float = DEFAULT_TIMEOUT_S) -> Oracle:
+    """The tool in its side environment, for bundles of this target.
+
+    Raises UsageError for an unknown tool and for one that does not compute the target's neurons, EnvironmentMissing with the
+    way out.
+    """
     if not timeout_s > 0:
         raise UsageError(f"a time limit of {timeout_s:g} s", where="--oracle-timeout", remedy="Give seconds, more than 0")
-    lock = lock_of_tool(tool)
-    return Oracle(lock, find(lock.name), timeout_s)
-
-
-def check_oracle(opened: OpenBundle, oracle: Oracle) -> None:
-    """Raise UsageError where the tool does not compute the neurons of the bundle's target."""
-    if opened.profile.arithmetic.neuron not in oracle.lock.neurons:
+    lock, neuron = lock_of_tool(tool), profile.arithmetic.neuron
+    if neuron not in lock.neurons:
+        others = [other.tool for other in locks().values() if neuron in other.neurons]
         raise UsageError(
-            f"{oracle.lock.tool} does not compute neurons of {opened.profile.name}", where=f"--oracle {oracle.lock.tool}",
-            limit=f"It knows {', '.join(oracle.lock.neurons)}, the target has {opened.profile.arithmetic.neuron}",
+            f"{lock.tool} does not compute neurons of {profile.name}", where=f"--oracle {lock.tool}",
+            limit=f"It knows {', '.join(lock.neurons)}, the target has {neuron}",
+            remedy=f"Ask {' or '.join(others)}" if others else "",
         )
+    return Oracle(lock, find(lock.name), timeout_s)
 
 
 def ask_oracle(opened: OpenBundle, oracle: Oracle, verdict: Verdict, progress: Progress = SILENT) -> Verdict:

@@ -12,60 +12,78 @@ from numpy.typing import NDArray
 
 from neurodeploy import resources
 from neurodeploy.data.datasets import Dataset
+from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.errors import UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.deploy import float_votes
+from neurodeploy.jobs.event_oracle import ask_event_oracle, check_rebuildable
+from neurodeploy.jobs.event_validate import validate_events
 from neurodeploy.jobs.measure import early_exit_report, measure
 from neurodeploy.jobs.opened import data_for, stored_policy
-from neurodeploy.jobs.oracle import DEFAULT_TIMEOUT_S, ask_oracle, check_oracle, find_oracle
+from neurodeploy.jobs.oracle import DEFAULT_TIMEOUT_S, ask_oracle, find_oracle
 from neurodeploy.jobs.run import write_json
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
-from neurodeploy.validate import OpenBundle, Verdict, open_bundle
+from neurodeploy.validate import EventBundle, OpenBundle, Verdict, open_any
 from neurodeploy.validate import validate as validate_bundle
 
 VERDICT = "verdict.json"  # one of export.bundle.BESIDE, which are not hashed
 
 
 def validate(
-    bundle: Bundle | Path | str, data: Dataset | str | Path | None = None, *, oracle: str | None = None,
+    bundle: Bundle | Path | str, data: Dataset | EventDataset | str | Path | None = None, *, oracle: str | None = None,
     oracle_timeout_s: float = DEFAULT_TIMEOUT_S, trace: bool = False, max_drop: float = 0.5, out: Path | None = None,
     progress: Progress = SILENT,
 ) -> Verdict:
     """Hashes, golden spikes on both simulators, placement, artifacts, accuracy on the test split, early exit.
 
-    oracle: a vendor's tool (`lava`) that plays the golden inputs too, for at most oracle_timeout_s a file of the bundle.
+    oracle: a vendor's tool, for at most oracle_timeout_s a process: `lava` plays the golden inputs of a Loihi bundle too,
+    `samna` says whether it accepts the configuration of an event-driven chip, `sinabs` makes its own to compare.
     Writes `verdict.json` beside the bundle's files, or into `out`; never into a packaged or read-only bundle. Raises
     UnsafeFile where a file was changed, EnvironmentMissing where the tool's environment is not there; what disagrees is in
     the verdict's `errors`.
     """
-    asked = None if oracle is None else find_oracle(oracle, oracle_timeout_s)  # before the work, not after it
     path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
-    opened = open_bundle(path)
-    if asked is not None:
-        check_oracle(opened, asked)
-    dataset = _dataset(opened, data)
-    if dataset is None:
-        verdict = validate_bundle(opened, max_drop=max_drop)
+    opened = open_any(path)
+    asked = None
+    if oracle is not None:  # before the work, not after it
+        if isinstance(opened, EventBundle):
+            check_rebuildable(opened, oracle)
+        asked = find_oracle(oracle, opened.profile, oracle_timeout_s)
+    if isinstance(opened, EventBundle):
+        verdict = validate_events(opened, data, trace=trace, max_drop=max_drop, progress=progress)
+        if asked is not None:
+            verdict = ask_event_oracle(opened, asked, verdict, progress)
     else:
-        images, labels = dataset.split("test")
-        real = _float_accuracy(opened, images, labels)
-        progress.start("validation", 1)
-        verdict = validate_bundle(
-            opened, images, labels, max_drop=max_drop, float_accuracy=real,
-            early_exit=lambda votes, y: _early_exit(opened, images, y),
-        )
-        progress.advance("validation")
-        progress.done("validation")
-    if asked is not None:
-        verdict = ask_oracle(opened, asked, verdict, progress)
-    if trace:
-        verdict = replace(verdict, trace=_trace(opened))
+        verdict = _by_timesteps(opened, data, max_drop, progress)
+        if asked is not None:
+            verdict = ask_oracle(opened, asked, verdict, progress)
+        if trace:
+            verdict = replace(verdict, trace=_trace(opened))
     if out is not None or _may_hold(path):
         _write(verdict, path if out is None else out)
+    return verdict
+
+
+def _by_timesteps(
+    opened: OpenBundle, data: Dataset | EventDataset | str | Path | None, max_drop: float, progress: Progress
+) -> Verdict:
+    """The verdict over a bundle of a chip with timesteps."""
+    dataset = _dataset(opened, data)
+    if dataset is None:
+        return validate_bundle(opened, max_drop=max_drop)
+    images, labels = dataset.split("test")
+    real = _float_accuracy(opened, images, labels)
+    progress.start("validation", 1)
+    verdict = validate_bundle(
+        opened, images, labels, max_drop=max_drop, float_accuracy=real,
+        early_exit=lambda votes, y: _early_exit(opened, images, y),
+    )
+    progress.advance("validation")
+    progress.done("validation")
     return verdict
 
 
@@ -81,7 +99,9 @@ def _trace(opened: OpenBundle) -> dict[str, Any]:
     }
 
 
-def _dataset(opened: OpenBundle, data: Dataset | str | Path | None) -> Dataset | None:
+def _dataset(opened: OpenBundle, data: Dataset | EventDataset | str | Path | None) -> Dataset | None:
+    if isinstance(data, EventDataset):
+        raise UsageError("streams of events", where=data.name, code="wrong_data", limit=f"{opened.profile.name} takes images")
     if isinstance(data, Dataset):
         return data
     name = data or (opened.manifest.get("data") or {}).get("name")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neurodeploy.data.event_dataset import EventDataset
+from neurodeploy.early_exit.event_windows import EventExitPolicy
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.nodes import Array
 from neurodeploy.progress import SILENT, Progress
@@ -16,7 +17,7 @@ from neurodeploy.validate.event_chip import artifacts_check, placement_check, ru
 from neurodeploy.validate.event_golden import replay
 from neurodeploy.validate.verdict import Verdict, accuracy_check, files_check
 
-EventExit = Callable[[EventRuns, Sequence[Array], IntArray], dict[str, Any]]
+EventExit = Callable[[EventExitPolicy, EventRuns, Sequence[Array], IntArray], dict[str, Any]]
 
 
 def validate_event_bundle(
@@ -28,9 +29,9 @@ def validate_event_bundle(
 
     Golden spikes are computed again by both simulators; the cores are derived again from the profile in the manifest, the
     configuration from both; the vendor's rules are asked. max_drop: accepted loss of accuracy against the real-valued
-    network, in percentage points. early_exit: figures from the runs of the split, its streams and labels; asked where the
-    bundle has a policy. trace: list the golden spikes of each layer and sample. Raises UnsafeFile where a file was changed,
-    UsageError for data of another kind; what disagrees is in `errors` (Mismatch, DoesNotFit).
+    network, in percentage points. early_exit: figures from the bundle's policy, where it has one, the runs of the
+    split, its streams and labels. trace: list the golden spikes of each layer and sample. Raises UnsafeFile where a file
+    was changed, UsageError for data of another kind; what disagrees is in `errors` (Mismatch, DoesNotFit).
     """
     opened = bundle if isinstance(bundle, EventBundle) else open_event_bundle(bundle)
     errors: list[NeurodeployError] = []
@@ -50,7 +51,8 @@ def validate_event_bundle(
         streams, labels = data.split(split)
         runs = run_streams(opened.net, streams, duration_us=data.duration_us, progress=progress)
         found["simulator"] = float((runs.predictions == labels).mean())
-        exits = early_exit(runs, streams, labels) if early_exit is not None and opened.policy is not None else None
+        if early_exit is not None and opened.policy is not None:
+            exits = early_exit(opened.policy, runs, streams, labels)
         if found["float"] is not None:
             note = f"; {runs.n_silent} of {len(labels)} samples without an output spike" if runs.n_silent else ""
             checks.append(accuracy_check(str(opened.path), found, max_drop, errors, note=note))

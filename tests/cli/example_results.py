@@ -144,7 +144,8 @@ def verdict(*, ok: bool = True) -> dict[str, Any]:
     return {
         "bundle": "exports/mine", "target": "loihi2", "ok": ok,
         "accuracy": {"float": 0.9704, "quantized": 0.9667, "simulator": 0.9667}, "agreement": 1.0, "n_compared": 430976,
-        "n_spikes": 33279, "n_samples": 540, "first_divergence": first, "early_exit": early_exit(), "oracle": None,
+        "n_spikes": 33279, "n_samples": 540, "first_divergence": first, "time_unit": "chip timestep",
+        "early_exit": early_exit(), "oracle": None,
         "checks": [
             {"name": "files", "ok": True, "what": "sha256 of 4 files"},
             {"name": "golden spikes, fast simulator", "ok": ok, "what": "215,488 of 215,488 values equal"},
