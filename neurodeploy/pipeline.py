@@ -52,7 +52,7 @@ from neurodeploy.quantize import quantize as quantize_graph
 from neurodeploy.quantize.passing import for_target
 from neurodeploy.sim.clocked import simulate as run
 from neurodeploy.sim.trace import Trace
-from neurodeploy.validate.bundle import open_bundle
+from neurodeploy.validate.event_bundle import open_any
 
 Readout = Literal["lava", "loihi2"]
 
@@ -73,7 +73,7 @@ def load(path: str | Path) -> Graph:
     """
     path = Path(path)
     if path.is_dir():
-        return open_bundle(path).net
+        return open_any(path).net
     if path.suffix == ".nir":
         return read_nir(path, NirOptions())
     if path.suffix == ".npz":

@@ -53,7 +53,7 @@ def read_streams(path: Path, sensor: tuple[int, ...]) -> EventInput:
     """
     where = str(path)
     if len(sensor) != 3:
-        raise UsageError("events", where=where, limit=f"The network's input has shape {list(sensor)}; events enter maps (C, H, W)",
+        raise UsageError("events enter maps (C, H, W)", where=where, limit=f"The network's input has shape {list(sensor)}",
                          remedy="Give an array over timesteps instead")
     if path.suffix.lower() == ".npy":
         arrays = {_EVENTS: read_bare(path)}

@@ -15,6 +15,7 @@ from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.sim.events import simulate_batch
 from neurodeploy.sim.events_graph import from_graph
+from neurodeploy.sim.events_network import Map
 from neurodeploy.sim.events_trace import IntArray
 
 _DOCUMENT = {"format": "neurodeploy golden events", "schema_version": 1}
@@ -57,6 +58,32 @@ def record_events(net: IntGraph, streams: Sequence[Array]) -> GoldenEvents:
         tuple(np.asarray(stream, dtype=np.int64) for stream in streams),
         {layer.name: tuple(trace.spikes[layer.name].tcyx for trace in traces) for layer in network.layers},
     )
+
+
+_EVENTS_PER_ADDRESS = (1, 4, 16, 64)  # mean number in a sample; the first that drives most layers
+_MAX_RANDOM = 2**16  # events of a random sample
+_PER_EVENT_US = 10  # time between them, on average
+
+
+def random_streams(net: IntGraph, n_samples: int = 4, seed: int = 0) -> Streams:
+    """Streams of random events, each at a random address, as many as make most layers fire."""
+    network, _ = from_graph(net)
+    best: Streams = ()
+    most = -1
+    for share in _EVENTS_PER_ADDRESS:
+        rng = np.random.default_rng(seed)
+        n = min(_MAX_RANDOM, share * int(np.prod(network.input_shape)))
+        streams = tuple(_random(network.input_shape, n, rng) for _ in range(n_samples))
+        firing = simulate_batch(network, streams[:1], record=())[0].n_spikes
+        n_firing = sum(spikes > 0 for spikes in firing.values())
+        if n_firing > most:
+            best, most = streams, n_firing
+    return best
+
+
+def _random(shape: Map, n: int, rng: np.random.Generator) -> IntArray:
+    t = np.sort(rng.integers(0, n * _PER_EVENT_US, size=n))
+    return np.stack([t, *(rng.integers(0, size, size=n) for size in shape)], axis=1).astype(np.int64)
 
 
 def save_events(golden: GoldenEvents, path: Path) -> None:
@@ -102,4 +129,4 @@ def is_events(path: Path) -> bool:
     return archive.unpack(archive.read(path), str(path))[0] == _DOCUMENT
 
 
-__all__ = ["GOLDEN", "GoldenEvents", "Streams", "is_events", "load_events", "record_events", "save_events"]
+__all__ = ["GOLDEN", "GoldenEvents", "Streams", "is_events", "load_events", "random_streams", "record_events", "save_events"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,34 +17,22 @@ from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.export.bundle import Bundle, check_out
 from neurodeploy.export.golden import random_inputs
 from neurodeploy.export.write import export as write
-from neurodeploy.hw.profile import target as profile_of
+from neurodeploy.hw.profile import EventProfile
+from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.jobs.bundles import write_bundle
-from neurodeploy.jobs.deploy import Deployment, PlacementSource
+from neurodeploy.jobs.deploy import Deployment
 from neurodeploy.jobs.evaluate import evaluate
+from neurodeploy.jobs.event_export import export_on_cores
+from neurodeploy.jobs.event_opened import refuse_timesteps
+from neurodeploy.jobs.exported import ExportResult, warn_silent
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.progress import SILENT, Progress
 
-
-@dataclass(frozen=True)
-class ExportResult:
-    """The bundle, its main artifact, how each layer was quantized, where each went (and who placed it), and accuracy where data
-    was known."""
-
-    bundle: Path
-    artifact: Path
-    quantization: dict[str, Any]
-    placement: dict[str, Any]
-    accuracy: dict[str, Any] | None
-    optimised: dict[str, Any] | None = None
-    placement_source: PlacementSource = "placed"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain fields, for JSON."""
-        return {**vars(self), "bundle": str(self.bundle), "artifact": str(self.artifact)}
+__all__ = ["ExportResult", "export"]
 
 
 def export(
@@ -52,7 +40,8 @@ def export(
     layout: Layout = "torch", n_timesteps: int | None = None, net: NetOptions | None = None,
     overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
 ) -> ExportResult:
-    """Lower, quantize (calibrated on validation data), place and write; an integer network is never requantized.
+    """Lower, quantize (calibrated on validation data), place and write; an integer network is never requantized. For
+    event-driven chips see `event_export.export_on_cores`.
 
     The golden vectors play chip input: of the dataset's test images, of the file `given`, else random. Without a dataset
     a float network's scales come from the weights alone (warning `uncalibrated`) and accuracy is None. `n_timesteps` is
@@ -62,15 +51,19 @@ def export(
     opened = open_model(model, options)
     of_model, of_profile = split_overrides(changes)
     settings, profile = opened.settings(of_model), profile_of(target, of_profile)
+    if out is None:
+        out = Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-export-{opened.path.stem}-{profile.name}"
+    check_out(out)  # before the work, not after it
+    if isinstance(profile, EventProfile):
+        asked = {"--timesteps": n_timesteps, "--layout": None if layout == "torch" else layout}
+        refuse_timesteps(profile, asked)
+        return export_on_cores(opened, profile, settings, out, data=data, given=given, progress=progress)
     dataset = opened.dataset(data)
     if dataset is not None and (given is not None or n_timesteps is not None):
         raise UsageError(
             "golden inputs come from the dataset", where="--input" if given is not None else "--timesteps",
             limit=f"The network runs on {dataset.name}", remedy="Leave it out",
         )
-    if out is None:
-        out = Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-export-{opened.path.stem}-{profile.name}"
-    check_out(out)  # before the work, not after it
     deployment = opened.deployed(profile, settings, dataset, progress)
     accuracy: dict[str, Any] | None = None
     bundle: Bundle
@@ -84,7 +77,7 @@ def export(
         bundle = write(deployment.net, deployment.plan, profile, out, golden_inputs=golden,
                        metadata={"data": None, "seed": settings.seed, "golden_input": str(given) if given else "random"},
                        lowered=deployment.lowered)
-        _warn_silent(bundle, str(model))
+        warn_silent(bundle, str(model), "Give inputs that make it fire with --input, or more timesteps with --timesteps")
     else:
         final = evaluate(
             deployment.lowered, deployment.net, deployment.plan, profile, deployment.policy, *dataset.split("test"), progress
@@ -116,11 +109,3 @@ def _golden(
     check_length(net)
     x = read.x if read.timed else np.repeat(read.x, net.n_timesteps, axis=0)
     return replace(deployment, net=net), x
-
-
-def _warn_silent(bundle: Bundle, model: str) -> None:
-    if not any(bundle.manifest["golden"]["n_spikes"].values()):
-        warnings.warn(NeurodeployWarning(
-            "no neuron fires on the golden inputs: they prove nothing, and `validate` refuses the bundle", code="silent_golden",
-            where=model, remedy="Give inputs that make it fire with --input, or more timesteps with --timesteps",
-        ), stacklevel=3)

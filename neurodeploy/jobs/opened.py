@@ -26,20 +26,21 @@ from neurodeploy.place import Check, Placement, check, derive
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.quantize.passing import for_target
 from neurodeploy.search.recipe import DeploySettings, parse_deploy
-from neurodeploy.validate import OpenBundle, open_bundle
+from neurodeploy.validate.bundle import OpenBundle
+from neurodeploy.validate.event_bundle import EventBundle, open_any
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A network from a file: `module` where the file holds a trained one, `policy` where it is a bundle with one, `bundle`
-    where it is a bundle."""
+    """A network from a file: `module` where the file holds a trained one, `bundle` where it is a bundle, `policy` where that
+    has one for a chip with timesteps. What of it goes onto event-driven chips: `jobs.event_opened`."""
 
     path: Path
     graph: Graph
     module: AutoSnn | None
     policy: ConfidencePolicy | None
     data_name: str | None
-    bundle: OpenBundle | None = None
+    bundle: OpenBundle | EventBundle | None = None
 
     def settings(self, overrides: dict[str, Any] | None = None) -> DeploySettings:
         """How the model wants to be deployed (the recipe it was trained by), with overrides."""
@@ -58,7 +59,7 @@ class Opened:
         """What the target would hold: the lowered graph, or the integer network itself."""
         if isinstance(self.graph, IntGraph):
             return self.integer(profile)
-        if self.graph.metadata.get("input"):
+        if self.graph.metadata.get("input") and self.graph.metadata["input"] != "events":
             return self.graph
         return lowered_for(self.graph, profile, settings)
 
@@ -93,7 +94,7 @@ class Opened:
         warning says (`placed_again`). Raises UnsafeFile where it is no placement of the network beside it.
         """
         bundle = self.bundle
-        if bundle is None or profile.name != bundle.profile.name:
+        if not isinstance(bundle, OpenBundle) or profile.name != bundle.profile.name:
             return None
         made = self.settings()
         if (settings.cost.n_chips, settings.place) != (made.cost.n_chips, made.place):
@@ -142,9 +143,10 @@ def open_model(path: Path, net: NetOptions | None = None) -> Opened:
         graph = to_graph(module)
         return Opened(path, graph, module, None, _data_name(graph, path))
     if path.is_dir():
-        bundle = open_bundle(path)
+        bundle = open_any(path)
         name = (bundle.manifest.get("data") or {}).get("name")
-        return Opened(path, bundle.net, None, stored_policy(bundle), name, bundle)
+        policy = stored_policy(bundle) if isinstance(bundle, OpenBundle) else None
+        return Opened(path, bundle.net, None, policy, name, bundle)
     graph = load(path)
     return Opened(path, graph, None, None, _data_name(graph, path))
 
