@@ -13,10 +13,12 @@ from neurodeploy.cost.windows import steps_until_settled
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.spikes import Layout, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError, Violation
-from neurodeploy.hw.profile import Profile
-from neurodeploy.hw.profile import target as profile_of
+from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile
+from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.jobs.deploy import N_TRACED, float_rates, lowered_for
+from neurodeploy.jobs.event_check import check_on_cores
+from neurodeploy.jobs.event_opened import refuse_timesteps
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, open_model
@@ -83,36 +85,20 @@ def check(
     violations: list[Violation] = []
     unfit: list[NeurodeployError] = []
     foreign: list[NeurodeployError] = []
+    asks = _Asked(optimise, data, rate, given, layout, suggest)
     for name in targets:
         profile = profile_of(name, of_profile)
         try:
-            lowered = opened.lowered(profile, settings)
+            found[name], broken = _entry(opened, profile, settings, asks, of_model)
         except UsageError as error:
             if len(targets) == 1:
                 raise
             foreign.append(error)
             found[name] = {**dict.fromkeys(_UNKNOWN), "fits": False, "violations": [], "reason": str(error)}
             continue
-        fit, source = opened.checked(lowered, profile, settings)
-        fit.warn()
-        violations += fit.violations
-        if not fit.fits:
-            unfit.append(DoesNotFit(fit.violations, target=name))
-        plan = fit.placement
-        gain: dict[str, Any] | None = None
-        if plan is not None and (optimise is not None or (goal is not None and source != "bundle")):
-            assert goal is not None  # one of the two has set it
-            plan, gain = _optimised(opened, lowered, profile, settings, goal, data, rate, given, layout)
-            source = "optimised"
-        found[name] = {
-            "fits": fit.fits, "n_cores": fit.n_cores if plan is None else plan.n_cores,
-            "placement": None if plan is None else plan.to_dict(), "placement_source": None if plan is None else source,
-            "violations": [v.to_dict() for v in fit.violations],
-            "utilisation": utilisation(lowered, profile, plan, settings.cost.n_chips).to_dict(),
-            **({} if gain is None else {"optimised": gain}),
-        }
-        if suggest:
-            found[name]["suggestion"] = None if fit.fits else _suggestion(opened, lowered, profile, settings)
+        violations += broken
+        if not found[name]["fits"]:
+            unfit.append(DoesNotFit(broken, target=name))
     if len(foreign) == len(targets):
         raise foreign[0]  # nothing was found out about any target: the question was wrong
     return CheckResult(found, tuple(violations), (*unfit, *foreign))
@@ -121,30 +107,67 @@ def check(
 _UNKNOWN = ("n_cores", "placement", "placement_source", "utilisation")
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked of `check`, with where events come from."""
+
+    optimise: Goal | None
+    data: str | None
+    rate: float | None
+    given: Path | None
+    layout: Layout
+    suggest: bool
+
+
+def _entry(
+    opened: Opened, profile: AnyProfile, settings: DeploySettings, asks: _Asked, of_model: dict[str, Any]
+) -> tuple[dict[str, Any], tuple[Violation, ...]]:
+    """(the target's fields, violations); UsageError where the network cannot be brought onto it."""
+    if isinstance(profile, EventProfile):
+        changed = {f"--set {key}": of_model.get(key) for key in ("place.optimise", "cost.n_chips")}
+        refuse_timesteps(profile, {"--optimise": asks.optimise, **changed})
+        return check_on_cores(opened, profile, suggest=asks.suggest)
+    lowered = opened.lowered(profile, settings)
+    fit, source = opened.checked(lowered, profile, settings)
+    fit.warn()
+    plan, goal = fit.placement, asks.optimise or settings.place.optimise
+    gain: dict[str, Any] | None = None
+    if plan is not None and goal is not None and (asks.optimise is not None or source != "bundle"):
+        plan, gain = _optimised(opened, lowered, profile, settings, goal, asks)
+        source = "optimised"
+    entry = {
+        "fits": fit.fits, "n_cores": fit.n_cores if plan is None else plan.n_cores,
+        "placement": None if plan is None else plan.to_dict(), "placement_source": None if plan is None else source,
+        "violations": [v.to_dict() for v in fit.violations],
+        "utilisation": utilisation(lowered, profile, plan, settings.cost.n_chips).to_dict(),
+        **({} if gain is None else {"optimised": gain}),
+    }
+    if asks.suggest:
+        entry["suggestion"] = None if fit.fits else _suggestion(opened, lowered, profile, settings)
+    return entry, fit.violations
+
+
 def _optimised(
-    opened: Opened, lowered: Graph, profile: Profile, settings: DeploySettings, goal: Goal, data: str | None,
-    rate: float | None, given: Path | None, layout: Layout,
+    opened: Opened, lowered: Graph, profile: Profile, settings: DeploySettings, goal: Goal, asks: _Asked
 ) -> tuple[Placement, dict[str, Any]]:
     """The optimised placement, and its figures beside those of the plain one."""
     found = optimise_for(
-        lowered, profile, goal, _events(opened, lowered, data, rate, given, layout), n_chips=settings.cost.n_chips,
+        lowered, profile, goal, _events(opened, lowered, asks), n_chips=settings.cost.n_chips,
         seed=settings.seed, budget=settings.place.budget,
     )
     return found.plan, {
-        "objective": goal, "rate": rate, "input": None if given is None else str(given), **found.to_dict()
+        "objective": goal, "rate": asks.rate, "input": None if asks.given is None else str(asks.given), **found.to_dict()
     }
 
 
-def _events(
-    opened: Opened, lowered: Graph, data: str | None, rate: float | None, given: Path | None, layout: Layout
-) -> Trace | Expected:
+def _events(opened: Opened, lowered: Graph, asks: _Asked) -> Trace | Expected:
     """What fires: counted on validation images or given input where the network is in integers, expected from images where
     it is not."""
-    if rate is not None:
-        return expected_at(lowered, rate)
-    if given is not None:
-        return _played(opened, lowered, given, layout)
-    dataset = opened.dataset(data)
+    if asks.rate is not None:
+        return expected_at(lowered, asks.rate)
+    if asks.given is not None:
+        return _played(opened, lowered, asks.given, asks.layout)
+    dataset = opened.dataset(asks.data)
     if dataset is None:
         raise UsageError(
             "the model names no dataset, and nothing says how often its neurons fire", where=str(opened.path),
