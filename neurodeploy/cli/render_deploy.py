@@ -11,13 +11,18 @@ from rich.console import Console
 
 from neurodeploy.cli import tables
 from neurodeploy.cli.figures import MISSING, count, percent, runs, share_of
+from neurodeploy.cli.render_event_accuracy import show_event_accuracy
+from neurodeploy.cli.render_event_cores import show_core_integers, show_core_plan
+from neurodeploy.cli.render_event_gap import show_gap
 from neurodeploy.cli.render_exit import show_early_exit
+from neurodeploy.cli.render_front import chip_commands
 from neurodeploy.cli.render_placement import show_optimised, show_utilisation
 
 PLACEMENT_SOURCES = {
     "bundle": "the one that the bundle was exported with", "placed": "made now, as few cores as hold it",
     "optimised": "made now and optimised",
 }
+_HELD_OUT = "Samples that no choice was made on; 95 % intervals, the change paired."
 _CORES_SHOWN = 6  # core numbers of a layer that are listed one by one
 
 
@@ -26,7 +31,8 @@ def show_check(console: Console, data: Mapping[str, Any]) -> None:
     targets = data["targets"] if "targets" in data else {data["target"]: data}
     for name, entry in targets.items():
         if entry["fits"]:
-            tables.facts(console, "", [(name, f"fits, {entry['n_cores']} cores of {_chips(entry['placement'])}")])
+            chips = "one chip" if _on_cores(entry["placement"]) else _chips(entry["placement"])
+            tables.facts(console, "", [(name, f"fits, {entry['n_cores']} cores of {chips}")])
             show_placement(console, entry["placement"], entry.get("placement_source"))
             _show_use(console, entry)
             continue
@@ -42,10 +48,15 @@ def show_check(console: Console, data: Mapping[str, Any]) -> None:
 
 
 def _show_use(console: Console, entry: Mapping[str, Any]) -> None:
-    if entry.get("utilisation"):
+    if isinstance(entry.get("utilisation"), Mapping):  # of cores that hold one layer each, the placement says it
         show_utilisation(console, entry["utilisation"])
     if entry.get("optimised"):
         show_optimised(console, entry["optimised"])
+
+
+def _on_cores(placement: Mapping[str, Any]) -> bool:
+    """Whether a placement is one of an event-driven chip, a core for each layer."""
+    return "shapes" not in placement
 
 
 def _chips(placement: Mapping[str, Any]) -> str:
@@ -71,6 +82,9 @@ def _show_suggestion(console: Console, target: str, found: Mapping[str, Any]) ->
 
 def show_placement(console: Console, placement: Mapping[str, Any], source: str | None = None) -> None:
     """One row a layer: how many neurons on which cores; `source` where the placement comes from."""
+    if _on_cores(placement):
+        show_core_plan(console, placement, None if source is None else PLACEMENT_SOURCES[source])
+        return
     rows = []
     for name, shape in placement["shapes"]:
         cores = [core for core in placement["cores"] if core["node"] == name]
@@ -89,31 +103,46 @@ def show_placement(console: Console, placement: Mapping[str, Any], source: str |
 
 def show_export(console: Console, data: Mapping[str, Any]) -> None:
     """Print what was written, how each layer became integers and where it went."""
-    accuracy = data["accuracy"]
+    accuracy, on_cores = data["accuracy"], _on_cores(data["placement"])
     folder = Path(data["bundle"])
     files = ", ".join(sorted(path.name for path in folder.iterdir()))
     rows = [("bundle", str(folder)), ("artifact", Path(data["artifact"]).name), ("files", files)]
     if accuracy is None:
         rows.append(("accuracy", "unknown: no data was given"))
-    else:
-        based = share_of(accuracy["n_right"], accuracy["n"], accuracy["interval"])
-        rows.append(("accuracy", f"{percent(accuracy['simulator'])} ({based}), simulated"))
-        if accuracy["float"] is not None:
-            rows.append(("before quantization", f"{percent(accuracy['float'])}, computed in float64"))
-        if accuracy["agreement"] is not None:
-            same = accuracy["agreement"]
-            rows.append(("same answer as before", f"{percent(same['share'])} ({same['n_same']} of {same['n']}), simulated"))
+    elif not on_cores:
+        rows += _accuracies(accuracy)
     console.print()
     tables.facts(console, "Exported", rows)
+    if on_cores and accuracy is not None:
+        show_event_accuracy(console, "Accuracy", accuracy, accuracy.get("agreement"), note=_HELD_OUT)
     show_quantization(console, data["quantization"])
     show_placement(console, data["placement"], data.get("placement_source"))
     if data.get("optimised"):
         show_optimised(console, data["optimised"])
-    tables.lines(console, "Next", [f"neurodeploy validate {shlex.quote(str(data['bundle']))}"])
+    if data.get("gap"):
+        show_gap(console, data["gap"])
+    if data.get("early_exit") is not None:
+        show_early_exit(console, data["early_exit"])
+    validate = f"neurodeploy validate {shlex.quote(str(folder))}"
+    tables.lines(console, "Next", chip_commands(str(folder), data["placement"]["target"]) if on_cores else [validate])
+
+
+def _accuracies(accuracy: Mapping[str, Any]) -> list[tuple[str, str]]:
+    based = share_of(accuracy["n_right"], accuracy["n"], accuracy["interval"])
+    rows = [("accuracy", f"{percent(accuracy['simulator'])} ({based}), simulated")]
+    if accuracy["float"] is not None:
+        rows.append(("before quantization", f"{percent(accuracy['float'])}, computed in float64"))
+    if accuracy["agreement"] is not None:
+        same = accuracy["agreement"]
+        rows.append(("same answer as before", f"{percent(same['share'])} ({same['n_same']} of {same['n']}), simulated"))
+    return rows
 
 
 def show_quantization(console: Console, found: Mapping[str, Any]) -> None:
     """One row a layer: its integers, and what rounding did to its spikes on the calibration data."""
+    if "rule" in found:
+        show_core_integers(console, found)
+        return
     if found.get("as_given"):
         _show_integers(console, found["layers"])
         return

@@ -11,6 +11,7 @@ from neurodeploy.cli import tables
 from neurodeploy.cli.figures import MISSING, band, count, percent, share_of, si
 from neurodeploy.cli.render_cost import show_cores, show_layers, show_proxies, show_terms, show_totals, show_trust
 from neurodeploy.cli.render_deploy import PLACEMENT_SOURCES
+from neurodeploy.cli.render_event_energy import is_event_cost, show_event_target
 from neurodeploy.cli.render_exit import show_early_exit
 from neurodeploy.cli.render_steps import show_steps
 
@@ -36,7 +37,7 @@ def show_energy(console: Console, data: Mapping[str, Any]) -> None:
             n = len(entry["violations"])
             tables.say(console, f"{name}: does not fit, {n} limit{'s' if n != 1 else ''} broken; no figure can be given.")
             console.print()
-    if data["proxies"] is not None:
+    if data.get("proxies") is not None:
         show_proxies(console, data["proxies"])
 
 
@@ -44,15 +45,21 @@ def _show_side_by_side(console: Console, targets: Mapping[str, Mapping[str, Any]
     rows = [
         [
             name, "yes" if e["fits"] else "no", count(e["n_cores"]), band(e["energy_j"], "J"), band(e["energy_dynamic_j"], "J"),
-            si(e["latency_s"], "s"), e["status"] or MISSING,
+            si(e["decision_s"] if is_event_cost(e) else e["latency_s"], "s"), e["status"] or MISSING,
         ]
         for name, e in targets.items()
     ]
     columns = ["target", "fits", "cores", "energy", "of it dynamic", "latency", "status"]
-    tables.grid(console, "One inference", columns, rows, note="nominal (low to high)")
+    note = "nominal (low to high)"
+    if any(is_event_cost(e) for e in targets.values()):
+        note += ". latency: on an event-driven chip from the sample's first event to the decision."
+    tables.grid(console, "One inference", columns, rows, note=note)
 
 
 def _show_target(console: Console, name: str, entry: Mapping[str, Any]) -> None:
+    if is_event_cost(entry):
+        show_event_target(console, name, entry)
+        return
     schedule = {entry["schedule"]: dict(entry)}
     title, simulated = f"{name}: {entry['n_cores']} cores", None
     if "input" in entry:

@@ -9,16 +9,19 @@ from typing import Any
 from rich.console import Console
 
 from neurodeploy.cli import tables
-from neurodeploy.cli.figures import MISSING, arch, count, percent, points, relative, share_of, si
+from neurodeploy.cli.figures import arch, percent, points, share_of, si
 from neurodeploy.cli.render_cost import show_layers, show_terms, show_totals, show_trust
+from neurodeploy.cli.render_event_search import show_event_search
 from neurodeploy.cli.render_exit import show_early_exit
-
-_N_PARETO_SHOWN = 12
+from neurodeploy.cli.render_front import show_files, show_pareto, show_predicted
 
 
 def show_search(console: Console, data: Mapping[str, Any]) -> None:
     """Print a search's result, the contract's object."""
     test = data["test"]
+    if "events" in test["cost"]:
+        show_event_search(console, data)
+        return
     costs = {name: test["cost"][name] for name in sorted(test["cost"], key=lambda name: name != data["schedule"])}
     main = costs[data["schedule"]]
     console.print()
@@ -29,37 +32,15 @@ def show_search(console: Console, data: Mapping[str, Any]) -> None:
     if test["early_exit"] is not None:
         show_early_exit(console, test["early_exit"])
     show_pareto(console, data)
-    _show_predicted(console, data["best"], main, test)
+    show_predicted(console, data["best"], main, test)
     n = test["accuracy"]["n"]
     simulated = (
         f"run and counted on a simulator of the chip's integer arithmetic, {n} images of the {data['data']['split']} split of "
         f"{data['data']['name']}"
     )
     show_trust(console, main, data["disclaimer"], simulated=simulated)
-    _show_paths(console, data, main)
-
-
-def show_pareto(console: Console, data: Mapping[str, Any]) -> None:
-    """The candidates that no other beats in every respect, most accurate first."""
-    front = sorted(data["pareto"], key=lambda entry: entry["accuracy"], reverse=True)
-    shown = front[:_N_PARETO_SHOWN]
-    rows = [
-        [
-            arch(e["genome"]), percent(e["accuracy"]), count(e["spikes"]), si(e["energy_j"], "J"), si(e["latency_s"], "s"),
-            count(e["n_cores"]), MISSING if e["fitness"] is None else f"{e['fitness']:.4f}",
-        ]
-        for e in shown
-    ]
-    best = next((i for i, e in enumerate(shown) if e["genome"] == data["best"]["genome"]), None)
-    note = "Estimated for the search: validation images, weights shared in the supernet, activity as rates. Bold: the fittest."
-    if len(front) > len(shown):
-        note += f" {len(front) - len(shown)} more with --json."
-    title = (
-        f"Pareto front: {len(front)} of {data['n_evaluated']} candidates evaluated ({data['n_feasible']} feasible) "
-        f"for {data['target']}"
-    )
-    columns = ["architecture", "accuracy", "spikes", "energy", "latency", "cores", "fitness"]
-    tables.grid(console, title, columns, rows, note=note, marked=best)
+    validate = f"neurodeploy validate {shlex.quote(str(data['bundle']))}"
+    show_files(console, data, main, latency=si(main["latency_s"], "s"), then=[validate])
 
 
 def _show_found(console: Console, data: Mapping[str, Any]) -> None:
@@ -94,49 +75,3 @@ def _quantized(validation: Mapping[str, Any] | None) -> str:
     if first is not validation:
         steps += f", {percent(validation['accuracy_integer'])} after fine-tuning the integers"
     return f"Validation: {steps}."
-
-
-def _show_predicted(
-    console: Console, best: Mapping[str, Any], cost: Mapping[str, Any], test: Mapping[str, Any]
-) -> None:
-    found = {
-        "spikes": cost["counts"]["spikes"], "synops": cost["counts"]["synops"], "energy_j": cost["energy_j"]["nominal"],
-        "energy_dynamic_j": cost["energy_dynamic_j"]["nominal"], "latency_s": cost["latency_s"], "n_cores": cost["n_cores"],
-    }
-    if test["early_exit"] is not None:
-        found["energy_at_exit_j"] = test["early_exit"]["energy_j"]["nominal"]
-    accuracy = test["accuracy"]["simulator"]
-    rows = [["accuracy", percent(best["accuracy"]), percent(accuracy), f"{points(accuracy - best['accuracy'])} points"]]
-    labels = {
-        "spikes": ("spikes", ""), "synops": ("synaptic operations", ""), "energy_j": ("energy", "J"),
-        "energy_dynamic_j": ("  of it dynamic", "J"), "energy_at_exit_j": ("energy with early exit", "J"),
-        "latency_s": ("latency", "s"), "n_cores": ("cores", ""),
-    }
-    for key, (label, unit) in labels.items():
-        if key in found:
-            cells = [si(v, unit) if unit else count(v) for v in (best[key], found[key])]
-            rows.append([label, *cells, relative(found[key], best[key])])
-    note = (
-        "Searched: weights shared in the supernet, activity as mean rates, validation images. Simulated: trained anew, in "
-        "integers, each event counted, test images."
-    )
-    columns = ["", "searched", "simulated", "difference"]
-    tables.grid(console, "What the search saw, and what came of it", columns, rows, note=note)
-
-
-def _show_paths(console: Console, data: Mapping[str, Any], cost: Mapping[str, Any]) -> None:
-    seconds = data["seconds"]
-    spent = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
-    costs = f"{si(cost['energy_j']['nominal'], 'J')} and {si(cost['latency_s'], 's')} {cost['status']}"
-    accuracy = percent(data["test"]["accuracy"]["simulator"])
-    result = f"{arch(data['best']['genome'])}: {accuracy} simulated; {costs}; {count(cost['n_cores'])} cores"
-    tables.facts(console, "Files", [
-        ("found", result), ("run", str(data["run_dir"])), ("model", str(data["model"])), ("bundle", str(data["bundle"])),
-        ("time", f"{sum(seconds.values()):.0f} s: {spent}"),
-    ])  # fmt: skip
-    bundle, model = shlex.quote(str(data["bundle"])), shlex.quote(str(data["model"]))
-    tables.lines(console, "Next", [
-        f"neurodeploy validate {bundle}",
-        f"neurodeploy energy {bundle} --target {data['target']}",
-        f"neurodeploy check {model} --target {data['target']}",
-    ])  # fmt: skip

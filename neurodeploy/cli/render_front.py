@@ -1,0 +1,99 @@
+"""What the end of a search looks like on every kind of target: the front, what the search saw of the best, where it lies."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from neurodeploy.cli import tables
+from neurodeploy.cli.figures import MISSING, arch, count, percent, points, relative, si
+
+_N_PARETO_SHOWN = 12
+_ESTIMATED = "Estimated for the search: validation images, weights shared in the supernet, activity as rates."
+_COMPARED = (
+    "Searched: weights shared in the supernet, activity as mean rates, validation images. Simulated: trained anew, in "
+    "integers, each event counted, test images."
+)
+_LABELS = {
+    "spikes": ("spikes", ""), "synops": ("synaptic operations", ""), "energy_j": ("energy", "J"),
+    "energy_dynamic_j": ("  of it dynamic", "J"), "energy_at_exit_j": ("energy with early exit", "J"),
+    "latency_s": ("latency", "s"), "n_cores": ("cores", ""),
+}
+
+
+def show_pareto(
+    console: Console, data: Mapping[str, Any], *, estimated: str = _ESTIMATED, latency: str = "latency"
+) -> None:
+    """The candidates that no other beats in every respect, most accurate first."""
+    front = sorted(data["pareto"], key=lambda entry: entry["accuracy"], reverse=True)
+    shown = front[:_N_PARETO_SHOWN]
+    rows = [
+        [
+            arch(e["genome"]), percent(e["accuracy"]), count(e["spikes"]), si(e["energy_j"], "J"), si(e["latency_s"], "s"),
+            count(e["n_cores"]), MISSING if e["fitness"] is None else f"{e['fitness']:.4f}",
+        ]
+        for e in shown
+    ]
+    best = next((i for i, e in enumerate(shown) if e["genome"] == data["best"]["genome"]), None)
+    note = f"{estimated} Bold: the fittest."
+    if len(front) > len(shown):
+        note += f" {len(front) - len(shown)} more with --json."
+    title = (
+        f"Pareto front: {len(front)} of {data['n_evaluated']} candidates evaluated ({data['n_feasible']} feasible) "
+        f"for {data['target']}"
+    )
+    columns = ["architecture", "accuracy", "spikes", "energy", latency, "cores", "fitness"]
+    tables.grid(console, title, columns, rows, note=note, marked=best)
+
+
+def show_predicted(
+    console: Console, best: Mapping[str, Any], cost: Mapping[str, Any], test: Mapping[str, Any], *, compared: str = _COMPARED,
+    latency: str = "latency",
+) -> None:
+    """What the search saw of the best candidate, beside what came of it."""
+    found = {
+        "spikes": cost["counts"]["spikes"], "synops": cost["counts"]["synops"], "energy_j": cost["energy_j"]["nominal"],
+        "energy_dynamic_j": cost["energy_dynamic_j"]["nominal"], "latency_s": cost["latency_s"], "n_cores": cost["n_cores"],
+    }
+    if test["early_exit"] is not None:
+        found["energy_at_exit_j"] = test["early_exit"]["energy_j"]["nominal"]
+    accuracy = test["accuracy"]["simulator"]
+    rows = [["accuracy", percent(best["accuracy"]), percent(accuracy), f"{points(accuracy - best['accuracy'])} points"]]
+    for key, (label, unit) in _LABELS.items():
+        if key in found:
+            cells = [si(v, unit) if unit else count(v) for v in (best[key], found[key])]
+            rows.append([latency if key == "latency_s" else label, *cells, relative(found[key], best[key])])
+    columns = ["", "searched", "simulated", "difference"]
+    tables.grid(console, "What the search saw, and what came of it", columns, rows, note=compared)
+
+
+def show_files(console: Console, data: Mapping[str, Any], cost: Mapping[str, Any], *, latency: str, then: list[str]) -> None:
+    """Where everything lies, and the commands that come next; `latency` as the summary names it."""
+    seconds = data["seconds"]
+    spent = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+    costs = f"{si(cost['energy_j']['nominal'], 'J')} and {latency} {cost['status']}"
+    accuracy = percent(data["test"]["accuracy"]["simulator"])
+    result = f"{arch(data['best']['genome'])}: {accuracy} simulated; {costs}; {count(cost['n_cores'])} cores"
+    tables.facts(console, "Files", [
+        ("found", result), ("run", str(data["run_dir"])), ("model", str(data["model"])), ("bundle", str(data["bundle"])),
+        ("time", f"{sum(seconds.values()):.0f} s: {spent}"),
+    ])  # fmt: skip
+    bundle, model = shlex.quote(str(data["bundle"])), shlex.quote(str(data["model"]))
+    tables.lines(console, "Next", [
+        *then,
+        f"neurodeploy energy {bundle} --target {data['target']}",
+        f"neurodeploy check {model} --target {data['target']}",
+    ])  # fmt: skip
+
+
+def chip_commands(bundle: str, target: str) -> list[str]:
+    """How a bundle of an event-driven chip is checked by the vendor's tools and loaded onto a board."""
+    folder = shlex.quote(bundle)
+    return [
+        f"neurodeploy validate {folder}",
+        f"neurodeploy validate {folder} --oracle samna",
+        f"python {shlex.quote(f'{bundle}/run_on_{target}.py')}",
+    ]
