@@ -1,8 +1,8 @@
 """What sinabs can rebuild of a configuration, and the real numbers that its quantization turns into the same integers.
 
 The integers are divided by 2^(bits - 1), exactly. sinabs multiplies by the scale that stretches the largest weight to its
-8 bits, which is that power of two again where a weight is 127, or -128 beside larger ones than -127: a weight of 100 would
-become 127. Where a core has no such weight sinabs is told not to quantize, and is given the integers themselves.
+8 bits, which is that power of two again where a weight is 127, or -128 beside a larger one: a weight of 100 would become
+127. Where a core has no such weight sinabs is told not to quantize, and is given the integers themselves.
 Source: sinabs 3.1.3, backend/dynapcnn/discretize.py and chips/dynapcnn.py (writes `.int()` of what the layers hold).
 """
 

@@ -38,7 +38,7 @@ def layer(weights: list[int], v_th: int, v_min: int, bias: int = 0) -> CnnLayer:
     st.integers(-32768, 0), st.integers(-127, 127),
 )
 def test_a_weight_at_the_end_brings_the_integers_back(weights: list[int], end: int, v_th: int, v_min: int, bias: int) -> None:
-    assume(max(*weights, end) > -127)  # of weights all at the low end sinabs stretches the largest to 127
+    assume(max(*weights, end) > -128)  # weights that are all -128 become -127
     core = layer([*weights, end], v_th, v_min, bias)
     assert rebuilds(core)
     ints = quantize_sinabs(sinabs_weights(core)).ints
@@ -60,8 +60,8 @@ def test_by_hand() -> None:
     assert report.ints.scale == 128.0 and report.decided_by == "weight"
     stretched = quantize_sinabs(sinabs_weights(layer([100, -100], 60, -60))).ints
     assert stretched.weight.ravel().tolist() == [127, -127] and stretched.v_th == 76
-    assert not rebuilds(layer([-128, -127], 60, -60)), "-127 is the largest, and made 127 in size"
-    assert rebuilds(layer([-128, -126], 60, -60))
+    assert not rebuilds(layer([-128, -128], 60, -60)), "the largest, -128, is made 127 in size"
+    assert rebuilds(layer([-128, -127], 60, -60))
     assert not rebuilds(layer([127], 0, 0)), "a threshold of 0 is none of sinabs'"
     assert not rebuilds(layer([127], 60, -60, bias=200)), "sinabs keeps biases to 8 bits"
 
