@@ -17,14 +17,15 @@ from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
 from neurodeploy.cost.windows import no_window, schedule_for
 from neurodeploy.data.chip_input import chip_input
-from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.spikes import Layout, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning, UsageError
-from neurodeploy.hw.profile import Profile
-from neurodeploy.hw.profile import target as profile_of
+from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile
+from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import Graph
+from neurodeploy.jobs.activity import Activity, asked_activity
 from neurodeploy.jobs.deploy import PlacementSource
 from neurodeploy.jobs.evaluate import evaluate
+from neurodeploy.jobs.event_energy import NO_PROXIES, energy_on_cores
 from neurodeploy.jobs.measure import batches, check_length, costs_of, measure_given
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, open_model
@@ -38,28 +39,17 @@ from neurodeploy.sim.clocked import simulate
 @dataclass(frozen=True)
 class EnergyReport:
     """Per target the contract's fields; proxies apart; `errors` where the network does not fit a target, or cannot be
-    brought onto it."""
+    brought onto it; `no_proxies` the reason where none could be counted."""
 
     targets: dict[str, dict[str, Any]]
     proxies: dict[str, Any] | None
     errors: tuple[NeurodeployError, ...]
+    no_proxies: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
-        return {"targets": self.targets, "proxies": self.proxies}
-
-
-@dataclass(frozen=True)
-class Activity:
-    """Where the events come from: a dataset, a file of chip input, or an assumed rate; exactly one of them. `interval_s`:
-    the time between inferences where it is known."""
-
-    dataset: Dataset | None
-    given: Path | None
-    layout: Layout
-    rate: float | None
-    n_timesteps: int | None
-    interval_s: float | None
+        reason = {} if self.no_proxies is None else {"proxies_reason": self.no_proxies}
+        return {"targets": self.targets, "proxies": self.proxies, **reason}
 
 
 def energy(
@@ -69,7 +59,7 @@ def energy(
     overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
 ) -> EnergyReport:
     """Energy and latency per target: exact counts on the dataset's test split or on the chip input in `given`, or an
-    assumed `rate` of spikes per neuron and timestep.
+    assumed `rate` of spikes per neuron and timestep. For event-driven targets see `event_energy.energy_on_cores`.
 
     `n_timesteps` is the length of an inference where neither file nor network says it; `schedule` None is pipelined
     where that has a meaning, else single. `interval_s` is the time between inferences as the lab has it: static and
@@ -82,20 +72,23 @@ def energy(
     opened = open_model(model, options)
     of_model, of_profile = split_overrides(changes)
     settings = opened.settings(of_model)
-    if interval_s is not None and not 0 < interval_s < float("inf"):
-        raise UsageError(f"an interval of {interval_s} s", where="--interval", limit="A positive number of seconds",
-                         remedy="Give the time between two inferences, for example 1/296 s as --interval 0.00338")
-    activity = _activity(opened, data, rate, given, layout, n_timesteps, interval_s)
+    activity = asked_activity(
+        opened, data=data, rate=rate, given=given, layout=layout, n_timesteps=n_timesteps, interval_s=interval_s
+    )
     found: dict[str, dict[str, Any]] = {}
     errors: list[NeurodeployError] = []
     apart: dict[str, Any] | None = None
+    no_proxies: str | None = None
     for name in targets:
         profile = profile_of(name, of_profile)
         try:
-            found[name], apart = _entry(opened, profile, settings, activity, schedule, progress)
+            if isinstance(profile, EventProfile):
+                found[name], no_proxies = energy_on_cores(profile, settings, activity, schedule, progress), NO_PROXIES
+            else:
+                found[name], apart = _entry(opened, profile, settings, activity, schedule, progress)
         except DoesNotFit as error:
             errors.append(error)
-            found[name] = _unfit(error, check(opened.lowered(profile, settings), profile, settings.cost.n_chips).n_cores)
+            found[name] = _unfit(error, _n_cores(opened, profile, settings))
         except UsageError as error:
             if len(targets) == 1:
                 raise
@@ -104,28 +97,14 @@ def energy(
     errors.sort(key=lambda error: not isinstance(error, DoesNotFit))  # the first decides the exit code
     if errors and not any(isinstance(e, DoesNotFit) for e in errors) and len(errors) == len(targets):
         raise errors[0]  # nothing was found out about any target: the question was wrong
-    return EnergyReport(found, apart, tuple(errors))
+    return EnergyReport(found, apart, tuple(errors), no_proxies if apart is None else None)
 
 
-def _activity(
-    opened: Opened, data: str | None, rate: float | None, given: Path | None, layout: Layout, n_timesteps: int | None,
-    interval_s: float | None,
-) -> Activity:
-    asked = [name for name, value in (("--data", data), ("--rate", rate), ("--input", given)) if value is not None]
-    if len(asked) > 1:
-        raise UsageError(f"{' and '.join(asked)} at once", where=asked[1], limit="Events come from one place",
-                         remedy="Give one of them")
-    dataset = None if rate is not None or given is not None else opened.dataset(data)
-    if not asked and dataset is None:
-        raise UsageError(
-            "the model names no dataset", where=str(opened.path), code="missing_data",
-            remedy="Give chip input with --input in.npz (exact counts), a dataset with --data, or assume a firing rate with "
-            "--rate 0.1",
-        )
-    if n_timesteps is not None and dataset is not None:
-        raise UsageError("a dataset's network has its own number of timesteps", where=f"--timesteps {n_timesteps}",
-                         remedy="Leave --timesteps out, or give chip input with --input")
-    return Activity(dataset, given, layout, rate, n_timesteps, interval_s)
+def _n_cores(opened: Opened, profile: AnyProfile, settings: DeploySettings) -> int:
+    """Cores that a network would take which does not fit."""
+    if isinstance(profile, EventProfile):
+        return len(opened.graph.neurons)
+    return check(opened.lowered(profile, settings), profile, settings.cost.n_chips).n_cores
 
 
 def _entry(
@@ -136,14 +115,14 @@ def _entry(
         return _assumed(opened, profile, settings, activity, activity.rate, schedule)
     if activity.given is not None:
         return _given(opened, profile, settings, activity, schedule, progress)
-    assert activity.dataset is not None  # `_activity` has refused anything else
-    return _measured(opened, profile, settings, activity, activity.dataset, schedule, progress)
+    return _measured(opened, profile, settings, activity, schedule, progress)
 
 
 def _measured(
-    opened: Opened, profile: Profile, settings: DeploySettings, activity: Activity, data: Dataset, asked: Schedule | None,
-    progress: Progress,
+    opened: Opened, profile: Profile, settings: DeploySettings, activity: Activity, asked: Schedule | None, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    opened.lowered(profile, settings)  # whether it can be there at all, before any data is read
+    data = activity.images
     deployment = opened.deployed(profile, settings, data, progress)
     images, labels = data.split("test")
     net, plan = deployment.net, deployment.plan

@@ -9,6 +9,7 @@ from typing import Any
 
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
+from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning, UnsafeFile, UsageError
 from neurodeploy.hw.profile import Profile
@@ -120,7 +121,7 @@ class Opened:
         fit = check(lowered, profile, settings.cost.n_chips or stored.n_chips)
         return replace(fit, fits=True, placement=stored, violations=(), n_cores=stored.n_cores), "bundle"
 
-    def check_runs_on_spikes(self, data: Dataset | None) -> None:
+    def check_runs_on_spikes(self, data: Dataset | EventDataset | None) -> None:
         """Raise UsageError for a network in real numbers that no dataset could quantize: it has no spikes to count."""
         if not isinstance(self.graph, IntGraph) and data is None:
             raise UsageError(
