@@ -13,9 +13,10 @@ from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.export.bundle import write_manifest
 from neurodeploy.export.write_events import export_events
 from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.nodes import Flatten, Input, Linear, Vote
 from neurodeploy.lower.event_cores import lower_to_events
 from neurodeploy.place.core_plan import CorePlan
-from neurodeploy.sim.event_runs import run_streams
+from tests.event_nets import chain, lif
 from tests.export.speck_bundles import deployed, profile, streams
 
 DURATION = 100_000
@@ -37,16 +38,24 @@ def exported(
     ).path
 
 
-def recordings(graph: Graph, n: int = 12, target: str = "speck2f", n_events: int = 60) -> EventDataset:
-    """Random streams whose labels are the answers of the integer network itself; the last third is the test split."""
-    net, _, _ = deployed(graph, target)
-    found = tuple(streams(net.inputs[0].shape, n, n_events, seed=7))
-    labels = run_streams(net, found, duration_us=DURATION).predictions
-    index = np.split(np.arange(n), [n // 3, 2 * n // 3])
-    splits = dict(zip(("train", "validation", "test"), index, strict=True))
-    sensor = net.inputs[0].shape
-    assert len(sensor) == 3
-    return EventDataset("random", found, labels, 10, (sensor[0], sensor[1], sensor[2]), DURATION, splits)
+def sides() -> Graph:
+    """Which half of the sensor sends more events: an event excites the class of its half and inhibits the other one."""
+    left = np.broadcast_to(np.arange(4) < 2, (2, 4, 4)).reshape(-1)
+    fc = Linear("fc", np.where(np.stack([left, ~left]), 0.9, -0.9))
+    return chain(Input("input", (2, 4, 4)), Flatten("flat"), fc, lif("out", 2), Vote("vote", 2, 1), encoding="events")
+
+
+def recordings(n: int = 60, n_events: int = 40, seed: int = 0) -> EventDataset:
+    """Random events, more of them in one half of the sensor, which is the label; a third of the samples in each split."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    found = []
+    for label in y:
+        x = rng.integers(0, 2, n_events) + 2 * (rng.random(n_events) < (0.4, 0.6)[label])
+        columns = [np.sort(rng.integers(0, DURATION, n_events)), rng.integers(0, 2, n_events), rng.integers(0, 4, n_events), x]
+        found.append(np.stack(columns, axis=1).astype(np.int64))
+    splits = dict(zip(("train", "validation", "test"), np.split(np.arange(n), [n // 3, 2 * n // 3]), strict=True))
+    return EventDataset("sides", tuple(found), y.astype(np.int64), 2, (2, 4, 4), DURATION, splits)
 
 
 def re_sign(folder: Path, change: Callable[[dict[str, Any]], object] = lambda m: None) -> None:

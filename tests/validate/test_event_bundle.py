@@ -26,7 +26,7 @@ from tests.event_nets import changed, residual
 from tests.export import hand_bundles
 from tests.export.speck_bundles import classifier, deployed, profile, uneven
 from tests.ir.hand_graphs import chain
-from tests.validate.event_bundles import exported, re_sign, recordings
+from tests.validate.event_bundles import exported, re_sign, recordings, sides
 
 FILES = ["manifest.json", "graph.npz", "speck.json", "speck_arrays.npz", "model.nir", "golden.npz", "run_on_speck2f.py",
          "sinabs_model.py"]
@@ -369,8 +369,13 @@ def test_the_script_for_sinabs_is_there_as_the_manifest_says(folder: Path) -> No
 
 def test_accuracy_and_early_exit_on_data(tmp_path: Path) -> None:
     policy = {"by": "event", "step": 20, "confidence": {"threshold": 0.9}}
-    folder = exported(classifier(), tmp_path / "b", accuracy={"float": 1.0, "quantized": 1.0}, early_exit=policy)
-    data = recordings(classifier())
+    folder = exported(sides(), tmp_path / "b", accuracy={"float": 0.7, "quantized": 1.0}, early_exit=policy)
+    data = recordings()
+    streams, labels = data.split("test")
+    network, _ = from_graph(opened(folder).net)
+    counts = np.stack([events_reference.simulate(network, x).counts["out"].reshape(-1) for x in streams])
+    wanted = float((counts.argmax(axis=1) == labels).mean())
+    assert 0.7 < wanted < 1 and 0 < labels.mean() < 1
     seen = []
 
     def exits(policy: Any, runs: Any, streams: Any, labels: Any) -> dict[str, Any]:
@@ -378,11 +383,10 @@ def test_accuracy_and_early_exit_on_data(tmp_path: Path) -> None:
         return {"policy": "seen"}
 
     verdict = validate_event_bundle(folder, data, early_exit=exits)
-    assert verdict.ok and seen == [(20, 4, 4, 4)]
-    assert (verdict.accuracy, verdict.n_samples) == ({"float": 1.0, "quantized": 1.0, "simulator": 1.0}, 4)
-    assert verdict.early_exit == {"policy": "seen"}
-    wrong = replace(data, y=(data.y + 1) % 10)
+    assert verdict.ok and seen == [(20, 20, 20, 20)] and verdict.early_exit == {"policy": "seen"}
+    assert (verdict.accuracy, verdict.n_samples) == ({"float": 0.7, "quantized": 1.0, "simulator": wanted}, 20)
+    wrong = replace(data, y=1 - data.y)
     found = validate_event_bundle(folder, wrong)
     assert [e.error_code for e in found.errors] == ["accuracy_drop"] and failed(found) == ["accuracy"]
     assert validate_event_bundle(folder, wrong, max_drop=100).ok
-    assert validate_event_bundle(folder, wrong, split="train", float_accuracy=0.0).n_samples == 4
+    assert validate_event_bundle(folder, wrong, split="train", float_accuracy=0.0).ok
