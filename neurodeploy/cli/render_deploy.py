@@ -31,8 +31,7 @@ def show_check(console: Console, data: Mapping[str, Any]) -> None:
     targets = data["targets"] if "targets" in data else {data["target"]: data}
     for name, entry in targets.items():
         if entry["fits"]:
-            chips = "one chip" if _on_cores(entry["placement"]) else _chips(entry["placement"])
-            tables.facts(console, "", [(name, f"fits, {entry['n_cores']} cores of {chips}")])
+            tables.facts(console, "", [(name, f"fits, {_cores_of(entry)}")])
             show_placement(console, entry["placement"], entry.get("placement_source"))
             _show_use(console, entry)
             continue
@@ -48,7 +47,7 @@ def show_check(console: Console, data: Mapping[str, Any]) -> None:
 
 
 def _show_use(console: Console, entry: Mapping[str, Any]) -> None:
-    if isinstance(entry.get("utilisation"), Mapping):  # of cores that hold one layer each, the placement says it
+    if "layers" in (entry.get("utilisation") or ()):  # where a core holds one layer, the placement says it
         show_utilisation(console, entry["utilisation"])
     if entry.get("optimised"):
         show_optimised(console, entry["optimised"])
@@ -59,9 +58,13 @@ def _on_cores(placement: Mapping[str, Any]) -> bool:
     return "shapes" not in placement
 
 
-def _chips(placement: Mapping[str, Any]) -> str:
-    n = placement["n_chips"]
-    return f"{n} chip{'s' if n != 1 else ''}"
+def _cores_of(entry: Mapping[str, Any]) -> str:
+    """How many cores of how much."""
+    if _on_cores(entry["placement"]):
+        limit = (entry.get("utilisation") or {}).get("n_cores_limit")
+        return f"{entry['n_cores']} of {limit} cores" if limit else f"{entry['n_cores']} cores"
+    n = entry["placement"]["n_chips"]
+    return f"{entry['n_cores']} cores of {n} chip{'s' if n != 1 else ''}"
 
 
 def _show_violations(console: Console, violations: list[dict[str, str]]) -> None:

@@ -1,5 +1,5 @@
-"""Shows values where an assertion of the suite fails."""
+"""Shows values where an assertion of a suite fails."""
 
 import pytest
 
-pytest.register_assert_rewrite("suite")
+pytest.register_assert_rewrite("suite", "event_suite")

@@ -1,0 +1,5 @@
+from event_suite import EventConformance
+
+
+class TestDynapcnn(EventConformance):
+    target = "dynapcnn"
