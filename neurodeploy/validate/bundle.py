@@ -93,6 +93,9 @@ def entries(
         found = (manifest["target"], *(manifest[name] for name in claims))
     except ValidationError as err:
         raise UnsafeFile(f"the profile in it is invalid: {describe(err)}", where=where, remedy="Export again") from err
+    except UnsafeFile as err:
+        raise UnsafeFile(err.what, where=f"{where}: {err.where}" if err.where else where, limit=err.limit,
+                         remedy="Export again") from err
     except (KeyError, TypeError) as err:
         raise UnsafeFile(f"an entry is missing or damaged: {err}", where=where, remedy="Export again") from err
     if digest != profile.digest:

@@ -353,8 +353,9 @@ def test_a_profile_that_it_does_not_fit_is_found(folder: Path) -> None:
 )
 def test_damaged_manifests_are_refused(change: Callable[[dict[str, Any]], object], said: str, folder: Path) -> None:
     re_sign(folder, change)
-    with pytest.raises(UnsafeFile, match=said):
+    with pytest.raises(UnsafeFile, match=said) as caught:
         open_any(folder)
+    assert caught.value.where == str(folder / "manifest.json")
 
 
 def test_the_script_for_sinabs_is_there_as_the_manifest_says(folder: Path) -> None:
