@@ -118,7 +118,7 @@ def test_from_a_net_to_a_bundle(path: Path, name: str) -> None:
 @pytest.mark.parametrize("path", NETS, ids=lambda p: p.stem)
 def test_without_input_a_rate_is_assumed_and_golden_input_is_drawn(path: Path) -> None:
     net = path.with_suffix(".net")
-    costs = done("energy", net, "--target", "all", "--rate", "0.1", "--timesteps", "20")["targets"]
+    costs = done("energy", net, "--target", "loihi1,loihi2", "--rate", "0.1", "--timesteps", "20")["targets"]
     assert set(costs) == {"loihi1", "loihi2"}
     for entry in costs.values():
         assert entry["status"] == "assumed" and not entry["exact_counts"] and set(entry) >= ENERGY
@@ -175,16 +175,16 @@ def test_a_pipeline_is_refused_where_it_has_no_meaning(tmp_path: Path) -> None:
 def test_one_target_that_fails_does_not_hide_the_others(tmp_path: Path) -> None:
     """Graded messages: loihi2 sends them, loihi1 does not."""
     net, given, _ = strangers.write("sigma_delta", tmp_path)
-    code, answer = run_json("energy", str(net), "--target", "all", "--input", str(given))
+    code, answer = run_json("energy", str(net), "--target", "loihi1,loihi2", "--input", str(given))
     assert code == 3 and {e["code"] for e in answer["errors"]} == {"does_not_fit"}
     entries = answer["data"]["targets"]
     assert not entries["loihi1"]["fits"] and entries["loihi1"]["violations"] and entries["loihi1"]["energy_j"] is None
     assert set(entries["loihi1"]) >= ENERGY - {"latency_steps_s", "exact_counts", "limiting", "schedule"}
     assert entries["loihi2"]["fits"] and entries["loihi2"]["energy_j"]["nominal"] > 0 and answer["data"]["proxies"]
-    code, answer = run_json("check", str(net), "--target", "all")
+    code, answer = run_json("check", str(net), "--target", "loihi1,loihi2")
     assert code == 3 and not answer["data"]["targets"]["loihi1"]["fits"] and answer["data"]["targets"]["loihi2"]["placement"]
     # A rate says nothing about sigma-delta neurons on any target, but what does not fit is still said.
-    code, answer = run_json("energy", str(net), "--target", "all", "--rate", "0.1")
+    code, answer = run_json("energy", str(net), "--target", "loihi1,loihi2", "--rate", "0.1")
     assert code == 3 and "Delta" in answer["data"]["targets"]["loihi2"]["reason"]
     code, answer = run_json("energy", str(net), "--target", "loihi2", "--rate", "0.1")
     assert code == 2 and answer["errors"][0]["code"] == "no_rate"

@@ -8,11 +8,14 @@ from typing import Any
 from rich.console import Console
 
 from neurodeploy.cli import tables
-from neurodeploy.cli.figures import MISSING, count
+from neurodeploy.cli.figures import MISSING, count, si
 
 
 def show_simulation(console: Console, data: Mapping[str, Any]) -> None:
     """Print how much fired in each layer and what was written."""
+    if "n_events" in data:
+        _show_events(console, data)
+        return
     n, steps, given = data["n_samples"], data["n_timesteps"], data["n_input_timesteps"]
     console.print()
     tables.facts(console, "Simulated", [
@@ -31,6 +34,29 @@ def show_simulation(console: Console, data: Mapping[str, Any]) -> None:
     columns = ["layer", "neurons", "spikes", "rate", "recorded as"]
     order = "maps (W, H, C), time last" if data["layout"] == "lava" else "time first, maps (C, H, W)"
     note = f"spikes: non-zero outputs of all samples. rate: per neuron and timestep. recorded as: {order}."
+    tables.grid(console, "Layers", columns, rows, note=note)
+    tables.lines(console, "Written", [f"{data['out']}: {', '.join(_kinds(data['arrays']))}"])
+
+
+def _show_events(console: Console, data: Mapping[str, Any]) -> None:
+    n, until = data["n_samples"], "" if data["duration_from"] == "file" else ", up to the last event"
+    console.print()
+    tables.facts(console, "Simulated", [
+        ("samples", f"{n} of {si(data['duration_us'] * 1e-6, 's')}{until}, each from its first states"),
+        ("events", f"{count(data['n_events'])} into {data['input']}"),
+        ("simulator", f"{data['simulator']}, event by event, {data['order']} first, integer arithmetic"),
+    ])  # fmt: skip
+    rows = [
+        [
+            layer, count(data["neurons_per_layer"][layer]), count(spikes), count(data["synops_per_layer"][layer]),
+            si(data["synops_per_s"][layer]["mean"], "/s"), si(data["synops_per_s"][layer]["peak"], "/s"),
+            count(data["n_saturations"][layer]), count(data["n_dropped"][layer]),
+        ]
+        for layer, spikes in data["spikes_per_layer"].items()
+    ]
+    columns = ["layer", "neurons", "spikes", "synops", "mean", "peak", "saturated", "dropped"]
+    note = "Of all samples. mean, peak: synops per second, over the whole time and in the busiest 1 ms. saturated: additions " \
+           "beyond the states' width. dropped: spikes that a pool carries out of the next map."
     tables.grid(console, "Layers", columns, rows, note=note)
     tables.lines(console, "Written", [f"{data['out']}: {', '.join(_kinds(data['arrays']))}"])
 

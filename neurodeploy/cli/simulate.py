@@ -44,6 +44,9 @@ def simulate(
         help="Chip timesteps to run. Default: until the output has seen the last of the input.")] = None,
     v_readout: Annotated[Literal["lava", "loihi2"], typer.Option("--v-readout",
         help="v_mem in the timestep of a spike: 0 as Lava's CPU models show it, or 128 as the chip does.")] = "lava",
+    order: Annotated[Literal["depth", "breadth"] | None, typer.Option("--order",
+        help="Of streams of events: an event's spikes go on to the end before the next event (depth, as the chip; the "
+        "default), or each core finishes first (breadth). They differ only where paths meet.")] = None,
     layout: LayoutOption = "torch",
     reset_interval: ResetInterval = None,
     reset_offset: ResetOffset = None,
@@ -60,10 +63,12 @@ def simulate(
     dataset. IN.NPZ holds one array called `input` (or the only one): [T, B, *shape] or [T, *shape] with maps as
     (C, H, W); --layout lava reads Lava's order instead, (W, H, C, T) or (N, T). Where the first layer is driven by
     biases, the array is the bias mantissa and may leave T out. --layout images reads real numbers in 0..1 where the file
-    says how they enter.
+    says how they enter. A network of an event-driven chip also takes streams of events: an .npz written by `neurodeploy
+    events --out`, or with the arrays events [M, 4] (t in microseconds, c, y, x) and offsets [N + 1], or one table as .npy.
 
     OUT.NPZ gets `spikes/<layer>`, with --states also `v_mem/<layer>` and `i_syn/<layer>`, in the order of the input and
-    in chip time: one timestep per synapse from layer to layer.
+    in chip time: one timestep per synapse from layer to layer; of streams of events the tables of spikes [n, 4] and
+    `offsets/<layer>` of the samples.
 
     Exit code 3 when --target is given and the network does not fit it (the recording is written all the same), 6 when a
     file is unsafe or damaged.
@@ -72,6 +77,7 @@ def simulate(
       neurodeploy simulate net.net --input in.npz --out out.npz
       neurodeploy simulate net.net --input bias.npz --layout lava --timesteps 24 --reset-interval 16 --states --out out.npz
       neurodeploy simulate exports/mine --input exports/mine/golden.npz --out again.npz --json
+      neurodeploy simulate exports/speck --input events.npz --out out.npz
     """
     frame: Frame = ctx.obj
     name = None if target is None else one_target(frame, target)
@@ -80,6 +86,8 @@ def simulate(
         "target": name, "states": states, "use_reference": reference, "n_timesteps": timesteps, "v_readout": v_readout,
         "layout": layout, "net": net_options(reset_interval, reset_offset, message_bits), "data": data, "overrides": changes,
     }
+    if order is not None:
+        options["order"] = order
     if dry_run:
         asked = {"file": file, "input": given, "out": out, **options, "net": vars(options["net"])}
         return Outcome(asked, lambda console: tables.settings(console, asked))

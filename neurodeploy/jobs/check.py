@@ -21,7 +21,7 @@ from neurodeploy.jobs.event_check import check_on_cores
 from neurodeploy.jobs.event_opened import refuse_timesteps
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
-from neurodeploy.jobs.opened import Opened, open_model
+from neurodeploy.jobs.opened import Opened, foremost, open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
@@ -100,7 +100,7 @@ def check(
         if not found[name]["fits"]:
             unfit.append(DoesNotFit(broken, target=name))
     if len(foreign) == len(targets):
-        raise foreign[0]  # nothing was found out about any target: the question was wrong
+        raise foremost(foreign)  # nothing was found out about any target: the question was wrong
     return CheckResult(found, tuple(violations), (*unfit, *foreign))
 
 

@@ -28,7 +28,7 @@ from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.event_energy import NO_PROXIES, energy_on_cores
 from neurodeploy.jobs.measure import batches, check_length, costs_of, measure_given
 from neurodeploy.jobs.net_options import NetOptions
-from neurodeploy.jobs.opened import Opened, open_model
+from neurodeploy.jobs.opened import Opened, foremost, open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.place import check
 from neurodeploy.progress import SILENT, Progress
@@ -96,7 +96,7 @@ def energy(
             found[name] = {**dict.fromkeys(_UNKNOWN), "fits": False, "n_cores": None, "violations": [], "reason": str(error)}
     errors.sort(key=lambda error: not isinstance(error, DoesNotFit))  # the first decides the exit code
     if errors and not any(isinstance(e, DoesNotFit) for e in errors) and len(errors) == len(targets):
-        raise errors[0]  # nothing was found out about any target: the question was wrong
+        raise foremost(errors)  # nothing was found out about any target: the question was wrong
     return EnergyReport(found, apart, tuple(errors), no_proxies if apart is None else None)
 
 

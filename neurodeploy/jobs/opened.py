@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,11 @@ def open_model(path: Path, net: NetOptions | None = None) -> Opened:
         return Opened(path, bundle.net, None, policy, name, bundle)
     graph = load(path)
     return Opened(path, graph, None, None, _data_name(graph, path))
+
+
+def foremost(errors: Sequence[NeurodeployError]) -> NeurodeployError:
+    """Of what several targets say, the first that is not only that they compute otherwise."""
+    return next((e for e in errors if e.error_code != "other_arithmetic"), errors[0])
 
 
 def data_for(graph: Graph, source: str | Path) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from neurodeploy.hw.profile import target as profile_of
+from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import open_model
 from neurodeploy.jobs.search import split_overrides

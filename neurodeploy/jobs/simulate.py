@@ -12,19 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.cost.windows import steps_until_settled
+from neurodeploy.data.event_input import holds_events
 from neurodeploy.data.spikes import Layout, SpikeInput, axes_back, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
 from neurodeploy.fixedpoint import DECAY_BITS
-from neurodeploy.hw.profile import target as profile_of
+from neurodeploy.hw.profile import EventProfile
+from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import CubaLif, Input
+from neurodeploy.jobs.event_opened import deployed_on_cores, events_for, lowered_to_cores
+from neurodeploy.jobs.event_simulate import EventSimulateResult, simulate_events
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, open_model
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.pipeline import Readout
 from neurodeploy.place import check
+from neurodeploy.place.event_cores import check as check_cores
 from neurodeploy.progress import SILENT, Progress
+from neurodeploy.search.recipe import DeploySettings
 from neurodeploy.sim import clocked, reference
+from neurodeploy.sim.events_trace import Order
 from neurodeploy.sim.files import check_writable, smallest, write_arrays
 from neurodeploy.sim.trace import Trace
 
@@ -60,8 +67,9 @@ class SimulateResult:
 def simulate(
     model: Path, given: Path, out: Path, *, target: str | None = None, states: bool = False, use_reference: bool = False,
     n_timesteps: int | None = None, v_readout: Readout = "lava", layout: Layout = "torch", net: NetOptions | None = None,
-    data: str | None = None, overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
-) -> SimulateResult:
+    data: str | None = None, order: Order | None = None, overrides: dict[str, Any] | None = None,
+    progress: Progress = SILENT,
+) -> SimulateResult | EventSimulateResult:
     """Run a bundle, `.net`, `.nir`, `graph.npz` or model on the spikes in `given` (`data.spikes.read_input`) and write
     `spikes/<layer>`, with `states` also `v_mem/<layer>` and `i_syn/<layer>`, to `out`, in the axis order of the input.
 
@@ -69,6 +77,8 @@ def simulate(
     where a bias is written once) and then until the output has seen the last of it, on the slowest path. After its last
     timestep an input is zero, or where it is a bias keeps its value. A network in real numbers is quantized for `target`
     on its dataset first. Raises UsageError, UnsafeFile; DoesNotFit is among the result's errors, not raised.
+
+    A file of events (`data.event_input.holds_events`) is run event by event, in `order`: `event_simulate.simulate_events`.
     """
     check_writable(out)
     if out.exists() and given.exists() and out.samefile(given):
@@ -76,6 +86,18 @@ def simulate(
     options, changes = (net or NetOptions()).overridden(overrides or {})
     opened = open_model(model, options)
     graph, errors = _network(opened, target, data, changes, progress)
+    if holds_events(given):
+        _refuse_clocked({
+            "--states": states, "--timesteps": n_timesteps is not None, "--layout": layout != "torch",
+            "--v-readout": v_readout != "lava",
+        })
+        return simulate_events(
+            graph, given, out, target=target, order=order or "depth", use_reference=use_reference, errors=errors,
+            progress=progress,
+        )
+    if order is not None:
+        raise UsageError("an order of events, and the input is no stream of events", where="--order",
+                         remedy="Leave it out, or give events: `neurodeploy events SOURCE --out in.npz`")
     read = read_input(given, graph, layout)
     whole = replace(graph, n_timesteps=read.n_timesteps(graph))
     n_steps = steps_until_settled(whole) if n_timesteps is None else n_timesteps
@@ -106,6 +128,8 @@ def _network(
         return graph, ()
     of_model, of_profile = split_overrides(overrides)
     profile, settings = profile_of(target, of_profile), opened.settings(of_model)
+    if isinstance(profile, EventProfile):
+        return _on_cores(opened, profile, settings, data, progress)
     if isinstance(graph, IntGraph):
         graph = opened.integer(profile)
         fit = check(graph, profile, settings.cost.n_chips)
@@ -113,6 +137,27 @@ def _network(
     dataset = opened.dataset(data)
     opened.check_runs_on_spikes(dataset)
     return opened.deployed(profile, settings, dataset, progress).net, ()
+
+
+def _on_cores(
+    opened: Opened, profile: EventProfile, settings: DeploySettings, data: str | None, progress: Progress
+) -> tuple[IntGraph, tuple[NeurodeployError, ...]]:
+    """As `_network`, for an event-driven chip."""
+    lowered = lowered_to_cores(opened, profile)
+    if isinstance(lowered, IntGraph):
+        fit = check_cores(lowered, profile)
+        return lowered, () if fit.fits else (DoesNotFit(fit.violations, target=profile.name),)
+    recordings = events_for(opened, data)
+    opened.check_runs_on_spikes(recordings)
+    return deployed_on_cores(opened, profile, settings, recordings, progress)[0].net, ()
+
+
+def _refuse_clocked(asked: dict[str, bool]) -> None:
+    """Raise UsageError where an option was given that means nothing for streams of events."""
+    given = [name for name, was_asked in asked.items() if was_asked]
+    if given:
+        raise UsageError(f"{' and '.join(given)} with events", where=given[0], limit="Events have no timesteps",
+                         remedy="Leave it out, or give an array over timesteps")
 
 
 def _run(

@@ -11,6 +11,7 @@ from typing import Any
 import example_results as results
 import pytest
 from neurodeploy.errors import DoesNotFit, Interrupted, Mismatch, Violation
+from neurodeploy.hw import profile
 from neurodeploy.jobs.net_options import NetOptions
 
 from commands import bare, run, run_json
@@ -146,7 +147,8 @@ def test_check_that_does_not_fit_keeps_its_data(pipeline: Any, model: Path, caps
     assert code == 3
     assert answer["data"] == data
     assert answer["errors"][0]["what"] == "needs 9 neurons"
-    assert calls == [((model, ["loihi2", "loihi1"]), {"suggest": True, "net": NetOptions(), "overrides": {}})]
+    everything = ["loihi2", *(name for name in profile.names() if name != "loihi2")]
+    assert calls == [((model, everything), {"suggest": True, "net": NetOptions(), "overrides": {}})]
     run("check", str(model), "--target", "loihi2", "--reset-interval", "16", "--reset-offset", "2", "--message-bits", "8")
     assert calls[1][1]["net"] == NetOptions(16, 2, 8)
     capsys.readouterr()
