@@ -55,7 +55,8 @@ def check(
     """Does the network fit the chip? Names every violated limit at once: used, limit, remedy.
 
     Of each layer it tells how full its cores are, and which resource decided how many it takes. A bundle keeps the
-    placement that it was exported with, as long as the target and the settings are the same.
+    placement that it was exported with, as long as the target and the settings are the same. On an event-driven chip
+    (speck2f, speck2e, dynapcnn) a layer takes a core of its own, and each of the core's memories is shown.
 
     Exit code 3 when it does not fit, 2 when the only trouble is a target that it cannot be brought onto; the data is
     complete all the same.
@@ -63,6 +64,7 @@ def check(
     Examples:
       neurodeploy check model.safetensors --target loihi2
       neurodeploy check model.safetensors --target all --json
+      neurodeploy check model.safetensors --target speck2f
       neurodeploy check model.safetensors --target loihi2 --suggest
       neurodeploy check net.net --target loihi1,loihi2 --reset-interval 16
       neurodeploy check exports/digits-loihi2 --target loihi2 --optimise latency

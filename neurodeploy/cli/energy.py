@@ -68,8 +68,12 @@ def energy(
     profile does not know is listed as excluded, never counted as zero. Exit code 3 when the network does not fit one of
     the chips; the others are complete all the same.
 
+    On an event-driven chip (speck2f, speck2e, dynapcnn) an inference is one sample: each synaptic operation costs energy, and
+    static power runs until the next sample, after --interval or at once. `neurodeploy calibrate` fits both to a board.
+
     Examples:
       neurodeploy energy model.safetensors --target loihi2
+      neurodeploy energy exports/speck --target speck2f --interval 0.2
       neurodeploy energy net.net --target all --input in.npz --json
       neurodeploy energy net.net --target loihi1 --rate 0.1 --timesteps 16
       neurodeploy energy net.net --target loihi1 --input in.npz --interval 0.0034

@@ -53,9 +53,14 @@ def export(
     network of integers (.net, bundle, graph.npz) is written as it is, never requantized. The golden vectors play test
     images of the data, else the chip input in --input, else random input.
 
+    For an event-driven chip (speck2f, speck2e, dynapcnn; speck = speck2f) the scales are judged by running recordings event by
+    event, and the bundle holds the vendor's configuration (speck.json and arrays) with a script that loads it onto a board.
+
     Examples:
       neurodeploy export model.safetensors --target loihi2
       neurodeploy export model.safetensors --target loihi2 --data digits --out exports/mine
+      neurodeploy export model.pt --target speck
+      neurodeploy export model.pt --target speck2f --set place.readout=padded
       neurodeploy export net.net --target loihi1 --input in.npz --reset-interval 16
       neurodeploy export model.safetensors --target loihi2 --set quantize.qat_epochs=0
     """

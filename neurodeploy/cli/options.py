@@ -37,7 +37,8 @@ Targets = Annotated[
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="DATA", help="A dataset's name, a folder, an .npz with x and y. Default: the model's own."),
+    typer.Option("--data", metavar="DATA", help="A dataset's name, a folder, an .npz with x and y, or one of events. Default: "
+                 "the model's own."),
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", exists=True,
     help="A .safetensors or .pt model, a .nir, a lava-dl .net, a graph.npz or a bundle folder.")]

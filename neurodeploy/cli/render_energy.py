@@ -52,7 +52,7 @@ def _show_side_by_side(console: Console, targets: Mapping[str, Mapping[str, Any]
     columns = ["target", "fits", "cores", "energy", "of it dynamic", "latency", "status"]
     note = "nominal (low to high)"
     if any(is_event_cost(e) for e in targets.values()):
-        note += ". latency: on an event-driven chip from the sample's first event to the decision."
+        note += ". latency: on an event-driven chip the sample's duration and the way of its last event."
     tables.grid(console, "One inference", columns, rows, note=note)
 
 

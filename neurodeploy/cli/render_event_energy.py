@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from neurodeploy.cli import tables
-from neurodeploy.cli.figures import MISSING, count
+from neurodeploy.cli.figures import MISSING, count, si
 from neurodeploy.cli.render_cost import show_trust
 from neurodeploy.cli.render_event_accuracy import show_event_accuracy
 from neurodeploy.cli.render_event_cost import show_event_layers, show_event_totals
@@ -37,11 +37,15 @@ def show_event_target(console: Console, name: str, entry: Mapping[str, Any]) -> 
         used = entry["input"]
         n = f"{count(used['n_samples'])} sample{'s' if used['n_samples'] != 1 else ''}"
         simulated = f"run event by event on a simulator of the chip's integer arithmetic, {n} of {used['file']}"
-        rows = [("accuracy", MISSING), ("activity", f"{n} of {used['file']}, every event counted")]
-        tables.facts(console, title, rows)
+        known = "as the file says" if used["duration_from"] == "file" else "to the end of the last event"
+        tables.facts(console, title, [
+            ("accuracy", MISSING),
+            ("activity", f"{n} of {used['file']}, {count(used['n_events'])} events, every one counted"),
+            ("duration", f"{si(used['duration_us'] * 1e-6, 's')} a sample, {known}"),
+        ])  # fmt: skip
     else:
-        rate = entry.get("rate")
-        assumed = "no data was run" if rate is None else f"assumed: {rate:g} spikes a neuron and timestep; no data was run"
+        bins = f"{count(entry['n_timesteps'])} bins ({'given' if entry['n_timesteps_from'] == 'argument' else 'as trained'})"
+        assumed = f"assumed: {entry['rate']:g} events of each pixel and neuron in each of {bins}; no data was run"
         tables.facts(console, title, [("accuracy", MISSING), ("activity", assumed)])
     show_event_totals(console, entry)
     show_event_layers(console, entry)

@@ -39,6 +39,9 @@ def search(
     validates the best, and reports the front of accuracy against energy. Ctrl-C ends the running trial and
     prints the command that resumes.
 
+    Event-driven chips (speck2f, speck2e, dynapcnn) take streams of events, of a camera or of images in front of a simulated
+    one (`neurodeploy events`); what counts is then the accuracy on the event-driven simulator.
+
     Examples:
       neurodeploy search --target loihi2
       neurodeploy search --target loihi2 --budget 20 --workers 2 --out runs/first
