@@ -96,7 +96,8 @@ def simulate_events(
         synops_per_s={
             name: {"mean": n / time_s, "peak": totals.peaks[name] / (_WINDOW_US * 1e-6)} for name, n in totals.synops.items()
         },
-        n_saturations=dict(totals.saturations), n_dropped={graph.inputs[0].name if name == INPUT else name: n for name, n in totals.dropped.items()},
+        n_saturations=dict(totals.saturations),
+        n_dropped={graph.inputs[0].name if name == INPUT else name: n for name, n in totals.dropped.items()},
         simulator="reference" if use_reference else "fast",
         arrays={name: list(values.shape) for name, values in arrays.items()}, errors=errors,
     )
