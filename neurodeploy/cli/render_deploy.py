@@ -23,6 +23,7 @@ PLACEMENT_SOURCES = {
     "optimised": "made now and optimised",
 }
 _HELD_OUT = "Samples that no choice was made on; 95 % intervals, the change paired."
+_STEPS_SHOWN = 12  # timesteps of a trained model, at most; of more every so many
 _CORES_SHOWN = 6  # core numbers of a layer that are listed one by one
 
 
@@ -232,7 +233,10 @@ def _show_trace(console: Console, trace: Mapping[str, Mapping[str, list[int]]], 
 
 def show_training(console: Console, data: Mapping[str, Any]) -> None:
     """Print the trained model and its accuracies."""
-    steps = ", ".join(f"{t}: {percent(share)}" for t, share in enumerate(data["accuracy_per_step"], start=1))
+    n, each = len(data["accuracy_per_step"]), -(-len(data["accuracy_per_step"]) // _STEPS_SHOWN)
+    steps = ", ".join(
+        f"{t}: {percent(share)}" for t, share in enumerate(data["accuracy_per_step"], start=1) if (n - t) % each == 0
+    )
     console.print()
     tables.facts(console, "Trained", [
         ("model", str(data["model"])), ("accuracy, test split", f"{percent(data['accuracy'])}, computed in float32"),

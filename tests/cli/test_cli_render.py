@@ -235,6 +235,9 @@ def test_training() -> None:
     text = drawn(show_training, data)
     assert "test, after timestep 1: 90.00 %, 2: 97.00 %" in rows(text)
     assert "neurodeploy export m.safetensors --target" in text
+    data["accuracy_per_step"] = [t / 100 for t in range(1, 33)]
+    text = bare(drawn(show_training, data))
+    assert "test, after timestep 2: 2.00 %, 5: 5.00 %" in text and "29: 29.00 %, 32: 32.00 %" in text and " 31:" not in text
 
 
 @pytest.mark.parametrize("show", [show_search, show_energy, show_verdict])

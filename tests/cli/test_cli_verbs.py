@@ -75,7 +75,7 @@ def test_search(pipeline: Any, tmp_path: Path) -> None:
     assert answer["data"]["aliases"] == {"loihi": "loihi2"}
     assert answer["data"]["bundle"] == str(tmp_path / "bundle")
     given = {"method": None, "budget": 4, "out": tmp_path, "resume": None, "workers": 2, "seed": 7}
-    assert calls == [(("digits", "loihi2"), {**given, "overrides": {"evolution.rounds": 2}})]
+    assert calls == [((None, "loihi2"), {**given, "overrides": {"evolution.rounds": 2}})]
     code, shown = run("search")
     assert code == 0
     assert "96.67 %" in shown and "6.7 uJ" in shown and "skip,SCB_k3,SRB_k5" in shown
@@ -127,7 +127,7 @@ def test_dry_run_of_a_search(pipeline: Any) -> None:
     calls = pipeline("resolve_recipe", {"evolution": {"budget": 20}})
     _, answer = run_json("search", "--dry-run", "--set", "evolution.budget=20", "--seed", "1")
     assert answer["data"] == {"evolution": {"budget": 20}, "arguments": {"workers": 1, "seed": 1}}
-    assert calls == [(("digits", "loihi2", {"evolution.budget": 20}), {})]
+    assert calls == [((None, "loihi2", {"evolution.budget": 20}), {})]
     assert "evolution.budget" in run("search", "--dry-run")[1]
 
 
