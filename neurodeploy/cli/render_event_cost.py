@@ -72,7 +72,7 @@ def show_event_layers(console: Console, cost: Mapping[str, Any]) -> None:
         f"nJ: dynamic energy, {cost['breakdown_status']['synapse'] or 'not available'}. Bold: the busiest core."
     )
     if not limits:
-        note += " How many synops per second a core can do is not published: no core can be flagged."
+        note += " How many synops per second a core can do is not published: --set cost.synops_per_core=N flags those above."
     tables.grid(console, "Layers", columns, rows, note=note, marked=marked)
     for core in cost["cores"]:
         if core["over_limit"]:

@@ -56,8 +56,8 @@ def _measured(profile: EventProfile, settings: DeploySettings, activity: Activit
         interval_s=activity.interval_s, limit=settings.cost.synops_per_core, with_gap=False,
     )
     return {
-        "fits": True, "accuracy": final.accuracy, "early_exit": final.early_exit, "data": {"name": data.name, "split": "test"},
-        **_figures(final.cost, profile, source),
+        "fits": True, "accuracy": final.accuracy, "agreement": final.agreement, "early_exit": final.early_exit,
+        "data": {"name": data.name, "split": "test"}, **_figures(final.cost, profile, source),
     }
 
 
