@@ -65,7 +65,8 @@ class EventRoute:
         deployment = deploy_events(lowered, self.profile, recipe.deploy, events, progress)
         lap("deployment", f"{deployment.plan.n_cores} cores")
         final = evaluate_events(
-            deployment.lowered, deployment.net, deployment.plan, self.profile, deployment.policy, events, progress=progress
+            deployment.lowered, deployment.net, deployment.plan, self.profile, deployment.policy, events, progress=progress,
+            limit=recipe.cost.synops_per_core,
         )
         bundle = write_event_bundle(
             deployment, self.profile, events, recipe.data.name, final, out, seed=recipe.seed, extra=extra
