@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from neurodeploy.hw.profile import target as target
+    from neurodeploy.hw import profile as _profile
     from neurodeploy.jobs.search import search as search
     from neurodeploy.jobs.validate import validate as validate
     from neurodeploy.pipeline import cost as cost
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from neurodeploy.pipeline import save as save
     from neurodeploy.pipeline import simulate as simulate
 
+    target = _profile.any_target
+
 _HOME = {
     "target": "neurodeploy.hw.profile",
     "search": "neurodeploy.jobs.search",
@@ -39,6 +41,8 @@ _HOME = {
     ),
 }
 
+_NAMED = {"target": "any_target"}  # what goes by another name at home
+
 __all__ = ["__version__", *sorted(_HOME)]
 
 
@@ -46,7 +50,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'neurodeploy' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    value = getattr(import_module(home), _NAMED.get(name, name))
     globals()[name] = value
     return value
 

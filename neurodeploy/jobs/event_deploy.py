@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from neurodeploy.data.event_dataset import EventDataset, rasterize
+from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.early_exit.event_windows import EventExitPolicy, choose_exit, exit_windows
 from neurodeploy.errors import DoesNotFit
@@ -18,7 +16,7 @@ from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.ir.votes import predictions
-from neurodeploy.models.from_graph import TorchGraph
+from neurodeploy.models.event_run import FloatRun, run_in_bins
 from neurodeploy.place.core_plan import CorePlan
 from neurodeploy.place.event_cores import check
 from neurodeploy.progress import SILENT, Progress
@@ -28,8 +26,6 @@ from neurodeploy.sim.event_exit import read_votes
 from neurodeploy.sim.event_mismatch import Mismatch
 from neurodeploy.sim.event_runs import EventRuns, run_streams
 from neurodeploy.train.runtime import threads
-
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -42,14 +38,6 @@ class EventDeployment:
     plan: CorePlan
     policy: EventExitPolicy | None
     validation: dict[str, Any] | None
-
-
-@dataclass(frozen=True, eq=False)
-class FloatRun:
-    """The clocked network in real numbers: votes [T, N, n_classes], spikes of a whole sample by layer, [N, *shape]."""
-
-    votes: NDArray[np.float64]
-    counts: dict[str, NDArray[np.float64]]
 
 
 def deploy_events(
@@ -85,18 +73,8 @@ def deploy_events(
 
 
 def float_run(lowered: Graph, streams: Sequence[Array], data: EventDataset) -> FloatRun:
-    """The lowered network in float64 on streams, counted in the bins that it was trained with."""
-    module = TorchGraph(lowered, torch.float64)
-    names = [n.name for n in lowered.neurons]
-    votes, counts = [], []
-    with torch.inference_mode():
-        for i in range(0, len(streams), _BATCH):
-            raster = rasterize(tuple(streams[i : i + _BATCH]), data.sensor, data.duration_us, lowered.n_timesteps)
-            x = torch.from_numpy(raster).transpose(0, 1).double()
-            found = module(x.reshape(*x.shape[:2], *lowered.inputs[0].shape))
-            votes.append(found[lowered.output.name].numpy())
-            counts.append({name: found[name].sum(dim=0).numpy() for name in names})
-    return FloatRun(np.concatenate(votes, axis=1), {name: np.concatenate([c[name] for c in counts]) for name in names})
+    """The lowered network in float64 on streams of this data, counted in the bins that it was trained with."""
+    return run_in_bins(lowered, streams, data.sensor, data.duration_us)
 
 
 def choose_event_exit(

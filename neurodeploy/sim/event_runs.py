@@ -67,14 +67,15 @@ class Runs:
 
 @dataclass(frozen=True, eq=False)
 class EventRuns(Runs):
-    """Event-driven runs. n_saturations by layer [N]: additions that left the width of the states; n_dropped by input and
-    layer [N]: spikes that a pool carried out of the next map. outputs: the votes of each sample, their `neuron` the class.
+    """Event-driven runs of `net`. n_saturations by layer [N]: additions that left the width of the states; n_dropped by input
+    and layer [N]: spikes that a pool carried out of the next map. outputs: the votes of each sample, their `neuron` the class.
     """
 
     n_saturations: dict[str, IntArray]
     n_dropped: dict[str, IntArray]
     outputs: tuple[Spikes, ...]
     readout: Readout
+    net: IntGraph
 
     def votes(self, edges: Array, by: Literal["event", "time"]) -> FloatArray:
         """[K, N, C]: votes in the windows edges[k]..edges[k + 1] - 1 of input events or microseconds, as a Vote counts them:
@@ -128,7 +129,7 @@ def run_streams(
     return EventRuns(
         duration_us, window_us, **totals.fields(), class_counts=counts, n_saturations=saturations,
         n_dropped={net.inputs[0].name if name == INPUT else name: n for name, n in dropped.items()},
-        outputs=tuple(outputs), readout=output,
+        outputs=tuple(outputs), readout=output, net=net,
     )
 
 
