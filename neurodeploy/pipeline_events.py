@@ -67,8 +67,13 @@ def quantize_for_cores(
 
 def run_events(net: IntGraph, streams: Sequence[Array], duration_us: int | None = None, order: Order = "depth") -> EventRuns:
     """Streams of events (t in us, c, y, x) [n, 4], each from the first states, in the chip's order."""
+    tables = [np.asarray(stream) for stream in streams]
+    for i, table in enumerate(tables):
+        if table.ndim != 2 or table.shape[1] != 4:
+            raise UsageError(f"a stream of shape {table.shape}", where=f"sample {i}", limit="[n, 4]: t in us, c, y, x",
+                             remedy="Give a list of such tables, one a sample")
     return run_streams(
-        net, streams, duration_us=duration_of(net, streams) if duration_us is None else duration_us, order=order
+        net, tables, duration_us=duration_of(net, tables) if duration_us is None else duration_us, order=order
     )
 
 
