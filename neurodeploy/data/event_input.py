@@ -15,7 +15,7 @@ from neurodeploy.data.event_checks import check_streams
 from neurodeploy.data.event_files import MAX_DURATION_US
 from neurodeploy.data.event_reading import check_total
 from neurodeploy.data.one_array import read_bare, read_named
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import UnsafeFile, UsageError
 
 _EVENTS, _OFFSETS, _COUNTS = "events", "offsets", "n/events"
 _REMEDY = "numpy.savez(file, events=e, offsets=o, duration_us=d), e integers [M, 4]: t in microseconds, c, y, x"
@@ -55,10 +55,12 @@ def read_streams(path: Path, sensor: tuple[int, ...]) -> EventInput:
     if len(sensor) != 3:
         raise UsageError("events enter maps (C, H, W)", where=where, limit=f"The network's input has shape {list(sensor)}",
                          remedy="Give an array over timesteps instead")
-    if path.suffix.lower() == ".npy":
-        arrays = {_EVENTS: read_bare(path)}
-    else:
-        arrays = read_named(path, (_EVENTS, _OFFSETS, _COUNTS, "sensor", "duration_us"))
+    try:
+        bare = path.suffix.lower() == ".npy"
+        names = (_EVENTS, _OFFSETS, _COUNTS, "sensor", "duration_us")
+        arrays = {_EVENTS: read_bare(path)} if bare else read_named(path, names)
+    except UnsafeFile as error:
+        raise UnsafeFile(error.what, where=error.where, limit=error.limit, remedy=_REMEDY) from error
     if _EVENTS not in arrays:
         raise UsageError(f"has no array {_EVENTS!r}", where=where, limit="An event file holds events", remedy=_REMEDY)
     for name, array in arrays.items():

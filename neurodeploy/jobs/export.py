@@ -58,6 +58,7 @@ def export(
         asked = {"--timesteps": n_timesteps, "--layout": None if layout == "torch" else layout}
         refuse_timesteps(profile, asked)
         return export_on_cores(opened, profile, settings, out, data=data, given=given, progress=progress)
+    opened.lowered(profile, settings)  # whether it can be there at all, before any data is read
     dataset = opened.dataset(data)
     if dataset is not None and (given is not None or n_timesteps is not None):
         raise UsageError(
