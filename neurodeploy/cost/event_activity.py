@@ -103,7 +103,7 @@ def activity_of(net: IntGraph, runs: Runs, duration_s: float | None = None) -> E
     return EventActivity(
         float(runs.n_events.mean()), _means(runs.n_spikes), _means(runs.n_synops),
         {layer.name: layer.n_neurons for layer in network.layers}, depth_of(network),
-        runs.duration_us * 1e-6 if duration_s is None else duration_s, isinstance(runs, EventRuns), runs.n_samples,
+        runs.duration_us / 1e6 if duration_s is None else duration_s, isinstance(runs, EventRuns), runs.n_samples,
         {name: float(peaks.max()) for name, peaks in runs.peak_synops_per_s.items()},
     )
 

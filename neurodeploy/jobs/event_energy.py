@@ -108,7 +108,7 @@ def _duration_s(activity: Activity) -> float:
     data = activity.opened.graph.metadata.get("data")
     known = data.get("duration_us") if isinstance(data, dict) else None
     if isinstance(known, int) and known > 0:
-        return known * 1e-6
+        return known / 1e6
     if activity.interval_s is None:
         raise UsageError(
             "nothing says how long a sample lasts", where=str(activity.opened.path), code="missing_data",
