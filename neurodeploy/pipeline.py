@@ -174,8 +174,8 @@ def optimise_placement(
     if events is None:
         raise UsageError("nothing says how often neurons fire", where="events", code="missing_data",
                          remedy="Give a trace of the network, or a number of spikes per neuron and timestep")
-    known = events if isinstance(events, Trace) else expected_at(net, events)
     profile = _with_timesteps(target)
+    known = events if isinstance(events, Trace) else expected_at(net, events)
     return optimise_for(net, profile, goal, known, n_chips=n_chips, schedule=schedule, seed=seed, budget=budget)
 
 
