@@ -30,9 +30,12 @@ from neurodeploy.search.fitness import Metrics
 from neurodeploy.search.recipe import Recipe
 from neurodeploy.sim.events_network import INPUT
 from neurodeploy.train.batchnorm import recalibrate_bn
+from neurodeploy.train.config import TrainConfig
+from neurodeploy.train.loop import train
 from neurodeploy.train.trainer import as_input
 
 _BATCH = 64
+_ADAPT: dict[str, Any] = {"first_rate": None, "select_last": 1e-6}  # the last epoch counts, and weights are there already
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +57,24 @@ class EventEvaluator:
     def __init__(self, supernet: SuperNet, data: EventDataset, recipe: Recipe, profile: EventProfile) -> None:
         self.supernet, self.recipe, self.profile, self.data = supernet, recipe, profile, data
         self._rasters, self._labels = labelled(recipe, data, "validation")
-        self._x_train = labelled(recipe, data, "train")[0]
+        self._train = labelled(recipe, data, "train")
 
     def __call__(self, arch: Sequence[str]) -> dict[str, Any]:
         return self.metrics(self.network(arch)).to_dict()
 
     def network(self, arch: Sequence[str]) -> AutoSnn:
-        """The candidate with the supernet's weights, and batch-norm statistics of its own where it has batch norms."""
+        """The candidate with the supernet's weights, batch-norm statistics of its own, and adapted as the recipe asks."""
         child = self.supernet.child(arch).eval()
         s = self.recipe.supernet
-        size = min(s.recalibration_batch_size, len(self._x_train))
-        n_batches = min(s.recalibration_batches, len(self._x_train) // size)
-        recalibrate_bn(child, self._x_train, n_batches, size, encoding=s.encoding)
+        x = self._train[0]
+        size = min(s.recalibration_batch_size, len(x))
+        recalibrate_bn(child, x, min(s.recalibration_batches, len(x) // size), size, encoding=s.encoding)
+        if s.adapt_epochs:
+            settings = TrainConfig.model_validate({**s.model_dump(include=set(TrainConfig.model_fields)), **_ADAPT})
+            train(
+                child, self._train, (self._rasters, self._labels),
+                settings.model_copy(update={"epochs": s.adapt_epochs}), seed=self.recipe.seed,
+            )
         child.metadata = {"data": described(self.data, self.data.name), "encoding": "events"}
         return child
 

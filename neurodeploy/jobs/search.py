@@ -90,10 +90,10 @@ def search(
 ) -> SearchResult:
     """Run (or with `resume` continue) a search on `workers` processes, to a validated bundle of the best architecture.
 
-    target is "loihi2" where not given, recipe the packaged one for that kind of target; method, budget and seed override the recipe. A resumed run
-    keeps all of them. Raises UsageError for an invalid request, DoesNotFit where not even the
-    smallest network fits, NeurodeployError where no candidate is feasible, Mismatch where the bundle does not reproduce
-    itself, Interrupted with the command that resumes.
+    target is "loihi2" where not given, recipe the packaged one for that kind of target; method, budget and seed override the
+    recipe. A resumed run keeps all of them. Raises UsageError for an invalid request, DoesNotFit where not even the smallest
+    network fits, NeurodeployError where no candidate is feasible, Mismatch where the bundle does not reproduce itself,
+    Interrupted with the command that resumes.
     """
     run: Run | None = None
     try:

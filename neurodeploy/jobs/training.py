@@ -30,7 +30,7 @@ def macro_of(recipe: Recipe, data: AnyDataset) -> MacroConfig:
         in_channels=channels, image_size=(height, width), n_classes=data.n_classes, width=n.width,
         n_timesteps=n.n_timesteps, group=n.group, tau0=n.tau0, decay_input=n.decay_input,
         layout=tuple(w or None for w in n.layout), neuron=n.neuron, reset=n.reset, pool=n.pool, norm=n.norm,
-        multi_spike=n.multi_spike, v_min=n.v_min, w_max=n.w_max, gain=n.gain,
+        multi_spike=n.multi_spike, v_min=n.v_min, w_max=n.w_max, gain=n.gain, centre=n.centre,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from neurodeploy.errors import UsageError
-from neurodeploy.models.blocks import Conv2d, Layers, constrain, make_block
+from neurodeploy.models.blocks import Layers, constrain, make_block
 from neurodeploy.models.macro import BLOCKS, N_POSITIONS, Arch, MacroConfig, check_arch
 
 __all__ = ["BLOCKS", "N_POSITIONS", "Arch", "AutoSnn", "Classifier", "MacroConfig", "Stem", "SuperNet", "check_arch"]
@@ -26,7 +26,7 @@ class Stem(nn.Module):
     def __init__(self, config: MacroConfig, layers: Layers) -> None:
         super().__init__()
         self.config = config
-        self.conv = Conv2d(config.in_channels, config.width, 3)
+        self.conv = layers.conv(config.in_channels, config.width, 3)
         self.bn = layers.norm(config.width)
         self.neuron = layers.neuron()
 
@@ -51,8 +51,8 @@ class Classifier(nn.Module):
     def __init__(self, config: MacroConfig, layers: Layers) -> None:
         super().__init__()
         self.n_classes, self.group = config.n_classes, config.group
-        self.linear = nn.Linear(config.n_features, config.n_classes * config.group, bias=False)
-        self.neuron = layers.neuron()
+        self.linear = layers.linear(config.n_features, config.n_classes * config.group)
+        self.neuron = layers.output_neuron()
 
     def forward(self, x: Tensor) -> Tensor:
         spikes: Tensor = self.neuron(self.linear(x.flatten(2)))

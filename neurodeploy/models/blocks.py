@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from neurodeploy.models.macro import BnTime, MacroConfig
 from neurodeploy.models.neurons import Dynamics, If, Neuron, Plif
+
+OUTPUT_SLOPE = 0.1  # of the surrogate gradient of output neurons, at least
 
 
 def _split(y: Tensor, like: Tensor) -> Tensor:
@@ -37,6 +39,57 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) if x.ndim == 4 else _split(super().forward(x.flatten(0, 1)), x)
+
+
+class StandardConv2d(Conv2d):
+    """The same with standardised weights: of each output channel, c = w - centre * mean(w) and c / |c| * gain, at most `most`.
+
+    What training learns are w and the gains [O]; `effective` is what acts, and what a chip gets. Inputs of any rate then give
+    currents of a known size about zero (`centre` 1) or not far from it, which networks without leak and without biases need
+    as others need batch normalisation. Source: weight standardisation, Qiao et al., arXiv 1903.10520; scaled for networks
+    without norms, Brock et al., ICLR 2021; `centre` is ours.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, gain: float, most: float | None, centre: float) -> None:
+        super().__init__(c_in, c_out, kernel)
+        self.gain = nn.Parameter(torch.full((c_out,), gain))
+        self.most, self.centre = most, centre
+
+    @property
+    def effective(self) -> Tensor:
+        """Weights [O, I, k, k] as they act."""
+        return _standardised(self.weight, self.gain, self.most, self.centre)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x if x.ndim == 4 else x.flatten(0, 1)
+        y = F.conv2d(flat, self.effective, None, self.stride, self.padding)
+        return y if x.ndim == 4 else _split(y, x)
+
+
+class StandardLinear(nn.Linear):
+    """A linear layer without bias, its weights standardised as those of StandardConv2d."""
+
+    def __init__(self, n_in: int, n_out: int, gain: float, most: float | None, centre: float) -> None:
+        super().__init__(n_in, n_out, bias=False)
+        self.gain = nn.Parameter(torch.full((n_out,), gain))
+        self.most, self.centre = most, centre
+
+    @property
+    def effective(self) -> Tensor:
+        """Weights [O, I] as they act."""
+        return _standardised(self.weight, self.gain, self.most, self.centre)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.effective)
+
+
+def _standardised(weight: Tensor, gain: Tensor, most: float | None, centre: float) -> Tensor:
+    flat = weight.flatten(1)
+    centred = flat - centre * flat.mean(dim=1, keepdim=True)
+    # the floor keeps the division sound where nothing is left, as of a single weight
+    length = centred.square().sum(dim=1, keepdim=True).clamp(min=1e-8).sqrt()
+    scaled = (centred / length * gain[:, None]).reshape(weight.shape)
+    return scaled if most is None else scaled.clamp(max=most)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -88,35 +141,58 @@ class Layers:
         """Leaky neurons that learn their time constant, or neurons without leak."""
         return Plif(self.dynamics, self.config.tau0) if self.config.neuron == "plif" else If(self.dynamics)
 
+    def output_neuron(self) -> Neuron:
+        """Neurons of the classifier: as all others, but their gradient never vanishes, so that a class that has fallen silent
+        can be trained back."""
+        d = self.dynamics
+        return If(replace(d, surrogate_least=OUTPUT_SLOPE)) if d.floored else self.neuron()
+
     def norm(self, channels: int) -> nn.Module:
         """A batch norm, or nothing."""
         return BatchNorm(channels, self.config.bn_time) if self.config.norm == "batch" else nn.Identity()
+
+    @property
+    def most(self) -> float | None:
+        """The largest weight."""
+        return None if self.config.w_max is None else self.config.w_max * self.config.v_th
+
+    def conv(self, c_in: int, c_out: int, kernel: int) -> Conv2d:
+        """A convolution without bias."""
+        if self.config.norm == "weights":
+            return StandardConv2d(c_in, c_out, kernel, self.config.gain, self.most, self.config.centre)
+        return Conv2d(c_in, c_out, kernel)
+
+    def linear(self, n_in: int, n_out: int) -> nn.Linear:
+        """A linear layer without bias."""
+        if self.config.norm == "weights":
+            return StandardLinear(n_in, n_out, self.config.gain, self.most, self.config.centre)
+        return nn.Linear(n_in, n_out, bias=False)
 
     def pool(self) -> nn.Module:
         """What halves a map."""
         return MaxPool() if self.config.pool == "max" else SumPool()
 
     def initialise(self, module: nn.Module) -> None:
-        """First weights of a network without batch norms, which nothing scales later; others keep torch's."""
+        """First weights of a network without norms, which nothing scales later; others keep torch's."""
         if self.config.norm == "none":
-            for layer in _synapses(module):
-                fan_in = layer.weight[0].numel()
-                nn.init.normal_(layer.weight, 0.0, self.config.gain / math.sqrt(fan_in))
-            constrain(module, self.config)
+            for layer in synapses(module):
+                nn.init.normal_(layer.weight, 0.0, self.config.gain / math.sqrt(layer.weight[0].numel()))
+        constrain(module, self.config)
 
 
-def _synapses(module: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
+def synapses(module: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
+    """Every convolution and linear layer."""
     yield from (part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear))
 
 
 def constrain(module: nn.Module, config: MacroConfig) -> None:
-    """Cut every weight of the network at w_max * v_th, where there is such a limit.
+    """Cut every weight of the network at w_max * v_th, where there is such a limit; standardised weights keep it themselves.
 
     On event-driven chips an update gives one spike at most: what a weight has above the threshold comes late.
     """
-    if config.w_max is not None:
+    if config.w_max is not None and config.norm != "weights":
         with torch.no_grad():
-            for layer in _synapses(module):
+            for layer in synapses(module):
                 layer.weight.clamp_(max=config.w_max * config.v_th)
 
 
@@ -125,7 +201,7 @@ class ConvBn(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, kernel: int, layers: Layers) -> None:
         super().__init__()
-        self.conv = Conv2d(c_in, c_out, kernel)
+        self.conv = layers.conv(c_in, c_out, kernel)
         self.bn = layers.norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,7 +221,7 @@ class ConvSkip(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, layers: Layers) -> None:
         super().__init__()
-        self.conv = Conv2d(c_in, c_out, 1)
+        self.conv = layers.conv(c_in, c_out, 1)
         self.bn = layers.norm(c_out)
         self.neuron = layers.neuron()
 
@@ -160,10 +236,10 @@ class ConvBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, kernel: int, residual: bool, layers: Layers) -> None:
         super().__init__()
         self.residual = residual
-        self.conv1 = Conv2d(c_in, c_out, kernel)
+        self.conv1 = layers.conv(c_in, c_out, kernel)
         self.bn1 = layers.norm(c_out)
         self.neuron1 = layers.neuron()
-        self.conv2 = Conv2d(c_out, c_out, kernel)
+        self.conv2 = layers.conv(c_out, c_out, kernel)
         self.bn2 = layers.norm(c_out)
         self.neuron2 = layers.neuron()
         self.shortcut = ConvBn(c_in, c_out, 1, layers) if residual and c_in != c_out else None

@@ -10,7 +10,17 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir import nodes
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.models.autosnn import AutoSnn
-from neurodeploy.models.blocks import BatchNorm, Conv2d, ConvBlock, ConvSkip, Identity, MaxPool, SumPool
+from neurodeploy.models.blocks import (
+    BatchNorm,
+    Conv2d,
+    ConvBlock,
+    ConvSkip,
+    Identity,
+    MaxPool,
+    StandardConv2d,
+    StandardLinear,
+    SumPool,
+)
 from neurodeploy.models.neurons import Neuron
 
 
@@ -41,7 +51,7 @@ def to_graph(module: AutoSnn) -> Graph:
             raise UsageError(f"{type(layer).__name__} has no node", where=name, remedy="Use the blocks of AutoSNN")
     head = module.classifier
     at = graph.add(nodes.Flatten("flatten"), at)
-    at = graph.add(nodes.Linear("classifier.linear", _array("classifier.linear", head.linear.weight)), at)
+    at = graph.add(nodes.Linear("classifier.linear", _weights("classifier.linear", head.linear)), at)
     at = graph.neuron("classifier.neuron", head.neuron, at)
     graph.add(nodes.Vote("vote", head.n_classes, head.group), at)
     return Graph(
@@ -78,7 +88,7 @@ class _Builder:
 
     def conv(self, name: str, layer: Conv2d, source: str) -> str:
         pad = layer.kernel_size[0] // 2
-        return self.add(nodes.Conv2d(name, _array(name, layer.weight), padding=(pad, pad)), source)
+        return self.add(nodes.Conv2d(name, _weights(name, layer), padding=(pad, pad)), source)
 
     def bn(self, name: str, layer: nn.Module, source: str) -> str:
         if not isinstance(layer, BatchNorm):
@@ -99,6 +109,11 @@ class _Builder:
             ),
             *sources,
         )
+
+
+def _weights(name: str, layer: nn.Conv2d | nn.Linear) -> nodes.Array:
+    """Weights as they act."""
+    return _array(name, layer.effective if isinstance(layer, StandardConv2d | StandardLinear) else layer.weight)
 
 
 def _array(name: str, tensor: Tensor | None) -> nodes.Array:

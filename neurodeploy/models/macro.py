@@ -43,7 +43,9 @@ class MacroConfig:
     `image_size` is (H, W), `width` is C, `n_timesteps` is T, `group` the voting neurons per class. `bn_time` says over
     what training takes batch statistics: T*B together ("merged") or each timestep's B ("per_step", as released).
     `layout`: a width in multiples of C for each position, null for a pool. `multi_spike`, `v_min`: see `models.neurons`.
-    `w_max`: no weight exceeds w_max * v_th, in training either (None: no limit). Without batch norms (`norm` "none") weights
+    `w_max`: no weight exceeds w_max * v_th, in training either (None: no limit). `norm` "weights"
+    standardises the weights instead of the currents, which leaves no bias; their gains start at `gain`, and `centre` of
+    their mean is subtracted. With "none" weights
     start normal with deviation gain / sqrt(fan in). Raises UsageError for sizes that give no network.
     """
 
@@ -66,11 +68,12 @@ class MacroConfig:
     layout: tuple[int | None, ...] = AUTOSNN
     neuron: Literal["plif", "if"] = "plif"
     pool: Literal["max", "sum"] = "max"
-    norm: Literal["batch", "none"] = "batch"
+    norm: Literal["batch", "weights", "none"] = "batch"
     multi_spike: bool = False
     v_min: float | None = None
     w_max: float | None = None
     gain: float = 1.0
+    centre: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("in_channels", "n_classes", "width", "n_timesteps", "group"):
@@ -137,7 +140,7 @@ class MacroConfig:
 
 
 _ADDED = {f.name: f.default for f in fields(MacroConfig) if f.name in (
-    "layout", "neuron", "pool", "norm", "multi_spike", "v_min", "w_max", "gain",
+    "layout", "neuron", "pool", "norm", "multi_spike", "v_min", "w_max", "gain", "centre",
 )}
 
 

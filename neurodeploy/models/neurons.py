@@ -11,8 +11,8 @@ The last line is for neurons without leak and with soft reset, as event-driven c
 
 Gradients take ds/dv_pre = (alpha/2) / (1 + (pi/2 * alpha * (v_pre - v_th))^2) (ATan) and treat the s inside the reset
 as a constant ("detached"); with multi_spike the slope stays alpha/2 above v_th, where each further v_th is one spike more; at
-the floor the state forgets, and so does its gradient. `scan_slow` is the definition; `scan` must equal it, and is what
-training runs.
+the floor the state forgets, and so does its gradient; the slope never falls below surrogate_least. `scan_slow` is the
+definition; `scan` must equal it, and is what training runs.
 Source: Na et al., AutoSNN, ICML 2022, and Fang et al., PLIF, ICCV 2021.
 """
 
@@ -43,6 +43,7 @@ class Dynamics:
     surrogate_alpha: float = 2.0
     multi_spike: bool = False
     v_min: float | None = None
+    surrogate_least: float = 0.0
 
     def __post_init__(self) -> None:
         if self.fire not in (">=", ">"):
@@ -56,6 +57,11 @@ class Dynamics:
             raise UsageError(
                 f"v_th is {self.v_th} and v_reset {self.v_reset}", limit="v_th must exceed v_reset", remedy="Raise v_th"
             )
+        if not 0 <= self.surrogate_least <= 1:
+            raise UsageError(f"surrogate_least is {self.surrogate_least}", limit="0 to 1", remedy="0 leaves the slope as it is")
+        if self.surrogate_least and not self.floored:
+            raise UsageError(f"surrogate_least is {self.surrogate_least}", limit="Neurons with multi_spike or v_min have it",
+                             remedy="Leave it out")
         if not self.surrogate_alpha > 0:
             raise UsageError(f"surrogate_alpha is {self.surrogate_alpha}", limit="Above 0", remedy="The paper uses 2")
         if self.floored:
@@ -89,6 +95,10 @@ def scan_slow(x: Tensor, k: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor,
         if d.multi_spike:
             n = torch.floor(v_pre.detach() / d.v_th).clamp(min=0)
             smooth = torch.where(over, d.surrogate_alpha / 2 * (v_pre - d.v_th), smooth)
+        if d.surrogate_least:
+            slope = d.surrogate_alpha / 2 / (1 + (math.pi / 2 * d.surrogate_alpha * (v_pre - d.v_th)) ** 2)
+            above = over if d.multi_spike else torch.zeros_like(over)
+            smooth = torch.where((slope < d.surrogate_least) & ~above, d.surrogate_least * v_pre, smooth)
         spikes.append(n + (smooth - smooth.detach()))
         v = torch.where(over, d.v_reset, v_pre) if d.reset == "hard" else v_pre - d.v_th * n
         if d.v_min is not None:
@@ -186,7 +196,8 @@ class _ScanFloored(Function):
         if d.multi_spike:
             below.clamp_(max=0)
         slope = below.mul_(math.pi / 2 * d.surrogate_alpha).square_().add_(1.0)
-        g = torch.div(grad_spikes, slope, out=slope).mul_(d.surrogate_alpha / 2)
+        slope = slope.reciprocal_().mul_(d.surrogate_alpha / 2)
+        g = slope.clamp_(min=d.surrogate_least).mul_(grad_spikes)
         for t in range(len(g) - 2, -1, -1):
             if kept is None:
                 g[t].add_(g[t + 1])

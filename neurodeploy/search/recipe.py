@@ -43,11 +43,12 @@ class NetworkSettings(_Strict):
     neuron: Literal["plif", "if"] = "plif"
     reset: Literal["hard", "soft"] = "hard"
     pool: Literal["max", "sum"] = "max"
-    norm: Literal["batch", "none"] = "batch"
+    norm: Literal["batch", "weights", "none"] = "batch"
     multi_spike: bool = False
     v_min: float | None = Field(default=None, le=0)
     w_max: float | None = Field(default=None, gt=0)
     gain: float = Field(default=1.0, gt=0)
+    centre: float = Field(default=0.5, ge=0, le=1)
 
     @property
     def n_positions(self) -> int:
@@ -66,7 +67,11 @@ class InputSettings(_Strict):
 
 
 class SupernetSettings(SupernetConfig):
-    """Training of the supernet, and how each candidate's batch norms are estimated anew."""
+    """Training of the supernet, how each candidate's batch norms are estimated anew, and, on event-driven chips, for how many
+    epochs (at the supernet's `lr`) a candidate adapts the weights it took: without batch norms, layers that shared their inputs
+    with others are off in scale, and a short adaptation ranks what the shared weights do not."""
+
+    adapt_epochs: int = Field(default=0, ge=0)
 
     recalibration_batches: int = Field(default=4, ge=1)
     recalibration_batch_size: int = Field(default=128, ge=2)

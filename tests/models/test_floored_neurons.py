@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,12 +15,18 @@ from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_module, save
 from neurodeploy.models.from_graph import TorchGraph
 from neurodeploy.models.neurons import Dynamics, If, scan, scan_slow
+from neurodeploy.models.record import record
+from neurodeploy.train.firing import scale_to_rate
 
 ZERO = torch.zeros(())
 
 
-def dynamics(multi_spike: bool = True, v_min: float | None = -1.0, v_th: float = 1.0) -> Dynamics:
-    return Dynamics(decay_input=False, v_th=v_th, reset="soft", multi_spike=multi_spike, v_min=v_min)
+def dynamics(
+    multi_spike: bool = True, v_min: float | None = -1.0, v_th: float = 1.0, surrogate_least: float = 0.0
+) -> Dynamics:
+    return Dynamics(
+        decay_input=False, v_th=v_th, reset="soft", multi_spike=multi_spike, v_min=v_min, surrogate_least=surrogate_least
+    )
 
 
 def test_by_hand() -> None:
@@ -33,8 +41,9 @@ def test_by_hand() -> None:
 
 @pytest.mark.parametrize(("multi_spike", "v_min"), [(True, None), (True, -0.5), (True, -16.0), (False, -0.5), (False, -16.0)])
 @pytest.mark.parametrize("v_th", [1.0, 0.75])
-def test_scan_equals_its_definition(multi_spike: bool, v_min: float | None, v_th: float) -> None:
-    d = dynamics(multi_spike, v_min, v_th)
+@pytest.mark.parametrize("least", [0.0, 0.1])
+def test_scan_equals_its_definition(multi_spike: bool, v_min: float | None, v_th: float, least: float) -> None:
+    d = dynamics(multi_spike, v_min, v_th, least)
     assert d.floored
     generator = torch.Generator().manual_seed(3)
     x = 1.5 * torch.randn(12, 4, 50, generator=generator, dtype=torch.float64)
@@ -80,6 +89,57 @@ def test_no_leak_beside_a_floor() -> None:
     with pytest.raises(UsageError, match="a leak"):
         scan(torch.zeros(2, 1), torch.tensor(0.5), dynamics())
     assert If(dynamics())(torch.ones(3, 1, 1)).sum() == 3
+
+
+def test_a_silent_class_still_learns() -> None:
+    """Output neurons far below their threshold keep a tenth of the slope; all others have next to none there."""
+    for least, wanted in ((0.0, 0.0), (0.1, 0.1)):
+        x = torch.full((1, 1), -15.0, requires_grad=True)
+        scan(x, ZERO, dynamics(v_min=-16.0, surrogate_least=least)).sum().backward()
+        assert x.grad is not None and abs(float(x.grad) - wanted) < 1e-3
+    output, inner = network().classifier.neuron, network().stem.neuron
+    assert (output.dynamics.surrogate_least, inner.dynamics.surrogate_least) == (0.1, 0.0)
+
+
+def test_standardised_weights() -> None:
+    """Zero mean, gain as their length, at most the threshold; what the graph and a file get is what acts."""
+    torch.manual_seed(1)
+    module = AutoSnn(replace(CONFIG, norm="weights", gain=1.5, centre=1.0), ARCH).eval()
+    conv = module.layers[1].conv2
+    flat = conv.effective.detach().flatten(1)
+    assert flat.max() <= 1.0 and (flat == 1.0).any() == ((conv.effective == 1.0).any())
+    with torch.no_grad():
+        conv.gain.fill_(0.5)
+    flat = conv.effective.detach().double().flatten(1)
+    # float32 sums of 72 weights
+    assert flat.mean(dim=1).abs().max() < 1e-6 and (flat.square().sum(dim=1).sqrt() - 0.5).abs().max() < 1e-5
+    np.testing.assert_array_equal(to_graph(module)["layers.1.conv2"].weight, conv.effective.detach().double().numpy())
+    before = [p.detach().clone() for p in module.parameters()]
+    module.constrain()
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("norm", ["none", "weights"])
+def test_first_scales_make_every_layer_fire(norm: str) -> None:
+    torch.manual_seed(0)
+    module = AutoSnn(replace(CONFIG, norm=norm, gain=0.01, w_max=None), ARCH)
+    with record(module) as recorded:
+        assert not module(events().float()).any()
+        scale_to_rate(module, events().float(), 0.1)
+        module(events().float())
+    rates = {name: float(s.detach().mean()) for name, s in recorded.items() if "neuron" in name}
+    assert all(rate > 0.02 for rate in rates.values()) and abs(rates["stem.neuron"] - 0.1) < 0.03, rates
+
+
+def test_first_scales_of_a_supernet() -> None:
+    """A layer keeps the scale of the first path through it."""
+    torch.manual_seed(0)
+    supernet = SuperNet(replace(CONFIG, gain=0.01, w_max=None))
+    scale_to_rate(supernet, events().float(), 0.1, [ARCH])
+    scaled = {name: p.detach().clone() for name, p in supernet.named_parameters()}
+    assert scaled["layers.1.SRB_k3.conv1.weight"].abs().max() > 10 * scaled["layers.1.SCB_k3.conv1.weight"].abs().max()
+    scale_to_rate(supernet, events().float(), 0.1, [("SCB_k3", "SCB_k3")])
+    assert supernet.layers[1]["SCB_k3"].conv1.weight.abs().max() > 0.05
 
 
 CONFIG = MacroConfig(
