@@ -15,6 +15,8 @@ from neurodeploy.cli.render_event_cost import show_event_layers, show_event_tota
 from neurodeploy.cli.render_event_exit import show_event_exit
 from neurodeploy.cli.render_event_gap import show_gap
 
+_BINS = {"argument": "given", "file": "as trained", "default": "the file names none, --timesteps does"}
+
 
 def is_event_cost(entry: Mapping[str, Any]) -> bool:
     """Whether an entry is the cost of a sample on an event-driven chip."""
@@ -44,7 +46,7 @@ def show_event_target(console: Console, name: str, entry: Mapping[str, Any]) -> 
             ("duration", f"{si(used['duration_us'] * 1e-6, 's')} a sample, {known}"),
         ])  # fmt: skip
     else:
-        bins = f"{count(entry['n_timesteps'])} bins ({'given' if entry['n_timesteps_from'] == 'argument' else 'as trained'})"
+        bins = f"{count(entry['n_timesteps'])} bins ({_BINS[entry['n_timesteps_from']]})"
         assumed = f"assumed: {entry['rate']:g} events of each pixel and neuron in each of {bins}; no data was run"
         tables.facts(console, title, [("accuracy", MISSING), ("activity", assumed)])
     show_event_totals(console, entry)

@@ -60,7 +60,7 @@ def to_graph(found: nir.NIRGraph, where: str, options: NirOptions) -> Graph:
         said = ", ".join(f"{name} {conventions[name]}" for name in assumed)
         warnings.warn(
             NeurodeployWarning(f"the file leaves conventions open, assumed: {said}", code="nir_assumed", where=where,
-                               remedy="State them where you know better (NirOptions)"),
+                               remedy="State them where you know better: --set nir.reset=hard, or NirOptions"),
             stacklevel=3,
         )
     return graph

@@ -21,7 +21,7 @@ from neurodeploy.jobs.event_check import check_on_cores
 from neurodeploy.jobs.event_opened import refuse_timesteps
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
-from neurodeploy.jobs.opened import Opened, foremost, open_model
+from neurodeploy.jobs.opened import Opened, foremost, open_with
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
@@ -69,8 +69,7 @@ def check(
     its own placement where it answers for the target (`Opened.stored_plan`). Of several targets, one that the network
     cannot be brought onto is reported with the reason, the others are complete. Raises UsageError where it has no events.
     """
-    options, changes = (net or NetOptions()).overridden(overrides or {})
-    opened = open_model(model, options)
+    opened, changes = open_with(model, net, overrides)
     of_model, of_profile = split_overrides(changes)
     settings = opened.settings(of_model)
     goal = optimise or settings.place.optimise

@@ -28,7 +28,7 @@ from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.event_energy import NO_PROXIES, energy_on_cores
 from neurodeploy.jobs.measure import batches, check_length, costs_of, measure_given
 from neurodeploy.jobs.net_options import NetOptions
-from neurodeploy.jobs.opened import Opened, foremost, open_model
+from neurodeploy.jobs.opened import Opened, foremost, open_with
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.place import check
 from neurodeploy.progress import SILENT, Progress
@@ -68,8 +68,7 @@ def energy(
     under `errors`; the others are complete.
     Raises UsageError where events come from nowhere or from two places.
     """
-    options, changes = (net or NetOptions()).overridden(overrides or {})
-    opened = open_model(model, options)
+    opened, changes = open_with(model, net, overrides)
     of_model, of_profile = split_overrides(changes)
     settings = opened.settings(of_model)
     activity = asked_activity(

@@ -97,10 +97,15 @@ def _assumed(
     found = event_cost(events, plan, profile, interval_s=activity.interval_s, limit=settings.cost.synops_per_core)
     entry = {
         "fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, "n_timesteps": n_bins,
-        "n_timesteps_from": "file" if activity.n_timesteps is None else "argument", **_figures(found, profile, source),
+        "n_timesteps_from": _bins_from(lowered, activity), **_figures(found, profile, source),
     }
     terms = {term: None if status is None else "assumed" for term, status in found.breakdown_status.items()}
     return {**entry, "status": "assumed", "breakdown_status": terms}
+
+
+def _bins_from(lowered: Graph, activity: Activity) -> str:
+    """What says how many bins a sample has: the caller, the model, or for another tool's file nothing ("default")."""
+    return "argument" if activity.n_timesteps is not None else "default" if "nir" in lowered.metadata else "file"
 
 
 def _duration_s(activity: Activity) -> float:

@@ -28,7 +28,7 @@ from neurodeploy.jobs.event_opened import refuse_timesteps
 from neurodeploy.jobs.exported import ExportResult, warn_silent
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
-from neurodeploy.jobs.opened import open_model
+from neurodeploy.jobs.opened import open_with
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.progress import SILENT, Progress
 
@@ -47,8 +47,7 @@ def export(
     a float network's scales come from the weights alone (warning `uncalibrated`) and accuracy is None. `n_timesteps` is
     the length of a sample where a network without a dataset leaves it open.
     """
-    options, changes = (net or NetOptions()).overridden(overrides or {})
-    opened = open_model(model, options)
+    opened, changes = open_with(model, net, overrides)
     of_model, of_profile = split_overrides(changes)
     settings, profile = opened.settings(of_model), profile_of(target, of_profile)
     if out is None:

@@ -16,9 +16,12 @@ from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning,
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.net import read_network
+from neurodeploy.ir.nir import read_nir
+from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.ir.nodes import Vote
 from neurodeploy.jobs.deploy import Deployment, PlacementSource, deploy, lowered_for, placed
 from neurodeploy.jobs.net_options import NetOptions
+from neurodeploy.jobs.nir_options import nir_options
 from neurodeploy.jobs.run import located
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
@@ -133,9 +136,23 @@ class Opened:
             )
 
 
-def open_model(path: Path, net: NetOptions | None = None) -> Opened:
-    """The network in a model file, `.nir`, `.npz`, lava-dl `.net` or bundle; errors as `pipeline.load`."""
+def open_with(path: Path, net: NetOptions | None, overrides: dict[str, Any] | None) -> tuple[Opened, dict[str, Any]]:
+    """(`open_model` with what the overrides say of the file, `net.key` and `nir.key`; the other overrides)."""
+    options, changes = (net or NetOptions()).overridden(overrides or {})
+    conventions, changes = nir_options(changes)
+    return open_model(path, options, conventions), changes
+
+
+def open_model(path: Path, net: NetOptions | None = None, nir: NirOptions | None = None) -> Opened:
+    """The network in a model file, `.nir`, `.npz`, lava-dl `.net` or bundle; errors as `pipeline.load`. `nir`: conventions of
+    another tool's `.nir`, UsageError for any other file."""
     path = Path(path)
+    if nir is not None:
+        graph = read_nir(path, nir) if path.suffix == ".nir" and not path.is_dir() else None
+        if graph is None or "nir" not in graph.metadata:
+            raise UsageError("its conventions cannot be set", where=str(path),
+                             limit="Only another tool's .nir leaves them open", remedy="Leave nir.* out")
+        return Opened(path, graph, None, None, None)
     options = NetOptions() if net is None else net
     options.check(path)
     if path.suffix == ".net" and not path.is_dir():

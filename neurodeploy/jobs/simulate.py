@@ -23,7 +23,7 @@ from neurodeploy.ir.nodes import CubaLif, Input
 from neurodeploy.jobs.event_opened import deployed_on_cores, events_for, lowered_to_cores
 from neurodeploy.jobs.event_simulate import EventSimulateResult, simulate_events
 from neurodeploy.jobs.net_options import NetOptions
-from neurodeploy.jobs.opened import Opened, open_model
+from neurodeploy.jobs.opened import Opened, open_with
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.pipeline import Readout
 from neurodeploy.place import check
@@ -83,8 +83,7 @@ def simulate(
     check_writable(out)
     if out.exists() and given.exists() and out.samefile(given):
         raise UsageError("the recording would replace its own input", where=str(out), remedy="Name another file with --out")
-    options, changes = (net or NetOptions()).overridden(overrides or {})
-    opened = open_model(model, options)
+    opened, changes = open_with(model, net, overrides)
     graph, errors = _network(opened, target, data, changes, progress)
     if holds_events(given):
         _refuse_clocked({
