@@ -34,7 +34,6 @@ from neurodeploy.train.supernet import SuperNetResult
 
 JOURNAL, REFERENCES, RESULT, BUNDLE = "journal.log", "references.json", "result.json", "bundle"
 CANDIDATES = "candidates.json"
-_N_REFERENCES = 16  # architectures of the supernet's log whose mean energy and latency the fitness divides by
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ def _references(evaluator: Evaluates, log: SuperNetResult, run: Run) -> dict[str
     architectures."""
     settings = run.recipe.supernet
     uniform = [sample for sample in log.log if settings.anchor_probability(sample.epoch - 1) == 0]
-    drawn = list(dict.fromkeys(sample.arch for sample in reversed(uniform)))[:_N_REFERENCES]
+    drawn = list(dict.fromkeys(sample.arch for sample in reversed(uniform)))[: settings.n_references]
     found = [evaluator.metrics(evaluator.network(arch)) for arch in drawn]
     costed = [m for m in found if m.energy_j is not None and m.latency_s is not None]
     if not costed:

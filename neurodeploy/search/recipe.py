@@ -69,9 +69,11 @@ class InputSettings(_Strict):
 class SupernetSettings(SupernetConfig):
     """Training of the supernet, how each candidate's batch norms are estimated anew, and, on event-driven chips, for how many
     epochs (at the supernet's `lr`) a candidate adapts the weights it took: without batch norms, layers that shared their inputs
-    with others are off in scale, and a short adaptation ranks what the shared weights do not."""
+    with others are off in scale, and a short adaptation ranks what the shared weights do not. The fitness divides by the mean
+    energy and latency of `n_references` architectures of the supernet's log."""
 
     adapt_epochs: int = Field(default=0, ge=0)
+    n_references: int = Field(default=16, ge=1)
 
     recalibration_batches: int = Field(default=4, ge=1)
     recalibration_batch_size: int = Field(default=128, ge=2)
