@@ -20,6 +20,7 @@ from neurodeploy.cli.options import (
     ResetOffset,
     Settings,
     Targets,
+    asks_all,
     net_options,
     overrides,
     resolved,
@@ -59,7 +60,7 @@ def check(
     (speck2f, speck2e, dynapcnn) a layer takes a core of its own, and each of the core's memories is shown.
 
     Exit code 3 when it does not fit, 2 when the only trouble is a target that it cannot be brought onto; the data is
-    complete all the same.
+    complete all the same. With `--target all`, chips that compute in another way are told, and no fault.
 
     Examples:
       neurodeploy check model.safetensors --target loihi2
@@ -82,6 +83,8 @@ def check(
     given = {name: value for name, value in asked.items() if value is not None}
     if chip_input is not None:
         given["layout"] = layout
+    if asks_all(target):
+        given["skip_foreign"] = True
     result = commands.check(model, names, suggest=suggest, net=net, overrides=changes, **given)
     found = result.to_dict()
     return Outcome(found, lambda console: show_check(console, found), result.errors, shown=True)

@@ -21,6 +21,7 @@ from neurodeploy.cli.options import (
     Settings,
     Targets,
     Timesteps,
+    asks_all,
     net_options,
     overrides,
     resolved,
@@ -66,7 +67,8 @@ def energy(
 
     Each figure is a band (low to high) with the weakest status among the numbers behind it; a term that the
     profile does not know is listed as excluded, never counted as zero. Exit code 3 when the network does not fit one of
-    the chips; the others are complete all the same.
+    the chips; the others are complete all the same. With `--target all`, chips that compute in another way are told, and no
+    fault.
 
     On an event-driven chip (speck2f, speck2e, dynapcnn) an inference is one sample: each synaptic operation costs energy, and
     static power runs until the next sample, after --interval or at once. `neurodeploy calibrate` fits both to a board.
@@ -91,6 +93,7 @@ def energy(
         report = commands.energy(
             model, names, data=data, rate=rate, given=given, layout=layout, n_timesteps=timesteps, schedule=schedule,
             interval_s=interval, net=net, overrides=changes, progress=progress,
+            **({"skip_foreign": True} if asks_all(target) else {}),
         )
     found = report.to_dict()
     return Outcome(found, lambda console: show_energy(console, found), report.errors)

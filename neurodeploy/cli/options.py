@@ -135,6 +135,11 @@ def several_targets(frame: Frame, given: list[str]) -> list[str]:
     return names
 
 
+def asks_all(given: list[str]) -> bool:
+    """Whether every target was asked for, so that some are of another kind than the network."""
+    return any(name == "all" for text in given for name in text.split(","))
+
+
 def net_options(reset_interval: int | None, reset_offset: int | None, message_bits: int | None) -> NetOptions:
     """What was said about a `.net` beside its file."""
     from neurodeploy.jobs.net_options import NetOptions

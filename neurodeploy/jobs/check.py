@@ -21,7 +21,7 @@ from neurodeploy.jobs.event_check import check_on_cores
 from neurodeploy.jobs.event_opened import refuse_timesteps
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
-from neurodeploy.jobs.opened import Opened, foremost, open_with
+from neurodeploy.jobs.opened import Opened, counted, foremost, open_with
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
@@ -59,7 +59,7 @@ class CheckResult:
 def check(
     model: Path, targets: list[str], *, suggest: bool = False, optimise: Goal | None = None, data: str | None = None,
     rate: float | None = None, given: Path | None = None, layout: Layout = "torch", net: NetOptions | None = None,
-    overrides: dict[str, Any] | None = None,
+    overrides: dict[str, Any] | None = None, skip_foreign: bool = False,
 ) -> CheckResult:
     """Every rule of each target against the model, and how full its cores are; nothing is trained or quantized.
 
@@ -67,7 +67,8 @@ def check(
     for the events of images of `data` (default the model's own), of the chip input in the file `given`, or for `rate` spikes
     per neuron and timestep. A bundle keeps
     its own placement where it answers for the target (`Opened.stored_plan`). Of several targets, one that the network
-    cannot be brought onto is reported with the reason, the others are complete. Raises UsageError where it has no events.
+    cannot be brought onto is reported with the reason, the others are complete; skip_foreign: that is no error where the
+    target computes otherwise. Raises UsageError where it has no events.
     """
     opened, changes = open_with(model, net, overrides)
     of_model, of_profile = split_overrides(changes)
@@ -100,7 +101,7 @@ def check(
             unfit.append(DoesNotFit(broken, target=name))
     if len(foreign) == len(targets):
         raise foremost(foreign)  # nothing was found out about any target: the question was wrong
-    return CheckResult(found, tuple(violations), (*unfit, *foreign))
+    return CheckResult(found, tuple(violations), (*unfit, *counted(foreign, skip_foreign)))
 
 
 _UNKNOWN = ("n_cores", "placement", "placement_source", "utilisation")

@@ -28,7 +28,7 @@ from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.event_energy import NO_PROXIES, energy_on_cores
 from neurodeploy.jobs.measure import batches, check_length, costs_of, measure_given
 from neurodeploy.jobs.net_options import NetOptions
-from neurodeploy.jobs.opened import Opened, foremost, open_with
+from neurodeploy.jobs.opened import Opened, counted, foremost, open_with
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.place import check
 from neurodeploy.progress import SILENT, Progress
@@ -56,7 +56,7 @@ def energy(
     model: Path, targets: list[str], *, data: str | None = None, rate: float | None = None, given: Path | None = None,
     layout: Layout = "torch", n_timesteps: int | None = None, schedule: Schedule | None = None,
     interval_s: float | None = None, net: NetOptions | None = None,
-    overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
+    overrides: dict[str, Any] | None = None, skip_foreign: bool = False, progress: Progress = SILENT,
 ) -> EnergyReport:
     """Energy and latency per target: exact counts on the dataset's test split or on the chip input in `given`, or an
     assumed `rate` of spikes per neuron and timestep. For event-driven targets see `event_energy.energy_on_cores`.
@@ -65,7 +65,7 @@ def energy(
     where that has a meaning, else single. `interval_s` is the time between inferences as the lab has it: static and
     management power run that long instead of the predicted time (`interval_source` "given"). A target that the network
     does not fit, or (of several targets) cannot be brought onto, is reported with its violations or the reason and listed
-    under `errors`; the others are complete.
+    under `errors`; the others are complete. skip_foreign: those of another arithmetic are reported, but no errors.
     Raises UsageError where events come from nowhere or from two places.
     """
     opened, changes = open_with(model, net, overrides)
@@ -76,6 +76,7 @@ def energy(
     )
     found: dict[str, dict[str, Any]] = {}
     errors: list[NeurodeployError] = []
+    foreign: list[NeurodeployError] = []
     apart: dict[str, Any] | None = None
     no_proxies: str | None = None
     for name in targets:
@@ -91,11 +92,11 @@ def energy(
         except UsageError as error:
             if len(targets) == 1:
                 raise
-            errors.append(error)
+            foreign.append(error)
             found[name] = {**dict.fromkeys(_UNKNOWN), "fits": False, "n_cores": None, "violations": [], "reason": str(error)}
-    errors.sort(key=lambda error: not isinstance(error, DoesNotFit))  # the first decides the exit code
-    if errors and not any(isinstance(e, DoesNotFit) for e in errors) and len(errors) == len(targets):
-        raise foremost(errors)  # nothing was found out about any target: the question was wrong
+    if len(foreign) == len(targets):
+        raise foremost(foreign)  # nothing was found out about any target: the question was wrong
+    errors += counted(foreign, skip_foreign)  # the first decides the exit code
     return EnergyReport(found, apart, tuple(errors), no_proxies if apart is None else None)
 
 

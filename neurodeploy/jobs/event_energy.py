@@ -35,12 +35,12 @@ def energy_on_cores(
     A sample costs what its synops cost and what static power takes until the next one comes: after `activity.interval_s`,
     else at once. Raises DoesNotFit with every violation; UsageError where nothing says how long a sample lasts.
     """
+    lowered = lowered_to_cores(activity.opened, profile)  # whether it can be there at all, before anything else
     refuse_timesteps(profile, {
         "--schedule": schedule if schedule == "pipelined" else None,
         "--layout": None if activity.layout == "torch" else activity.layout,
         "--timesteps": None if activity.rate is not None else activity.n_timesteps,
     })
-    lowered = lowered_to_cores(activity.opened, profile)  # whether it can be there at all, before any data is read
     if activity.rate is not None:
         return _assumed(lowered, profile, settings, activity, activity.rate)
     if activity.given is not None:

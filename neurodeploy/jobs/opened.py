@@ -175,6 +175,11 @@ def foremost(errors: Sequence[NeurodeployError]) -> NeurodeployError:
     return next((e for e in errors if e.error_code != "other_arithmetic"), errors[0])
 
 
+def counted(errors: Sequence[NeurodeployError], skip_foreign: bool) -> list[NeurodeployError]:
+    """The errors that count, where every target was asked for: that some compute otherwise is no fault then."""
+    return [e for e in errors if not (skip_foreign and e.error_code == "other_arithmetic")]
+
+
 def data_for(graph: Graph, source: str | Path) -> Dataset:
     """A dataset that a network can be run on; UsageError where its images or classes are not those of the network."""
     if not isinstance(graph.output, Vote):

@@ -148,7 +148,7 @@ def test_check_that_does_not_fit_keeps_its_data(pipeline: Any, model: Path, caps
     assert answer["data"] == data
     assert answer["errors"][0]["what"] == "needs 9 neurons"
     everything = ["loihi2", *(name for name in profile.names() if name != "loihi2")]
-    assert calls == [((model, everything), {"suggest": True, "net": NetOptions(), "overrides": {}})]
+    assert calls == [((model, everything), {"suggest": True, "net": NetOptions(), "overrides": {}, "skip_foreign": True})]
     run("check", str(model), "--target", "loihi2", "--reset-interval", "16", "--reset-offset", "2", "--message-bits", "8")
     assert calls[1][1]["net"] == NetOptions(16, 2, 8)
     capsys.readouterr()

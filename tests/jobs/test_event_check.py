@@ -52,6 +52,8 @@ def test_targets_of_both_kinds(model: EventModel, tmp_path: Path) -> None:
     code, answer = run_json("check", str(model.path), "--target", "loihi2,speck2f")
     entries = answer["data"]["targets"]
     assert code == 2 and entries["speck2f"]["fits"] and "streams of events" in entries["loihi2"]["reason"]
+    code, answer = run_json("check", str(model.path), "--target", "all")
+    assert code == 0 and answer["data"]["targets"]["loihi2"]["reason"], "of all chips, some compute otherwise"
     leaky = event_models.write_leaky(tmp_path)
     code, answer = run_json("check", str(leaky), "--target", "loihi2,speck2f", "--suggest")
     entries = answer["data"]["targets"]

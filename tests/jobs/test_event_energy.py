@@ -125,10 +125,12 @@ def test_numbers_of_the_profile_may_be_changed(model: EventModel) -> None:
 def test_all_targets(model: EventModel, tmp_path: Path) -> None:
     code, answer = run_json("energy", str(model.path), "--target", "all", "--rate", "0.1")
     targets = answer["data"]["targets"]
-    assert code == 2 and {name for name, t in targets.items() if t["fits"]} == {"speck2e", "speck2f", "dynapcnn"}
+    assert code == 0, "that other chips compute otherwise is no fault where all of them were asked for"
+    assert {name for name, t in targets.items() if t["fits"]} == {"speck2e", "speck2f", "dynapcnn"}
     for name in ("loihi1", "loihi2"):
         assert "streams of events" in targets[name]["reason"] and set(targets[name]) >= FIELDS
     assert answer["data"]["proxies"] is None and answer["data"]["proxies_reason"]
+    assert run_json("energy", str(model.path), "--target", "loihi2,speck2f", "--rate", "0.1")[0] == 2
     code, answer = run_json("energy", str(event_models.write_leaky(tmp_path)), "--target", "all", "--rate", "0.1")
     targets = answer["data"]["targets"]
     assert code == 3 and targets["loihi2"]["fits"] and answer["data"]["proxies"]
