@@ -55,6 +55,8 @@ def export(
 
     For an event-driven chip (speck2f, speck2e, dynapcnn; speck = speck2f) the scales are judged by running recordings event by
     event, and the bundle holds the vendor's configuration (speck.json and arrays) with a script that loads it onto a board.
+    Without recordings the golden events are those of --input (an event file), else random. `--set quantize.rule=sinabs` takes
+    sinabs' scales; `--set place.readout=padded` spreads the output channels out, as the chip's readout block reads them.
 
     Examples:
       neurodeploy export model.safetensors --target loihi2
