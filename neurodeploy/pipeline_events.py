@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from neurodeploy.cost.event_activity import activity_of
 from neurodeploy.cost.event_cost import event_cost
 from neurodeploy.cost.event_result import EventCost
-from neurodeploy.data.event_dataset import EventDataset, load_events
+from neurodeploy.data.event_dataset import EventDataset
+from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.export.golden_events import random_streams

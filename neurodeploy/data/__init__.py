@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neurodeploy.data.datasets import Dataset, load
     from neurodeploy.data.encoders import encode
-    from neurodeploy.data.event_dataset import EventDataset, load_events
+    from neurodeploy.data.event_dataset import EventDataset
+    from neurodeploy.data.event_sources import load_events
 
 __all__ = ["Dataset", "EventDataset", "encode", "load", "load_events"]
 
@@ -18,10 +19,14 @@ def __getattr__(name: str) -> Any:
         from neurodeploy.data import datasets
 
         return getattr(datasets, name)
-    if name in ("EventDataset", "load_events"):
-        from neurodeploy.data import event_dataset
+    if name == "EventDataset":
+        from neurodeploy.data.event_dataset import EventDataset
 
-        return getattr(event_dataset, name)
+        return EventDataset
+    if name == "load_events":
+        from neurodeploy.data.event_sources import load_events
+
+        return load_events
     if name == "encode":
         from neurodeploy.data.encoders import encode
 

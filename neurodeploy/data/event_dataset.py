@@ -1,17 +1,14 @@
-"""Labelled streams of events: digits and images in front of a simulated camera, event files, public recordings."""
+"""Labelled streams of events of one sensor, and their counts in time bins."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.data import datasets
-from neurodeploy.data.camera import CameraSettings, Stream, simulate_camera
+from neurodeploy.data.camera import CameraSettings, Stream
 from neurodeploy.data.event_checks import check_streams
-from neurodeploy.data.event_reading import Selection
 from neurodeploy.errors import UsageError
 
 MAX_BINS = 4096
@@ -92,50 +89,8 @@ def rasterize(
     return rasters.reshape(len(streams), *shape)
 
 
-def load_events(
-    name_or_path: str | Path, camera: CameraSettings | None = None, seed: int = 0, *, per_class: int | None = None,
-    duration_us: int | None = None, sort: bool = False,
-) -> EventDataset:
-    """The recordings behind a name or a path.
-
-    "digits-events": the packaged digits through the camera simulation, with the splits of the digits. A folder of PNG or JPEG
-    images, one sub-folder a class, goes through it too. An .npz event file (`data.event_files`) and folders of N-MNIST,
-    DVS128-Gesture and CIFAR10-DVS (`data.event_folders`) are read. `camera` and `seed` belong to the simulation; the rest is
-    `Selection`. Raises UsageError for an unknown name and unsuitable events, UnsafeFile for a damaged file.
-
-    >>> load_events("digits-events").sensor
-    (2, 16, 16)
-    """
-    selection = Selection(per_class, duration_us, sort)
-    if str(name_or_path) == DIGITS:
-        return _digits(camera or CameraSettings(), seed, selection)
-    path = Path(name_or_path)
-    if path.is_file() and path.suffix.lower() == ".npz":
-        from neurodeploy.data.event_files import read_events
-
-        refuse_camera(camera, str(path))
-        return read_events(path, selection)
-    if path.is_dir():
-        from neurodeploy.data.event_folders import read_folder
-
-        return read_folder(path, camera, seed, selection)
-    if path.exists():
-        raise UsageError(f"{path.suffix or 'such'} files cannot be read as events", where=str(path), limit=SUPPORTED)
-    raise UsageError(f"no events {str(name_or_path)!r}", where="events",
-                     limit=f"Looked for the packaged name and for {path.resolve()}. {SUPPORTED}")
-
-
 def refuse_camera(camera: CameraSettings | None, where: str) -> None:
     """Raise UsageError where settings of the camera were given for something recorded."""
     if camera is not None:
         raise UsageError("these are recordings; settings of the simulated camera change nothing", where=where,
                          limit="The camera looks at digits-events and at folders of images", remedy="Leave camera.* out")
-
-
-def _digits(camera: CameraSettings, seed: int, selection: Selection) -> EventDataset:
-    digits = datasets.load("digits")
-    kept, splits = selection.samples(digits.y, digits.splits)
-    duration = selection.length_us(camera.duration_us)
-    streams = simulate_camera(digits.x[:, 0], camera, seed)
-    streams = tuple(streams[i][: np.searchsorted(streams[i][:, 0], duration)] for i in kept)
-    return EventDataset(DIGITS, streams, digits.y[kept], digits.n_classes, camera.shape, duration, splits, camera)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_images
-from neurodeploy.data.event_dataset import EventDataset, load_events
+from neurodeploy.data.event_dataset import EventDataset
+from neurodeploy.data.event_sources import load_events
 
 AnyDataset = Dataset | EventDataset
 

@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from neurodeploy.data.event_dataset import EventDataset, load_events
+from neurodeploy.data.event_dataset import EventDataset
+from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import DoesNotFit, NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph

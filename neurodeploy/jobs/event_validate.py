@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.data.datasets import Dataset
-from neurodeploy.data.event_dataset import EventDataset, load_events
+from neurodeploy.data.event_dataset import EventDataset
+from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.export.bundle import MANIFEST
 from neurodeploy.export.write import NIR

@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from neurodeploy.data.camera import CameraSettings, Stream
-from neurodeploy.data.event_dataset import MAX_BINS, EventDataset, load_events
+from neurodeploy.data.event_dataset import MAX_BINS, EventDataset
 from neurodeploy.data.event_files import save_events
 from neurodeploy.data.event_plot import check_plot_path, plot_events
+from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import apply_override, describe
 from neurodeploy.sim.files import check_writable
@@ -66,7 +67,7 @@ def events(
     per_class: int | None = None, duration_us: int | None = None, sort: bool = False, seed: int = 0,
     overrides: dict[str, Any] | None = None,
 ) -> EventsResult:
-    """Load `source` (`data.event_dataset.load_events`), write it as an event file to `out`, draw sample `index` to `plot`.
+    """Load `source` (`data.event_sources.load_events`), write it as an event file to `out`, draw sample `index` to `plot`.
 
     `overrides` are settings of the simulated camera, `camera.amplitude` and so on. Raises UsageError, UnsafeFile.
     """

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from neurodeploy import commands
 from neurodeploy.data.camera import CameraSettings
-from neurodeploy.data.event_dataset import load_events
 from neurodeploy.data.event_plot import plot_events
+from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import UsageError
 from PIL import Image
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from neurodeploy import data
 from neurodeploy.data.camera import CameraSettings, simulate_camera
-from neurodeploy.data.event_dataset import EventDataset, load_events, rasterize
+from neurodeploy.data.event_dataset import EventDataset, rasterize
+from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import UnsafeFile, UsageError
 from PIL import Image
 

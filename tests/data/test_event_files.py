@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from neurodeploy.data import event_files_aedat, event_files_nmnist
 from neurodeploy.data.camera import CameraSettings
-from neurodeploy.data.event_dataset import EventDataset, load_events
+from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.data.event_files import save_events
+from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
 
 from event_writers import aedat2, aedat3, gestures, nmnist, random_events

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from neurodeploy.data.event_dataset import load_events
+from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import DoesNotFit, NeurodeployWarning, UsageError
 from neurodeploy.export.golden_events import load_events as load_golden
 from neurodeploy.hw.profile import EventProfile, any_target
