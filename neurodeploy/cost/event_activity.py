@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.event_layers import as_map, read_cores
 from neurodeploy.ir.graph import Graph, IntGraph
-from neurodeploy.place.reach import axis_taps
 from neurodeploy.sim.event_runs import EventRuns, Runs
-from neurodeploy.sim.events_network import INPUT, Destination, EventLayer, EventNetwork
+from neurodeploy.sim.events_network import INPUT, EventLayer, EventNetwork
 
 Floats = NDArray[np.float64]
 
@@ -140,24 +139,11 @@ def expected_activity(
 def synops_of(network: EventNetwork, counts: Mapping[str, Floats]) -> dict[str, float]:
     """Synops of each layer from the counts [C, H, W] of every source, the input's under INPUT: linear in the counts."""
     found = dict.fromkeys(network.index, 0.0)
-    for source, _, destination in network.connections:
-        layer = network[destination.layer]
-        events = counts[source].sum(axis=0)  # every channel meets as many weights
-        rows, columns = (_positions(layer, destination, axis, events.shape[axis]) for axis in (0, 1))
-        found[layer.name] += float(rows @ events @ columns) * layer.shape[0]
+    for source, events in counts.items():
+        at_position = events.sum(axis=0)  # every channel meets as many weights
+        for layer, fan_out in network.fan_outs(source):
+            found[layer] += float((at_position * fan_out).sum())
     return found
-
-
-def _positions(layer: EventLayer, destination: Destination, axis: int, size: int) -> Floats:
-    """[size]: positions of the layer along one axis that an event at each address of its source reaches; 0 where dropped."""
-    n_in = layer.in_shape[1 + axis]
-    taps = axis_taps(
-        n_in, layer.shape[1 + axis], int(layer.weight.shape[2 + axis]), layer.stride[axis], layer.padding[axis], 1
-    )
-    reached = np.zeros(size)
-    pooled = np.arange(size) // destination.pool[axis]
-    reached[pooled < n_in] = taps.sum(axis=1)[pooled[pooled < n_in]]
-    return reached
 
 
 def depth_of(network: EventNetwork) -> int:

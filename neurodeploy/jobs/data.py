@@ -6,6 +6,7 @@ from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_images
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.data.event_sources import load_events
+from neurodeploy.errors import UsageError
 
 AnyDataset = Dataset | EventDataset
 
@@ -18,3 +19,13 @@ def load_data(name: str, kind: str) -> AnyDataset:
 def image_shape(data: AnyDataset) -> tuple[int, int, int]:
     """(C, H, W) of an image, or of the sensor."""
     return data.sensor if isinstance(data, EventDataset) else data.image_shape
+
+
+def require_same(data: EventDataset, sensor: tuple[int, ...], n_classes: int) -> None:
+    """Raise UsageError where the sensor or the classes of recordings are not those of a network."""
+    if data.sensor != sensor or data.n_classes != n_classes:
+        raise UsageError(
+            f"events of a sensor {list(data.sensor)} in {data.n_classes} classes", where=data.name, code="wrong_data",
+            limit=f"The network takes {list(sensor)} and tells {n_classes} classes apart",
+            remedy="Give the kind of data that the network was trained on",
+        )

@@ -6,13 +6,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import DoesNotFit, NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.jobs.data import require_same
 from neurodeploy.jobs.deploy import PlacementSource
 from neurodeploy.jobs.event_deploy import EventDeployment, deploy_events
+from neurodeploy.jobs.event_validate import event_data
 from neurodeploy.jobs.opened import Opened
 from neurodeploy.lower.event_cores import lower_to_events
 from neurodeploy.place.core_plan import CorePlan
@@ -40,19 +44,16 @@ def events_for(opened: Opened, data: str | None) -> EventDataset | None:
 
     Raises UsageError where the sensor or the classes are not those of the network.
     """
-    if data is None and opened.bundle is None and opened.graph.metadata.get("encoding") != "events":
+    if isinstance(opened.bundle, EventBundle):
+        return event_data(opened.bundle, data)
+    if data is None and opened.graph.metadata.get("encoding") != "events":
         return None
     source = opened.source(data)
     if source is None:
         return None
     found = load_events(source)
-    shape, classes = tuple(opened.graph.inputs[0].shape), opened.graph.shapes[opened.graph.output.name]
-    if found.sensor != shape or classes != (found.n_classes,):
-        raise UsageError(
-            f"events of a sensor {list(found.sensor)} in {found.n_classes} classes", where=source, code="wrong_data",
-            limit=f"The network takes {list(shape)} and its output has shape {list(classes)}",
-            remedy="Give the kind of data that the network was trained on",
-        )
+    n_outputs = opened.graph.shapes[opened.graph.output.name]
+    require_same(found, tuple(opened.graph.inputs[0].shape), int(np.prod(n_outputs)))
     return found
 
 

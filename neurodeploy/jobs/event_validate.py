@@ -17,6 +17,7 @@ from neurodeploy.ir.event_layers import as_map
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.votes import predictions
+from neurodeploy.jobs.data import require_same
 from neurodeploy.jobs.event_deploy import float_run
 from neurodeploy.jobs.event_evaluate import event_exit_report
 from neurodeploy.progress import SILENT, Progress
@@ -58,13 +59,7 @@ def event_data(opened: EventBundle, data: EventDataset | Dataset | str | Path | 
         if duration is not None and type(duration) is not int:
             raise UnsafeFile("data.duration_us is no number", where=str(opened.path / MANIFEST), remedy="Export again")
         data = load_events(name, duration_us=duration)
-    sensor, n_classes = as_map(opened.net.inputs[0].shape), readout(opened.net).n_classes
-    if data.sensor != sensor or data.n_classes != n_classes:
-        raise UsageError(
-            f"events of a sensor {list(data.sensor)} in {data.n_classes} classes", where=data.name, code="wrong_data",
-            limit=f"The network takes {list(sensor)} and tells {n_classes} classes apart",
-            remedy="Give the kind of data that the network was trained on",
-        )
+    require_same(data, as_map(opened.net.inputs[0].shape), readout(opened.net).n_classes)
     return data
 
 
