@@ -26,7 +26,7 @@ class Stem(nn.Module):
     def __init__(self, config: MacroConfig, layers: Layers) -> None:
         super().__init__()
         self.config = config
-        self.conv = layers.conv(config.in_channels, config.width, 3)
+        self.conv = layers.conv(config.in_channels, config.width, 3, first=True)
         self.bn = layers.norm(config.width)
         self.neuron = layers.neuron()
 

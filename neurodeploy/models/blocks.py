@@ -156,10 +156,11 @@ class Layers:
         """The largest weight."""
         return None if self.config.w_max is None else self.config.w_max * self.config.v_th
 
-    def conv(self, c_in: int, c_out: int, kernel: int) -> Conv2d:
-        """A convolution without bias."""
+    def conv(self, c_in: int, c_out: int, kernel: int, *, first: bool = False) -> Conv2d:
+        """A convolution without bias. Standardised, the first one keeps the mean of its weights: without it the events of a
+        sensor cancel in pairs, and their order inside a time bin counts for more (docs/speck.md)."""
         if self.config.norm == "weights":
-            return StandardConv2d(c_in, c_out, kernel, self.config.gain, self.most, self.config.centre)
+            return StandardConv2d(c_in, c_out, kernel, self.config.gain, self.most, 0.0 if first else self.config.centre)
         return Conv2d(c_in, c_out, kernel)
 
     def linear(self, n_in: int, n_out: int) -> nn.Linear:
