@@ -35,7 +35,7 @@ from neurodeploy.train.loop import train
 from neurodeploy.train.trainer import as_input
 
 _BATCH = 64
-_ADAPT: dict[str, Any] = {"first_rate": None, "select_last": 1e-6}  # the last epoch counts, and weights are there already
+_LAST = 1e-6  # select_last: weights of the last epoch, whatever validation says
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +70,9 @@ class EventEvaluator:
         size = min(s.recalibration_batch_size, len(x))
         recalibrate_bn(child, x, min(s.recalibration_batches, len(x) // size), size, encoding=s.encoding)
         if s.adapt_epochs:
-            settings = TrainConfig.model_validate({**s.model_dump(include=set(TrainConfig.model_fields)), **_ADAPT})
+            settings = s.model_dump(include=set(TrainConfig.model_fields)) | {"epochs": s.adapt_epochs, "select_last": _LAST}
             train(
-                child, self._train, (self._rasters, self._labels),
-                settings.model_copy(update={"epochs": s.adapt_epochs}), seed=self.recipe.seed,
+                child, self._train, (self._rasters, self._labels), TrainConfig.model_validate(settings), seed=self.recipe.seed
             )
         child.metadata = {"data": described(self.data, self.data.name), "encoding": "events"}
         return child

@@ -23,8 +23,6 @@ class TrainConfig(BaseModel):
     weight_decay: NonNegativeFloat = 0.0
     schedule: Literal["cosine", "none"] = "cosine"  # per batch, from lr to 0
     loss: Loss = "mse"
-    temperature: PositiveFloat = 1.0  # what summed votes are divided by in ce and prefix_ce
-    clip: PositiveFloat | None = None  # largest norm of the gradient of all weights together
     tet_lambda: float = Field(default=1e-3, ge=0, le=1)
     shift: NonNegativeFloat = 0.0  # augmentation: pixels in y and in x (of events whole ones),
     rotate: float = Field(default=0.0, ge=0, le=180)  # degrees,
@@ -32,7 +30,6 @@ class TrainConfig(BaseModel):
     noise: NonNegativeFloat = 0.0  # and the standard deviation of noise on pixels above 0 (white is 1)
     drop: float = Field(default=0.0, ge=0, lt=1)  # share of events that are left out, with encoding "events"
     encoding: Encoding = "direct"
-    first_rate: float | None = Field(default=None, gt=0, le=1)  # spikes a neuron and timestep at the start (train/firing.py)
     n_threads: PositiveInt = 1
     select_last: float = Field(default=1.0, gt=0, le=1)  # share of the epochs, the last ones, of which the best is kept
 

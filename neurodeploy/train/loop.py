@@ -18,13 +18,10 @@ from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.train import checkpoint, runtime
 from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.evaluate import evaluate
-from neurodeploy.train.firing import scale_to_rate
 from neurodeploy.train.losses import loss as compute_loss
-from neurodeploy.train.trainer import Trainer, as_input
+from neurodeploy.train.trainer import Trainer
 
 Labelled = tuple[NDArray[Any], NDArray[np.int64]]  # images [N, C, H, W] or events [N, T, C, H, W], and labels [N]
-
-N_SCALED = 32  # samples from which the first scales are taken
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,6 @@ def train(
             history = [Epoch(**epoch) for epoch in saved["history"]]
             best = (Epoch(**saved["best"]), saved["best_module"]) if saved["best"] else None
         x, y = (torch.from_numpy(array).to(trainer.device) for array in data)
-        if saved is None and config.first_rate is not None:
-            scale_to_rate(module, as_input(x[:N_SCALED], config.encoding, module.config.n_timesteps), config.first_rate)
         last_save = time.monotonic()
         while trainer.n_epochs < config.epochs:
             train_loss = trainer.epoch(x, y, module)
@@ -113,7 +108,7 @@ def _rank(epoch: Epoch) -> tuple[float, float]:
 def _validate(trainer: Trainer, module: AutoSnn, validation: Labelled, train_loss: float) -> Epoch:
     c = trainer.config
     result = evaluate(module, *validation, encoding=c.encoding)
-    value = compute_loss(c.loss, torch.from_numpy(result.votes), torch.from_numpy(validation[1]), c.tet_lambda, c.temperature)
+    value = compute_loss(c.loss, torch.from_numpy(result.votes), torch.from_numpy(validation[1]), c.tet_lambda)
     return Epoch(trainer.n_epochs, train_loss, result.accuracy, value.item())
 
 

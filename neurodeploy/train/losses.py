@@ -3,10 +3,10 @@
 With z_t = sum of the first t votes:
 
     mse         mean (z_T / T - onehot)^2                      AutoSNN
-    ce          CE(z_T / temperature, y)
+    ce          CE(z_T, y)
     tet         (1-l) mean_t CE(votes_t, y) + l mean (votes - target)^2       SEENN, after Deng et al., ICLR 2022
     prefix_mse  mean_t of mean (z_t / t - onehot)^2            every prefix is a finished answer
-    prefix_ce   mean_t CE(z_t / temperature, y)
+    prefix_ce   mean_t CE(z_t, y)
 
 The prefix losses train what early exit reads: the answer after t steps is argmax z_t. CE is over natural logarithms,
 averaged over the batch; mean without index is over batch, classes and (tet) time.
@@ -24,18 +24,18 @@ from neurodeploy.errors import UsageError
 from neurodeploy.train.config import Loss
 
 
-def loss(name: Loss, votes: Tensor, y: Tensor, tet_lambda: float = 1e-3, temperature: float = 1.0) -> Tensor:
+def loss(name: Loss, votes: Tensor, y: Tensor, tet_lambda: float = 1e-3) -> Tensor:
     """The loss called `name`; UsageError for another name."""
     if name == "mse":
         return mse(votes, y)
     if name == "ce":
-        return functional.cross_entropy(votes.sum(0) / temperature, y)
+        return functional.cross_entropy(votes.sum(0), y)
     if name == "tet":
         return tet(votes, y, tet_lambda)
     if name == "prefix_mse":
         return prefix_mse(votes, y)
     if name == "prefix_ce":
-        return _cross_entropy_each(votes.cumsum(0) / temperature, y)
+        return _cross_entropy_each(votes.cumsum(0), y)
     raise UsageError(f"no loss {name!r}", where="loss", limit=f"Known: {', '.join(get_args(Loss))}")
 
 

@@ -16,9 +16,8 @@ from neurodeploy.models.autosnn import Arch, SuperNet, check_arch
 from neurodeploy.models.record import record, spikes_paper
 from neurodeploy.train import checkpoint, runtime
 from neurodeploy.train.config import SupernetConfig
-from neurodeploy.train.firing import scale_to_rate
-from neurodeploy.train.loop import N_SCALED, Labelled, check
-from neurodeploy.train.trainer import Trainer, as_input
+from neurodeploy.train.loop import Labelled, check
+from neurodeploy.train.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,6 @@ def train_supernet(
             losses = list(saved["losses"])
             log = list(_samples(saved["log"]))
         x, y = (torch.from_numpy(array).to(trainer.device) for array in data)
-        if saved is None and config.first_rate is not None:
-            some = as_input(x[:N_SCALED], config.encoding, supernet.config.n_timesteps)
-            scale_to_rate(supernet, some, config.first_rate, _paths_through_all(choices, config.anchor))
         last_save = time.monotonic()
         while trainer.n_epochs < config.epochs:
             losses.append(trainer.epoch(x, y, forward))
@@ -114,12 +110,6 @@ def _draw(choices: Sequence[Sequence[str]], anchor: Arch | None, probability: fl
         anchored = anchor is not None and float(torch.rand((), generator=paths)) < probability
         arch.append(anchor[i] if anchor is not None and anchored else uniform)
     return tuple(arch)
-
-
-def _paths_through_all(choices: Sequence[Sequence[str]], anchor: Arch | None) -> list[Arch]:
-    """The anchor (or the last block of each position), then each block of each position among those."""
-    start = tuple(options[-1] for options in choices) if anchor is None else anchor
-    return [start, *((*start[:i], block, *start[i + 1 :]) for i, options in enumerate(choices) for block in options)]
 
 
 def _samples(log: Sequence[Sequence[Any]]) -> tuple[Sample, ...]:

@@ -55,11 +55,9 @@ class Trainer:
                 images = random_affine(x[index], c.shift, c.rotate, c.zoom, self.generator)
                 images = random_noise(images, c.noise, self.generator)
             votes = forward(as_input(images, c.encoding, self.n_timesteps))
-            value = compute_loss(c.loss, votes, y[index], c.tet_lambda, c.temperature)
+            value = compute_loss(c.loss, votes, y[index], c.tet_lambda)
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
-            if c.clip is not None:
-                nn.utils.clip_grad_norm_(self.module.parameters(), c.clip)
             self.optimizer.step()
             if isinstance(self.module, AutoSnn | SuperNet):
                 self.module.constrain()

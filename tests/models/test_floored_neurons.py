@@ -15,8 +15,6 @@ from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_module, save
 from neurodeploy.models.from_graph import TorchGraph
 from neurodeploy.models.neurons import Dynamics, If, scan, scan_slow
-from neurodeploy.models.record import record
-from neurodeploy.train.firing import scale_to_rate
 
 ZERO = torch.zeros(())
 
@@ -117,29 +115,6 @@ def test_standardised_weights() -> None:
     before = [p.detach().clone() for p in module.parameters()]
     module.constrain()
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
-
-
-@pytest.mark.parametrize("norm", ["none", "weights"])
-def test_first_scales_make_every_layer_fire(norm: str) -> None:
-    torch.manual_seed(0)
-    module = AutoSnn(replace(CONFIG, norm=norm, gain=0.01, w_max=None), ARCH)
-    with record(module) as recorded:
-        assert not module(events().float()).any()
-        scale_to_rate(module, events().float(), 0.1)
-        module(events().float())
-    rates = {name: float(s.detach().mean()) for name, s in recorded.items() if "neuron" in name}
-    assert all(rate > 0.02 for rate in rates.values()) and abs(rates["stem.neuron"] - 0.1) < 0.03, rates
-
-
-def test_first_scales_of_a_supernet() -> None:
-    """A layer keeps the scale of the first path through it."""
-    torch.manual_seed(0)
-    supernet = SuperNet(replace(CONFIG, gain=0.01, w_max=None))
-    scale_to_rate(supernet, events().float(), 0.1, [ARCH])
-    scaled = {name: p.detach().clone() for name, p in supernet.named_parameters()}
-    assert scaled["layers.1.SRB_k3.conv1.weight"].abs().max() > 10 * scaled["layers.1.SCB_k3.conv1.weight"].abs().max()
-    scale_to_rate(supernet, events().float(), 0.1, [("SCB_k3", "SCB_k3")])
-    assert supernet.layers[1]["SCB_k3"].conv1.weight.abs().max() > 0.05
 
 
 CONFIG = MacroConfig(
