@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from neurodeploy.data.event_sources import load_events
 from neurodeploy.resources import folder
+from neurodeploy.sim.event_gap import gap_table
+from neurodeploy.validate.event_bundle import open_event_bundle
 
 from commands import run_json
 
@@ -26,3 +30,23 @@ def test_a_reference_bundle_validates(bundle: Path, tmp_path: Path) -> None:
     # Golden spikes are integers and must come out everywhere; accuracy is theirs too.
     assert verdict["accuracy"]["simulator"] == verdict["accuracy"]["quantized"]
     assert sorted(p.name for p in bundle.iterdir()) == before
+
+
+EVENT_BUNDLES = [b for b in BUNDLES if (b / "speck.json").is_file()]
+
+
+@pytest.mark.parametrize("bundle", EVENT_BUNDLES, ids=lambda path: path.name)
+def test_clocked_simulation_is_near_the_chip_s(bundle: Path) -> None:
+    """The gap in the manifest is today's, shrinks with the bins in every layer, and is as small as docs/speck.md says."""
+    opened = open_event_bundle(bundle)
+    data = load_events(opened.manifest["data"]["name"])
+    streams, _ = data.split("test")
+    found = gap_table(opened.net, streams, data.sensor, data.duration_us, (16, 32, 64))
+    assert [report.to_dict() for report in found] == opened.manifest["metadata"]["gap"]
+    for coarse, fine in pairwise(found):
+        for a, b in zip(coarse.layers, fine.layers, strict=True):
+            assert 0 < b.total.relative < a.total.relative, a.name
+    at_32 = found[1]
+    first, last = at_32.layers[0].total, at_32.layers[-1].total
+    assert all(layer.n_over_threshold == 0 for layer in at_32.layers)
+    assert first.relative <= 0.04 and last.relative <= 0.08 and at_32.agreement >= 0.98 and at_32.n_samples == 540
