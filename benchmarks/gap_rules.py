@@ -28,7 +28,7 @@ from neurodeploy.validate.event_bundle import open_event_bundle
 
 
 def changed(net: IntGraph, threshold: float = 1.0, *, cut: bool = False, floor: float | None = None) -> IntGraph:
-    """The network with thresholds and floors times `threshold`, weights cut at the threshold, or floors at `floor` thresholds."""
+    """The network with thresholds and floors times `threshold`, weights cut at them, or floors at `floor` thresholds."""
     v_th = {n.name: max(1, round(n.v_th * threshold)) for n in net.neurons if isinstance(n, Iaf)}
     behind = {source.name: neuron.name for neuron in net.neurons for source, _ in net.sources(neuron.name)}
 
