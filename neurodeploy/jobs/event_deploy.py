@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.early_exit.event_windows import EventExitPolicy, choose_exit, exit_windows
-from neurodeploy.errors import DoesNotFit
+from neurodeploy.errors import DoesNotFit, NeurodeployWarning
 from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import Array
@@ -63,6 +64,7 @@ def deploy_events(
         net = quantize_events(lowered, profile, rule=rule, judge=judge, progress=progress)
         runs = run_streams(net, streams, duration_us=data.duration_us, progress=progress)
         real = predictions(float_run(lowered, streams, data).votes)[-1]
+    _warn_of_layers(runs)
     policy = choose_event_exit(settings.early_exit, runs, streams, labels)
     before, now = float((real == labels).mean()), float((runs.predictions == labels).mean())
     validation = {
@@ -75,6 +77,22 @@ def deploy_events(
 def float_run(lowered: Graph, streams: Sequence[Array], data: EventDataset) -> FloatRun:
     """The lowered network in float64 on streams of this data, counted in the bins that it was trained with."""
     return run_in_bins(lowered, streams, data.sensor, data.duration_us)
+
+
+def _warn_of_layers(runs: EventRuns) -> None:
+    """Warn of layers that no validation sample makes fire, and of those whose sums left the width of the states."""
+    for name, n_spikes in runs.n_spikes.items():
+        if not n_spikes.any():
+            warnings.warn(NeurodeployWarning(
+                f"no neuron fires on {runs.n_samples} validation samples", code="silent_layer", where=name,
+                remedy="Lower its threshold or train with more activity: nothing passes this layer",
+            ), stacklevel=3)
+        n_left, n_all = int(runs.n_saturations[name].sum()), int(runs.n_synops[name].sum())
+        if n_left:
+            warnings.warn(NeurodeployWarning(
+                f"{n_left:,} of {n_all:,} additions left the width of the states and were saturated", code="saturated_layer",
+                where=name, remedy="Train with weights at or below the threshold and with a floor nearer to it",
+            ), stacklevel=3)
 
 
 def choose_event_exit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 from neurodeploy.cost.event_activity import expected_activity
 from neurodeploy.cost.event_cost import event_cost
 from neurodeploy.data.event_dataset import EventDataset
-from neurodeploy.errors import DoesNotFit, UsageError
+from neurodeploy.errors import DoesNotFit, NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import EventProfile, any_target
 from neurodeploy.ir.nodes import Iaf
 from neurodeploy.jobs.data import load_data
 from neurodeploy.jobs.event_candidate import EventEvaluator
+from neurodeploy.jobs.event_deploy import deploy_events
 from neurodeploy.jobs.event_route import EventRoute
 from neurodeploy.jobs.routes import default_recipe, route_of
 from neurodeploy.jobs.training import labelled, macro_of
@@ -122,6 +124,18 @@ def test_candidates_adapt_the_weights_they_took() -> None:
     assert not all(torch.equal(after[k], before[k]) for k in after)
     assert all(torch.equal(p, q) for p, q in zip(  # the supernet itself stays
         before.values(), evaluator().network(ARCH).state_dict().values(), strict=True))
+
+
+def test_layers_that_are_silent_on_data_are_warned_of() -> None:
+    """Weights alone do not show it: the thresholds are beyond what any sample reaches, or the sums beyond 16 bits."""
+    lowered = lower_to_events(to_graph(evaluator().network(ARCH)), profile())
+    neurons = {n.name for n in lowered.neurons}
+    high = replace(lowered, nodes=tuple(
+        replace(n, weight=n.weight * 1e-5) if n.name == "classifier.linear" else n for n in lowered.nodes))
+    with pytest.warns(NeurodeployWarning) as caught:
+        deploy_events(high, profile(), recipe().deploy, data())
+    found = {(w.message.code, w.message.where) for w in caught if w.message.code in ("silent_layer", "saturated_layer")}
+    assert found == {("silent_layer", "classifier.neuron")} and len(neurons) == 7
 
 
 def test_candidates_can_be_quantized() -> None:
