@@ -1,4 +1,4 @@
-"""The static fixtures of Speck and DYNAP-CNN as the package's values, and the numbers of the chip that they were made for."""
+"""The static fixtures of Speck and DYNAP-CNN as the package's values, and the limits of its own profile."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ from typing import Any
 
 import h5py
 import numpy as np
-from neurodeploy.place.core_memory import CoreMemory, Words
-from neurodeploy.place.dynapcnn_config import ChipConfig, ChipLimits, CnnLayer, Destination, DvsLayer, IntArray, Pair
+from neurodeploy.hw.profile import EventProfile, any_target
+from neurodeploy.place.core_memory import Words
+from neurodeploy.place.dynapcnn_config import ChipConfig, CnnLayer, Destination, DvsLayer, IntArray, Pair
+from neurodeploy.place.event_cores import limits_of
 from neurodeploy.quantize.iaf_core import FloatCore
 
 import oracles
 
-_KI = 1024
-_KERNEL_KI = (16, 16, 16, 32, 32, 64, 64, 16, 16)
-_NEURON_KI = (64, 64, 64, 32, 32, 16, 16, 16, 16)
-MEMORIES = tuple(CoreMemory(k * _KI, n * _KI, _KI) for k, n in zip(_KERNEL_KI, _NEURON_KI, strict=True))
-LIMITS = ChipLimits(
-    cores=MEMORIES, weight_bits=8, bias_bits=16, state_bits=16, byte_bits=8, count_bits=16, max_kernel=16, strides=(1, 2, 4, 8),
-    max_padding=7, max_input_size=128, max_output_size=64, max_channels=1024, accepted_poolings=(1, 2, 4, 8),
-    poolings=(1, 2, 4), max_feature_shift=1023, n_destinations=2, dvs_size=128, dvs_poolings=(1, 2, 4),
-)
+_PROFILE = any_target("speck2f")
+assert isinstance(_PROFILE, EventProfile)
+LIMITS = limits_of(_PROFILE)  # what the package itself checks with
+MEMORIES = LIMITS.cores
 
 # What the vendor's validator says, and which rules of ours it is. `x` and `y` in a rule are those of the message.
 CAUSES = {
