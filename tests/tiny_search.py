@@ -1,4 +1,4 @@
-"""Searches so small that they take seconds: three digits or two kinds of recordings, a narrow network, a handful of candidates."""
+"""Searches so small that they take seconds: three digits or two kinds of recordings, narrow networks, few candidates."""
 
 from __future__ import annotations
 
