@@ -126,7 +126,7 @@ def rest_level(power_w: Mapping[str, Floats], processor: Sequence[str]) -> RestL
 
 
 def fit_rates(power_w: Mapping[str, Floats], synops_per_s: Floats, processor: Sequence[str]) -> Calibration:
-    """Straight lines through windows of known rates; at least two rates, and three windows for an interval.
+    """Straight lines through windows of known rates; at least two rates, and five windows for an interval.
 
     Raises UsageError (code no_variation) where the rates are all the same: then static power and e cannot be told apart.
     """

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 class EventActivity:
     """Means of `n_samples` samples; the dicts hold every neuron layer.
 
-    duration_s: from the first to the end of the last event of a sample. depth: cores that an event passes on the longest
+    duration_s: how long a sample lasts, or takes until its decision. depth: cores that an event passes on the longest
     path. exact: counted on the event-driven simulator; False for spikes that come from rates or another simulator.
     peak_synops_per_s: of the busiest time window that was looked at, where one was.
     """

@@ -101,14 +101,14 @@ class CoreLoad:
 
 def core_loads(activity: EventActivity, plan: CorePlan, limit: float | None) -> tuple[CoreLoad, ...]:
     """Every core of the plan, beside a limit of synops per second. Raises UsageError for a plan of another network."""
-    nodes = {use.node for use in plan.cores}
-    if nodes != set(activity.n_synops):
+    nodes = [use.node for use in plan.cores]
+    if set(nodes) != set(activity.n_synops):
         raise UsageError(f"cores of {', '.join(sorted(nodes))}", where=plan.target,
                          limit=f"Activity of {', '.join(sorted(activity.n_synops))}", remedy="Place the network that was run")
     mean = {name: n / activity.duration_s for name, n in activity.n_synops.items()}
     peak = activity.peak_synops_per_s or mean
     rates = {name: max(rate, peak[name]) for name, rate in mean.items()}
-    top = max(nodes, key=lambda name: rates[name])
+    top = max(nodes, key=lambda name: rates[name])  # the first of the plan where several are equal
     return tuple(
         CoreLoad(
             use.core, use.node, rates[use.node], activity.n_synops[use.node] / activity.synops if activity.synops else 0.0,
@@ -116,11 +116,6 @@ def core_loads(activity: EventActivity, plan: CorePlan, limit: float | None) -> 
         )
         for use in plan.cores
     )
-
-
-def over_limit(activity: EventActivity, plan: CorePlan, limit: float) -> tuple[CoreLoad, ...]:
-    """The cores that would have to do more synops per second than `limit`, beyond which the chip's behaviour is undefined."""
-    return tuple(load for load in core_loads(activity, plan, limit) if load.over_limit)
 
 
 def core_limit(profile: EventProfile, given: float | None = None) -> float | None:

@@ -115,7 +115,7 @@ class EventProfile(Strict):
 
     energy: `synop`. time: `core` (what an event takes to pass one core), `synop` (of one core, where known).
     power: rails by name. `static_rails` run whatever the network does; `sensor_rails` only where the camera is used.
-    `dynamic_split`: share of each rail in the power of synops. `synops_per_s_max`: of one core, where known.
+    `dynamic_split`: share of each rail in the power of synops. rates: `synops_per_core` (per second), where known.
     """
 
     added: ClassVar[frozenset[str]] = frozenset()

@@ -165,7 +165,10 @@ def _given_rate(
 
 
 def _activity(path: Path, target: str) -> float:
-    """Synops per second from a JSON file: of its top level, or of the target in what `energy --json` printed."""
+    """Synops per second from a JSON file: of its top level, or of the target in what `energy --json` printed.
+
+    With an interval from one sample to the next, the mean over it: a run of such samples pauses in between.
+    """
     where = str(path)
     if not path.is_file():
         raise UsageError("no such file", where=where, code="path")
@@ -179,7 +182,8 @@ def _activity(path: Path, target: str) -> float:
         if "data" in found:
             found = found["data"]["targets"][target]
         if "synops_per_s" in found:
-            return float(found["synops_per_s"])
+            share = float(found["duration_s"]) / float(found["interval_s"]) if "interval_s" in found else 1.0
+            return float(found["synops_per_s"]) * share
         return sum(float(n) for n in found["n_synops"].values()) / float(found["duration_s"])
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise UsageError(

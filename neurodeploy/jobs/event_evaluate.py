@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from neurodeploy.cost.event_cost import event_cost
 from neurodeploy.cost.event_result import EventCost
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.early_exit.event_windows import EventExitPolicy
+from neurodeploy.errors import DoesNotFit, NeurodeployWarning
 from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import Array
@@ -50,12 +52,12 @@ class EventEvaluation:
 def evaluate_events(
     lowered: Graph, net: IntGraph, plan: CorePlan, profile: EventProfile, policy: EventExitPolicy | None, data: EventDataset,
     split: str = "test", progress: Progress = SILENT, *, interval_s: float | None = None, limit: float | None = None,
-    sensor: bool = False, with_gap: bool = True,
+    with_gap: bool = True,
 ) -> EventEvaluation:
     """Run the integer network event by event on samples that the run made no choice on, beside its clocked and its
     real-valued twin and, for a network quantized otherwise, sinabs' integers of the same network.
 
-    interval_s, limit, sensor: as `cost.event_cost.event_cost`.
+    interval_s, limit: as `cost.event_cost.event_cost`.
     """
     streams, labels = data.split(split)
     runs = run_streams(net, streams, duration_us=data.duration_us, progress=progress)
@@ -81,7 +83,7 @@ def evaluate_events(
         early_exit=None if policy is None else event_exit_report(
             net, plan, profile, policy, runs, streams, labels, interval_s=interval_s
         ),
-        cost=event_cost(activity_of(net, runs), plan, profile, interval_s=interval_s, limit=limit, sensor=sensor),
+        cost=event_cost(activity_of(net, runs), plan, profile, interval_s=interval_s, limit=limit),
     )
 
 
@@ -89,10 +91,15 @@ def _by_sinabs(
     lowered: Graph, net: IntGraph, profile: EventProfile, streams: Sequence[Array], labels: NDArray[Any], duration_us: int,
     own: float,
 ) -> float | None:
-    """Accuracy of the same network in the integers of sinabs' rule, event-driven."""
+    """Accuracy of the same network in the integers of sinabs' rule, event-driven; None where they are none that run."""
     if net.quantization.get("rule") == "sinabs":
         return own
-    other = quantize_events(lowered, profile, rule="sinabs")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NeurodeployWarning)  # of integers that are not the user's
+            other = quantize_events(lowered, profile, rule="sinabs")
+    except DoesNotFit:  # a threshold of 0
+        return None
     return float((run_streams(other, streams, duration_us=duration_us).predictions == labels).mean())
 
 

@@ -17,7 +17,7 @@ from neurodeploy.cost.event_activity import (
     wiring,
 )
 from neurodeploy.cost.event_band import Candidate, front_flips
-from neurodeploy.cost.event_cost import core_limit, event_cost, over_limit
+from neurodeploy.cost.event_cost import core_limit, event_cost
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.hw.event_profile import EventProfile
 from neurodeploy.hw.profile import any_target
@@ -193,9 +193,12 @@ def test_json_form():
 def test_cores_over_a_limit():
     """The mean rate counts, and the peak where it is known; the limit comes from the caller, the rate or the time."""
     plan = plan_of(["a", "b"], [4, 1])
-    assert [load.core for load in over_limit(activity(), plan, 17999.0)] == [4] and not over_limit(activity(), plan, 18000.0)
-    peaky = activity(peak_synops_per_s={"a": 1.0, "b": 18500.0})
-    assert [load.node for load in over_limit(peaky, plan, 18000.0)] == ["b"]
+
+    def over(found: EventActivity, limit: float) -> list[int]:
+        return [c.index for c in event_cost(found, plan, speck(), limit=limit).cores if c.over_limit]
+
+    assert over(activity(), 17999.0) == [4] and over(activity(), 18000.0) == []
+    assert over(activity(peak_synops_per_s={"a": 1.0, "b": 18500.0}), 18000.0) == [1]
     assert core_limit(speck()) is None and {c.over_limit for c in event_cost(activity(), plan, speck()).cores} == {None}
     flagged = event_cost(activity(), plan, speck(), limit=10000.0)
     assert [c.over_limit for c in flagged.cores] == [True, False] and "synops_per_core" not in " | ".join(flagged.excluded)
@@ -207,6 +210,15 @@ def test_cores_over_a_limit():
     assert core_limit(timed) == pytest.approx(1e7)
     with pytest.raises(UsageError, match="positive"):
         event_cost(activity(), plan, speck(), limit=0.0)
+
+
+def test_the_busiest_of_equal_cores_is_the_first_of_the_plan():
+    """Not one that the hashes of names pick anew in every process."""
+    names = [f"n{i}" for i in range(9)]
+    silent = EventActivity(0.0, dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0), dict.fromkeys(names, 1), 9, 1.0, True)
+    cost = event_cost(silent, plan_of(names), speck())
+    assert [c.node for c in cost.cores if c.busiest] == ["n0"] and {c.share for c in cost.cores} == {0.0}
+    assert cost.to_dict()["limiting"] == {"core": 0, "node": "n0", "synops_per_s": 0.0, "share": 0.0}
 
 
 def test_what_a_profile_lacks_is_not_zero():

@@ -68,16 +68,18 @@ def test_a_profile_of_the_board_is_written(tmp_path):
     assert read(out) == written and len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("source", ["synops", "activity", "energy", "idle"])
+@pytest.mark.parametrize("source", ["synops", "activity", "energy", "interval", "idle"])
 def test_a_mean_rate_with_rest(tmp_path, source):
     """The mean rate of the run by each way to give it; rest inside the log, or in a log of its own."""
     activity = EventActivity(1.0, {"a": 1.0}, {"a": MEAN * 0.25}, {"a": 4}, 1, 0.25, True)
     (tmp_path / "activity.json").write_text(json.dumps(activity.to_dict()), encoding="utf-8")
-    printed = {"command": "energy", "data": {"targets": {"speck2f": {"synops_per_s": MEAN}}}}
+    printed: dict[str, Any] = {"command": "energy", "data": {"targets": {"speck2f": {"synops_per_s": MEAN}}}}
     (tmp_path / "energy.json").write_text(json.dumps(printed), encoding="utf-8")
+    printed["data"]["targets"]["speck2f"] = {"synops_per_s": 4 * MEAN, "duration_s": 0.25, "interval_s": 1.0}
+    (tmp_path / "interval.json").write_text(json.dumps(printed), encoding="utf-8")
     run = log(tmp_path / "run.csv", rate_of(pauses=source != "idle"), False)
     given: dict[str, Any] = {"synops": MEAN}
-    if source in ("activity", "energy"):
+    if source in ("activity", "energy", "interval"):
         given = {"activity": tmp_path / f"{source}.json"}
     if source == "idle":
         given |= {"idle": log(tmp_path / "idle.csv", np.zeros(1200), False, seed=1)}

@@ -12,11 +12,14 @@ from neurodeploy.errors import DoesNotFit, NeurodeployWarning, UsageError
 from neurodeploy.export.golden_events import load_events as load_golden
 from neurodeploy.hw.profile import EventProfile, any_target
 from neurodeploy.ir.serialize import load_int
+from neurodeploy.jobs.event_deploy import deploy_events
+from neurodeploy.jobs.event_evaluate import evaluate_events
 from neurodeploy.jobs.export import export
 from neurodeploy.lower.event_cores import lower_to_events
 from neurodeploy.quantize.iaf_network import quantize_events
+from neurodeploy.search.recipe import DeploySettings
 from neurodeploy.sim.event_runs import run_streams
-from tests import event_models
+from tests import event_models, event_nets
 from tests.event_models import EventModel
 
 from commands import run_json
@@ -51,6 +54,20 @@ def test_a_model_is_quantized_evaluated_and_written(model: EventModel, tmp_path:
     code, answer = run_json("validate", str(tmp_path / "b"), "--max-drop", "100")
     assert code == 0, answer["errors"]
     assert answer["data"]["accuracy"]["simulator"] == accuracy["simulator"]
+
+
+def test_sinabs_integers_that_do_not_run_are_no_figure(model: EventModel) -> None:
+    """A floor that leaves sinabs' rule a threshold of 0: the user's own integers are evaluated, unwarned of sinabs' ones."""
+    profile = any_target("speck2f")
+    assert isinstance(profile, EventProfile)
+    graph = event_nets.changed(model.graph, n1={"v_min": -1e5}, out={"v_min": -1e5})
+    lowered = lower_to_events(graph, profile)
+    with pytest.raises(DoesNotFit, match="rounds to 0"):
+        quantize_events(lowered, profile, rule="sinabs")
+    with pytest.warns(NeurodeployWarning, match="floor"):
+        found = deploy_events(lowered, profile, DeploySettings(), model.recordings)
+    final = evaluate_events(lowered, found.net, found.plan, profile, None, model.recordings, with_gap=False)
+    assert final.accuracy["sinabs_rule"] is None and final.accuracy["simulator"] > 0.7
 
 
 def test_a_bundle_is_written_again_as_it_is(model: EventModel, tmp_path: Path) -> None:
