@@ -21,7 +21,7 @@ from neurodeploy.jobs.event_check import check_on_cores
 from neurodeploy.jobs.event_opened import refuse_timesteps
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
-from neurodeploy.jobs.opened import Opened, counted, foremost, open_with
+from neurodeploy.jobs.opened import Opened, counted, foremost, open_with, refuses_one_target
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
@@ -90,8 +90,8 @@ def check(
         profile = profile_of(name, of_profile)
         try:
             found[name], broken = _entry(opened, profile, settings, asks, of_model)
-        except UsageError as error:
-            if len(targets) == 1:
+        except NeurodeployError as error:
+            if not refuses_one_target(error, targets):
                 raise
             foreign.append(error)
             found[name] = {**dict.fromkeys(_UNKNOWN), "fits": False, "violations": [], "reason": str(error)}
@@ -122,7 +122,7 @@ class _Asked:
 def _entry(
     opened: Opened, profile: AnyProfile, settings: DeploySettings, asks: _Asked, of_model: dict[str, Any]
 ) -> tuple[dict[str, Any], tuple[Violation, ...]]:
-    """(the target's fields, violations); UsageError where the network cannot be brought onto it."""
+    """(the target's fields, violations); an error where the network cannot be brought onto it."""
     if isinstance(profile, EventProfile):
         changed = {f"--set {key}": of_model.get(key) for key in ("place.optimise", "cost.n_chips")}
         refuse_timesteps(profile, {"--optimise": asks.optimise, **changed})

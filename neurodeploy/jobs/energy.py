@@ -18,7 +18,7 @@ from neurodeploy.cost.schedule import Schedule
 from neurodeploy.cost.windows import no_window, schedule_for
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.spikes import Layout, read_input
-from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning, UsageError
+from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning
 from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import Graph
@@ -28,7 +28,7 @@ from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.event_energy import NO_PROXIES, energy_on_cores
 from neurodeploy.jobs.measure import batches, check_length, costs_of, measure_given
 from neurodeploy.jobs.net_options import NetOptions
-from neurodeploy.jobs.opened import Opened, counted, foremost, open_with
+from neurodeploy.jobs.opened import Opened, counted, foremost, open_with, refuses_one_target
 from neurodeploy.jobs.search import split_overrides
 from neurodeploy.place import check
 from neurodeploy.progress import SILENT, Progress
@@ -89,8 +89,8 @@ def energy(
         except DoesNotFit as error:
             errors.append(error)
             found[name] = _unfit(error, _n_cores(opened, profile, settings))
-        except UsageError as error:
-            if len(targets) == 1:
+        except NeurodeployError as error:
+            if not refuses_one_target(error, targets):
                 raise
             foreign.append(error)
             found[name] = {**dict.fromkeys(_UNKNOWN), "fits": False, "n_cores": None, "violations": [], "reason": str(error)}

@@ -12,7 +12,7 @@ from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.early_exit.confidence import ConfidencePolicy
-from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning, UnsafeFile, UsageError
+from neurodeploy.errors import DoesNotFit, Interrupted, NeurodeployError, NeurodeployWarning, UnsafeFile, UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.net import read_network
@@ -168,6 +168,12 @@ def open_model(path: Path, net: NetOptions | None = None, nir: NirOptions | None
         return Opened(path, bundle.net, None, policy, name, bundle)
     graph = load(path)
     return Opened(path, graph, None, None, _data_name(graph, path))
+
+
+def refuses_one_target(error: NeurodeployError, targets: Sequence[str]) -> bool:
+    """Whether an error met at one of several targets is an answer about that one, and the others are asked all the same: any
+    but a bad file and an interruption. Of a single target it is the answer to the command."""
+    return len(targets) > 1 and not isinstance(error, UnsafeFile | Interrupted)
 
 
 def foremost(errors: Sequence[NeurodeployError]) -> NeurodeployError:
