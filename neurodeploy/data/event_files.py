@@ -65,7 +65,7 @@ def read_events(path: Path, selection: Selection) -> EventDataset:
     parts = _parts(arrays["events"], arrays["offsets"], len(y), where)
     streams = [chosen(part, sensor, selection, f"{where}, recording {i}", duration_us) for i, part in enumerate(parts)]
     stored = {name: arrays[name] for name in fixed_splits.NAMES if name in arrays}
-    splits = fixed_splits.check(stored, len(y), where) if stored else fixed_splits.stratified(y)
+    splits = fixed_splits.check(stored, len(y), where) if stored else fixed_splits.stratified(y, where=where)
     kept, splits = selection.samples(y, splits)
     return EventDataset(path.stem, tuple(streams[i] for i in kept), y[kept], n_classes, sensor,
                         selection.length_us(duration_us), splits)

@@ -101,8 +101,11 @@ def read_3(path: Path) -> Stream:
 
 def trials(path: Path) -> list[tuple[int, int, int]]:
     """(label 0..10, start, end) of every trial in a `_labels.csv`, in us of the camera. Raises UsageError for a bad table."""
-    rows = list(csv.reader(archive.read(path).decode("utf-8", "replace").splitlines()))
     where = str(path)
+    try:
+        rows = list(csv.reader(archive.read(path).decode("utf-8", "replace").splitlines()))
+    except csv.Error as error:
+        raise UsageError("is no table of trials", where=where, limit=str(error)) from error
     if not rows or tuple(cell.strip() for cell in rows[0]) != _COLUMNS:
         raise UsageError("is no table of trials", where=where, limit=f"Its first line is {','.join(_COLUMNS)}")
     found = []

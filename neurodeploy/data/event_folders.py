@@ -79,15 +79,15 @@ def _dataset(
 ) -> EventDataset:
     y = np.asarray([file.label for file in files], dtype=np.int64)
     n_classes = check_labels(y, str(path))
-    splits = _splits(y, np.asarray([file.part for file in files]))
+    splits = _splits(y, np.asarray([file.part for file in files]), str(path))
     return EventDataset(path.resolve().name, streams, y, n_classes, sensor, duration_us, splits, camera)
 
 
-def _splits(y: NDArray[np.int64], part: NDArray[Any]) -> dict[str, NDArray[np.int64]]:
+def _splits(y: NDArray[np.int64], part: NDArray[Any], where: str) -> dict[str, NDArray[np.int64]]:
     if not part[0]:
-        return fixed_splits.stratified(y)
+        return fixed_splits.stratified(y, where=where)
     train = np.flatnonzero(part == "train")
-    held_out = train[fixed_splits.stratified(y[train])["validation"]]
+    held_out = train[fixed_splits.stratified(y[train], where=where)["validation"]]
     return {"train": np.setdiff1d(train, held_out), "validation": held_out, "test": np.flatnonzero(part == "test")}
 
 
@@ -140,6 +140,13 @@ def _by_value(entry: Path) -> tuple[int, str]:
     return (int(entry.name) if entry.name.isdecimal() else -1), entry.name
 
 
+def _lies_in(file: Path, folder: Path) -> bool:
+    try:
+        return file.resolve().parent == folder.resolve() and file.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def _gestures(path: Path, selection: Selection) -> Iterator[tuple[_File, Stream]]:
     """Every trial of DVS128-Gesture, times from the start of the trial."""
     for part, list_name in TRIALS.items():
@@ -149,9 +156,9 @@ def _gestures(path: Path, selection: Selection) -> Iterator[tuple[_File, Stream]
         counts = [0] * event_files_aedat.N_GESTURES
         for name in archive.read(path / list_name).decode("utf-8", "replace").split():
             file = path / name
-            if file.resolve().parent != path.resolve() or not file.is_file():
-                raise UsageError(f"lists {name!r}, which is not there", where=str(path / list_name),
-                                 limit=f"Looked for {file}", remedy="Unpack the archive of the dataset again")
+            if not _lies_in(file, path):
+                raise UsageError(f"lists {name!r:.80}, which is not there", where=str(path / list_name),
+                                 limit="Recordings lie beside the list", remedy="Unpack the archive of the dataset again")
             if all(n == selection.per_class for n in counts):
                 break
             events = event_files_aedat.read_3(file)

@@ -25,6 +25,7 @@ _TIMES = {"t_s": 1.0, "t_ms": 1e-3, "t_us": 1e-6}
 _POWERS = {"": 1.0, "_w": 1.0, "_mw": 1e-3, "_uw": 1e-6}
 _ACTIVITIES = ("synops_per_s", "synops")
 _MAX_CSV = 2**28  # bytes
+_MAX_VALUE = 1e15  # of any column: more would overflow in the fit
 _REMEDY = "Write a .csv with a header of t_s, one column a rail in watt, and synops_per_s"
 
 
@@ -137,8 +138,9 @@ def _checked(path: Path, columns: dict[str, Floats], rails: Sequence[str], neede
     if len(t) < 3:
         raise UsageError(f"{len(t)} rows", where=where, limit="At least 3, each the mean of its time window")
     for name in kept:
-        if not np.isfinite(columns[name]).all():
-            raise UsageError(f"{name} holds values that are no numbers", where=where, limit="Finite numbers in every row")
+        if not (np.abs(columns[name]) < _MAX_VALUE).all():
+            raise UsageError(f"{name} holds values that are no numbers", where=where,
+                             limit=f"Finite numbers below {_MAX_VALUE:g} in every row")
     late = np.flatnonzero(np.diff(t) <= 0)
     if len(late):
         i = int(late[0]) + 1

@@ -17,7 +17,7 @@ SEED = 20_240_229
 MIN_PER_CLASS = 4  # the fewest that leave every part one sample of the class
 
 
-def stratified(y: NDArray[Any], seed: int = SEED) -> dict[str, IndexArray]:
+def stratified(y: NDArray[Any], seed: int = SEED, where: str = "split") -> dict[str, IndexArray]:
     """50 / 20 / 30 % of every class for train / validation / test, as sorted index arrays into `y` [N].
 
     Depends only on `y` and `seed`. Raises UsageError where a class has fewer than 4 samples.
@@ -29,8 +29,8 @@ def stratified(y: NDArray[Any], seed: int = SEED) -> dict[str, IndexArray]:
         members = np.flatnonzero(y == label)
         if len(members) < MIN_PER_CLASS:
             raise UsageError(
-                f"class {label} has {len(members)} sample(s)", where="split", limit=f"A split needs {MIN_PER_CLASS}",
-                remedy="Add samples, or store index arrays train, validation and test in the file",
+                f"class {label} has {len(members)} sample(s)", where=where, limit=f"A split needs {MIN_PER_CLASS}",
+                remedy="Add samples, or give an .npz file with index arrays train, validation and test",
             )
         members = rng.permutation(members)
         n_train, n_validation = (round(fraction * len(members)) for fraction in FRACTIONS)

@@ -10,7 +10,7 @@ import numpy as np
 
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.data.event_sources import load_events
-from neurodeploy.errors import DoesNotFit, NeurodeployWarning, UsageError
+from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.jobs.data import require_same
@@ -25,6 +25,7 @@ from neurodeploy.progress import SILENT, Progress
 from neurodeploy.quantize.passing import for_target
 from neurodeploy.search.recipe import DeploySettings
 from neurodeploy.validate.event_bundle import EventBundle
+from neurodeploy.validate.event_chip import placement_check
 
 
 def lowered_to_cores(opened: Opened, profile: EventProfile) -> Graph:
@@ -58,10 +59,17 @@ def events_for(opened: Opened, data: str | None) -> EventDataset | None:
 
 
 def checked_cores(opened: Opened, lowered: Graph, profile: EventProfile) -> tuple[CoreCheck, CorePlan | None, PlacementSource]:
-    """(whether the lowered network fits, its cores, where those come from); a bundle keeps its own on its own chip."""
+    """(whether the lowered network fits, its cores, where those come from); a bundle keeps its own on its own chip.
+
+    Raises Mismatch where the bundle's placement is none of the profile's.
+    """
     found, bundle = check(lowered, profile), opened.bundle
     if isinstance(bundle, EventBundle) and found.fits and bundle.profile.name == profile.name:
         if bundle.profile.capacity == profile.capacity:
+            errors: list[NeurodeployError] = []
+            placement_check(bundle, errors)
+            if errors:  # the hashes are right, so somebody wrote them anew
+                raise errors[0]
             return found, bundle.plan, "bundle"
         warnings.warn(NeurodeployWarning(
             f"the limits of {profile.name} are not those that the bundle was made for, and the network is placed again",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from neurodeploy.cost.event_band import Candidate, front_flips
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.errors import DoesNotFit, UsageError, Violation
@@ -47,8 +49,12 @@ class EventRoute:
         )
 
     def _broken(self, recipe: Recipe, data: EventDataset, arch: Arch) -> tuple[Violation, ...]:
+        module = AutoSnn(macro_of(recipe, data), arch)
+        for norm in module.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                torch.nn.init.ones_(norm.bias)  # as training would leave it, not as zero as it starts
         try:
-            lowered = lower_to_events(to_graph(AutoSnn(macro_of(recipe, data), arch)), self.profile)
+            lowered = lower_to_events(to_graph(module), self.profile)
             return check(lowered, self.profile).violations
         except DoesNotFit as error:
             return error.violations

@@ -76,6 +76,9 @@ def events(
     for path in (out, plot):
         if path is not None:
             check_writable(path)
+    if out is not None and out.suffix.lower() != ".npz":  # by which such a file is known again
+        raise UsageError(f"a {out.suffix or 'file without a suffix'}", where=str(out), limit="Event files are .npz",
+                         remedy=f"Name it {out.stem}.npz")
     if not 1 <= n_bins <= MAX_BINS:
         raise UsageError(f"{n_bins} bins", where="--bins", limit=f"1 to {MAX_BINS}")
     camera = camera_settings(overrides) if overrides else None

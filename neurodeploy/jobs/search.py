@@ -22,6 +22,7 @@ from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards
 from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
 from neurodeploy.jobs.run import Run, read_json, write_json
 from neurodeploy.jobs.training import MODEL, supernet_of, train_arch
+from neurodeploy.models.macro import check_arch
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.fitness import Metrics, References, energy_field, fitness
 from neurodeploy.search.recipe import Recipe, read
@@ -125,7 +126,9 @@ def _begin(
     of_recipe |= {k: v for k, v in short.items() if v is not None}
     profile = profile_of("loihi2" if target is None else target, of_profile)
     settings = read(default_recipe(profile) if recipe is None else recipe, of_recipe)
-    # Before a folder is made: raises where nothing would fit.
+    # Before a folder is made: raises where nothing would fit, or could be trained.
+    if settings.supernet.anchor is not None:
+        check_arch(settings.supernet.anchor, settings.network.n_positions)
     route_of(profile, settings).choices(settings, load_data(settings.data.name, settings.input.kind))
     return Run.create("search", settings, profile, None if out is None else Path(out))
 

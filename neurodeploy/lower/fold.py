@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nodes import BatchNorm, Conv2d, Linear, Node
 
@@ -14,7 +14,7 @@ from neurodeploy.ir.nodes import BatchNorm, Conv2d, Linear, Node
 def fold_batch_norm(graph: Graph) -> Graph:
     """w' = w * g, b' = beta + (b - mean) * g with g = gamma / sqrt(var + eps), per output channel; float64.
 
-    Raises NeurodeployError for a batch norm that does not follow exactly one synapse which feeds nothing else.
+    Raises UsageError for a batch norm that does not follow exactly one synapse which feeds nothing else.
     """
     folded: dict[str, Node] = {}
     gone: dict[str, str] = {}  # batch norm -> the synapse that took it in
@@ -24,7 +24,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
         before = graph.incoming(norm.name)
         source = graph[before[0].src] if len(before) == 1 else None
         if not isinstance(source, Conv2d | Linear) or len(graph.outgoing(source.name)) != 1 or before[0].delay:
-            raise NeurodeployError(
+            raise UsageError(
                 "this batch norm does not follow one synapse of its own", where=norm.name, code="cannot_lower",
                 remedy="Place it directly behind a convolution or linear layer that feeds nothing else",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nodes import Conv2d, Input, Linear
@@ -19,7 +19,7 @@ def code_input(graph: Graph, profile: Profile, kind: str, *, n_levels: int, inpu
     """
     source = graph.inputs[0]
     if len(graph.inputs) != 1:
-        raise NeurodeployError(f"{len(graph.inputs)} inputs", code="cannot_lower", remedy="One input is supported")
+        raise UsageError(f"{len(graph.inputs)} inputs", code="cannot_lower", remedy="One input is supported")
     if kind == "rate":
         return _swap(graph, replace(source, kind="spikes", max_value=1, value_scale=1.0))
     if kind == "graded":
@@ -41,7 +41,7 @@ def _graded(graph: Graph, source: Input, profile: Profile, n_levels: int, input_
     for node in graph.nodes:
         if node.name in first:
             if not isinstance(node, Conv2d | Linear):
-                raise NeurodeployError(
+                raise UsageError(
                     "graded input must enter through a synapse", where=node.name, code="cannot_lower",
                     remedy="Put a convolution or linear layer first, or use input = 'bias'",
                 )
@@ -54,13 +54,13 @@ def _bias(graph: Graph, source: Input) -> Graph:
     out = graph.outgoing(source.name)
     first = graph[out[0].dst] if len(out) == 1 else None
     if not isinstance(first, Conv2d | Linear):
-        raise NeurodeployError(
+        raise UsageError(
             "input as biases needs exactly one synapse behind the input", where=source.name, code="cannot_lower",
             remedy="Use input = 'graded'",
         )
     fed = graph.outgoing(first.name)
     if len(fed) != 1 or not graph[fed[0].dst].is_neuron:
-        raise NeurodeployError(
+        raise UsageError(
             f"input as biases needs this synapse to feed one neuron layer, not {[e.dst for e in fed]}", where=first.name,
             code="cannot_lower", remedy="Use input = 'graded'",
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nodes import Conv2d, Lif, Linear, MaxPool2d, Node, Shape, SumPool2d
 
@@ -39,7 +39,7 @@ def is_or(neuron: Lif, synapses: Iterable[Conv2d | Linear]) -> bool:
 def pools_to_or(graph: Graph) -> Graph:
     """Each max-pool that reads spikes becomes a depthwise convolution of ones and a layer of memoryless neurons.
 
-    The neurons keep the pool's name, so that recorded activity keeps its names. Raises NeurodeployError for a pool of
+    The neurons keep the pool's name, so that recorded activity keeps its names. Raises UsageError for a pool of
     real values: the maximum of membranes is not the OR of spikes; and for a sum pool, which may send more than one.
     """
     nodes: list[Node] = []
@@ -47,7 +47,7 @@ def pools_to_or(graph: Graph) -> Graph:
     pools = {n.name for n in graph.nodes if isinstance(n, MaxPool2d)}
     for node in graph.nodes:
         if isinstance(node, SumPool2d):
-            raise NeurodeployError(
+            raise UsageError(
                 "a sum pool sends several spikes in one timestep", where=node.name, code="cannot_lower",
                 limit="Neurons of the target send one",
                 remedy="Use a max-pool behind spiking neurons, or a strided convolution",
@@ -57,7 +57,7 @@ def pools_to_or(graph: Graph) -> Graph:
             continue
         sources = list(graph.sources(node.name))
         if len(sources) != 1 or not (sources[0][0].is_neuron or sources[0][0].name in pools):
-            raise NeurodeployError(
+            raise UsageError(
                 "a max-pool of real values cannot become an OR of spikes", where=node.name, code="cannot_lower",
                 remedy="Move the pool behind the spiking neurons, or use a strided convolution",
             )

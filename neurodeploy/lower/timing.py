@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nodes import Flatten, Input, Node
 from neurodeploy.lower.pool import memoryless, one_to_one
@@ -42,7 +42,7 @@ def balance_delays(graph: Graph) -> Graph:
     """Insert relay neurons (fire one step after their source fires) in front of shortcuts that would arrive early.
 
     Relays of one source are shared by all its shortcuts. A relay layer costs as many neurons as its source has.
-    `metadata["relays"]` maps each relay to the layer whose spikes it repeats. Raises NeurodeployError where a relay
+    `metadata["relays"]` maps each relay to the layer whose spikes it repeats. Raises UsageError where a relay
     cannot help: for values that are no spikes, or behind a synapse that other neurons read at other times.
     """
     while True:
@@ -75,8 +75,8 @@ def _first_unbalanced(graph: Graph) -> tuple[Edge, int] | None:
     return None
 
 
-def _no_relay(where: str, what: str, remedy: str) -> NeurodeployError:
-    return NeurodeployError(what, where=where, limit="Relays repeat spikes", remedy=remedy, code="cannot_lower")
+def _no_relay(where: str, what: str, remedy: str) -> UsageError:
+    return UsageError(what, where=where, limit="Relays repeat spikes", remedy=remedy, code="cannot_lower")
 
 
 def _delay_by_relays(graph: Graph, edge: Edge, steps: int) -> Graph:

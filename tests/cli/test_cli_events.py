@@ -68,7 +68,7 @@ def test_settings_of_the_camera(here: Path) -> None:
     ("options", "reason"),
     [(("--set", "camera.speed=1"), "camera.speed"), (("--set", "train.epochs=1"), "train"), (("--bins", "0"), "bins"),
      (("--set", "camera.amplitude=0"), "0"), (("--plot", "a.gif"), ".png"), (("--plot", "a.png", "--index", "9999"), "--index"),
-     (("--out", "."), "folder"), (("--per-class", "0"), "per-class")],
+     (("--out", "."), "folder"), (("--out", "a.txt"), "a.npz"), (("--per-class", "0"), "per-class")],
 )  # fmt: skip
 def test_wrong_options(here: Path, options: tuple[str, ...], reason: str) -> None:
     code, answer = run_json("events", "digits-events", *options)

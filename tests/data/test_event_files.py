@@ -290,7 +290,8 @@ def test_gesture_files_that_are_refused(tmp_path: Path) -> None:
     victim.write_bytes(whole)
     labels = tmp_path / "user03_lab_labels.csv"
     columns = "class,startTime_usec,endTime_usec\n"
-    for text in ("", "class,start\n", *(columns + line for line in ("12,0,5", "0,0,5", "1,5,5", "1,x,5", "1,5", "1,0,5,9"))):
+    long = columns + "1,0," + "5" * 2**18
+    for text in ("", "class,start\n", long, *(columns + line for line in ("12,0,5", "0,0,5", "1,5,5", "1,x,5", "1,5", "1,0,5,9"))):
         labels.write_text(text)
         with pytest.raises(UsageError, match=r"user03_lab_labels\.csv"):
             load_events(tmp_path)
@@ -299,7 +300,7 @@ def test_gesture_files_that_are_refused(tmp_path: Path) -> None:
 def test_gesture_lists_that_are_refused(tmp_path: Path) -> None:
     write_gestures(tmp_path)
     (tmp_path / "other").mkdir()
-    for name in ("../user00_lab.aedat", "/etc/hostname", "user99.aedat"):
+    for name in ("../user00_lab.aedat", "/etc/hostname", "user99.aedat", "a" * 5000, "user\0.aedat"):
         (tmp_path / "trials_to_test.txt").write_text(name)
         with pytest.raises(UsageError, match="not there"):
             load_events(tmp_path)

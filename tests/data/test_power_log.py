@@ -75,6 +75,7 @@ def test_the_public_log_has_its_published_means():
         ("t_s,ram,ram_mw,logic\n0,1,1,1\n1,1,1,1\n2,1,1,1\n", "ram stands there as ram and ram_mw"),
         ("t_s,ram,logic\n0,1,1\n2,1,1\n1,1,1\n", "row 2: time 1 s after 2 s.*Sort"),
         ("t_s,ram,logic\n0,1,1\n1,nan,1\n2,1,1\n", "ram holds values that are no numbers"),
+        ("t_s,ram,logic\n0,1,1\n1,1e300,1\n2,1,1\n", "ram holds values.*below 1e\\+15"),
         ("t_s,ram,logic,synops_per_s\n0,1,1,5\n1,1,1,-1\n2,1,1,1\n", "synops_per_s of -1"),
     ],
 )

@@ -16,6 +16,7 @@ from neurodeploy.models.macro import MacroConfig
 from tests import event_models
 from tests.event_models import EventModel
 from tests.event_nets import changed, plain, residual
+from tests.validate.event_bundles import re_sign
 
 from commands import run_json
 
@@ -73,6 +74,15 @@ def test_every_violation_at_once(tmp_path: Path) -> None:
     entry = check(tmp_path / "ten.nir", ["speck2f"]).targets["speck2f"]
     assert entry["n_cores"] == 10 and [v["rule"] for v in entry["violations"]] == ["n_cores"]
     assert "9 cores" in entry["violations"][0]["limit"] and "Remove 1 layer" in entry["violations"][0]["remedy"]
+
+
+def test_a_placement_that_was_forged(model: EventModel, tmp_path: Path) -> None:
+    """A manifest whose hashes were written anew names a core that the chip has not: neither check nor energy believes it."""
+    bundle = export(model.path, "speck2f", out=tmp_path / "b").bundle
+    re_sign(bundle, lambda manifest: manifest["placement"]["cores"][0].update(core=12))
+    for command in ("check", "energy"):
+        code, answer = run_json(command, str(bundle), "--target", "speck2f")
+        assert code == 4 and "cores 0 to 8" in answer["errors"][0]["what"]
 
 
 def test_the_largest_width_that_fits(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from neurodeploy.jobs.event_candidate import EventEvaluator
 from neurodeploy.jobs.event_deploy import deploy_events
 from neurodeploy.jobs.event_route import EventRoute
 from neurodeploy.jobs.routes import default_recipe, route_of
+from neurodeploy.jobs.search import search
 from neurodeploy.jobs.training import labelled, macro_of
 from neurodeploy.lower.event_cores import lower_to_events
 from neurodeploy.models.autosnn import SuperNet
@@ -68,6 +70,15 @@ def test_the_space_is_what_the_profile_can_do() -> None:
     assert all("SCB_k3" in blocks and "SCB_k5" not in blocks and "SRB_k5" not in blocks for blocks in small)
     with pytest.raises(DoesNotFit, match="sum pool"):
         EventRoute(profile(arithmetic__pools=["average"])).choices(recipe(), data())
+
+
+def test_what_no_candidate_could_be_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(DoesNotFit, match="batch norm leaves biases"):
+        EventRoute(profile()).choices(read("digits_events", {**FEW, "network.norm": "batch"}), data())
+    for anchor, what in ((["SRB_k3"], "1 blocks"), (["SRB_k3", "SRB_k4", "SRB_k3"], "SRB_k4")):
+        with pytest.raises(UsageError, match=what):
+            search(target="speck2f", out=tmp_path / "run", overrides={"supernet.anchor": anchor})
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_recipe_for_the_other_kind_of_chip_is_refused() -> None:
