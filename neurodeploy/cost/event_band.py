@@ -74,9 +74,9 @@ class FrontFlips:
         """What a report says about it."""
         band = f"{self.low_pj:g} to {self.high_pj:g} pJ per synop"
         if not self.pairs:
-            return f"The ranking of the front by energy is the same for every energy in {band}."
+            return f"The ranking of the front by the energy of whole samples is the same for every energy in {band}."
         listed = "; ".join(f"{p.below} costs less than {p.above} below {p.e_at_flip_pj:.3g} pJ, more above" for p in self.pairs)
-        return f"The ranking of the front by energy turns inside {band}: {listed}. Calibrate it on your board."
+        return f"The ranking of the front by the energy of whole samples turns inside {band}: {listed}. Calibrate it on your board."
 
 
 def front_flips(front: Sequence[Candidate], profile: EventProfile) -> FrontFlips:

@@ -63,7 +63,8 @@ class Windows:
     """Readings of N samples: edges int64 [K + 1] in events or microseconds.
 
     n_events [K, N]: events of each sample until the end of each window. time_us [K, N]: the time of the reading, at a window
-    of events that of its last event. last [N]: the window, 1-based, at which each sample stops at the latest.
+    of events that of its last event, and at the last window of a sample the sample's end. last [N]: the window, 1-based, at
+    which each sample stops at the latest.
     """
 
     edges: IntArray
@@ -89,7 +90,9 @@ def windows(policy: EventExitPolicy, times: Sequence[IntArray], duration_us: int
     if policy.by == "event":
         n_events = np.minimum(edges[1:, np.newaxis], lengths)
         last_time = [np.concatenate([[0], t])[n] for t, n in zip(times, n_events.T, strict=True)]
-        return Windows(edges, n_events, np.stack(last_time, axis=1), np.maximum(1, -(-lengths // policy.step)))
+        # Nobody knows that an event was the last one: a sample's last window lasts as long as the sample.
+        time_us = np.where(edges[1:, np.newaxis] >= lengths, duration_us, np.stack(last_time, axis=1))
+        return Windows(edges, n_events, time_us, np.maximum(1, -(-lengths // policy.step)))
     n_events = np.stack([np.searchsorted(t, edges[1:]) for t in times], axis=1).astype(np.int64)
     time_us = np.broadcast_to(np.minimum(edges[1:, np.newaxis], duration_us), n_events.shape)
     return Windows(edges, n_events, time_us, np.full(len(times), len(edges) - 1))
