@@ -16,6 +16,7 @@ from neurodeploy import __version__
 from neurodeploy.cli import (
     calibrate,
     check,
+    compare,
     doctor,
     energy,
     env,
@@ -67,7 +68,7 @@ def application() -> typer.Typer:
     app.callback(invoke_without_command=True, **help_texts(root))(root)
     verbs: tuple[Callable[..., Outcome], ...] = (
         search.search, train.train, check.check, export.export, validate.validate, simulate.simulate, energy.energy,
-        events.events, calibrate.calibrate, worker.worker, doctor.doctor,
+        compare.compare, events.events, calibrate.calibrate, worker.worker, doctor.doctor,
     )  # fmt: skip
     for verb in verbs:
         app.command(**help_texts(verb))(verb)

@@ -24,7 +24,8 @@ def pooled() -> Graph:
     """Of no stated encoding, with a sum pool: event-driven cores have one, and a chip with timesteps has not."""
     graph = chain(
         Input("input", (2, 4, 4)), Conv2d("mix", np.reshape([0.9, 0.6, 0.5, 0.8], (2, 2, 1, 1))), lif("n1", 2, 4, 4),
-        SumPool2d("pool", kernel=(2, 2)), Flatten("flat"), Linear("fc", np.full((2, 8), 0.5)), lif("out", 2), Vote("vote", 2, 1),
+        SumPool2d("pool", kernel=(2, 2)), Flatten("flat"), Linear("fc", np.full((2, 8), 0.5)), lif("out", 2),
+        Vote("vote", 2, 1),
     )  # fmt: skip
     return replace(graph, metadata={})
 
