@@ -290,8 +290,8 @@ def test_gesture_files_that_are_refused(tmp_path: Path) -> None:
     victim.write_bytes(whole)
     labels = tmp_path / "user03_lab_labels.csv"
     columns = "class,startTime_usec,endTime_usec\n"
-    long = columns + "1,0," + "5" * 2**18
-    for text in ("", "class,start\n", long, *(columns + line for line in ("12,0,5", "0,0,5", "1,5,5", "1,x,5", "1,5", "1,0,5,9"))):
+    lines = ("12,0,5", "0,0,5", "1,5,5", "1,x,5", "1,5", "1,0,5,9", "1,0," + "5" * 2**18)
+    for text in ("", "class,start\n", *(columns + line for line in lines)):
         labels.write_text(text)
         with pytest.raises(UsageError, match=r"user03_lab_labels\.csv"):
             load_events(tmp_path)
