@@ -84,7 +84,9 @@ class EventRoute:
         return {"validation": deployment.validation, "fine_tuned": False, "test": final.to_dict()}
 
     def front(self, pareto: list[dict[str, Any]], data: AnyDataset) -> dict[str, Any]:
-        """Whether the order of the front by energy changes anywhere in the band of the energy per synop."""
+        """Whether the order of the front by energy changes anywhere in the band of the energy per synop, where one is known."""
+        if "synop" not in self.profile.energy:
+            return {}
         interval_s = _events(data).duration_us * 1e-6
         entries = [Candidate("-".join(e["genome"]), e["accuracy"], e["synops"], interval_s) for e in pareto if e["fits"]]
         found = front_flips(entries, self.profile)
