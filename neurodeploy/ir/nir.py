@@ -29,6 +29,7 @@ from neurodeploy.ir import archive, serialize
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.hdf5 import open_checked
 from neurodeploy.ir.nir_foreign import NirOptions, to_graph
+from neurodeploy.ir.nir_foreign_repair import repaired
 from neurodeploy.ir.nir_nodes import array_of, host_name, to_node
 from neurodeploy.ir.nodes import Array, Input
 
@@ -126,13 +127,8 @@ def read_nir(path: Path, foreign: NirOptions | None = None) -> Graph:
 
 
 def _parse(group: h5py.Group) -> Any:
-    """What nir.read gives without checks of types, and also for convolutions that do not state their input's shape."""
-    tree = nir.serialization.hdf2dict(group)
-    for node in tree.get("nodes", {}).values():
-        if node["type"] == "Conv2d":
-            node.setdefault("input_shape", None)
-    if tree.get("type") == "NIRGraph":
-        tree["type_check"] = False
+    """What nir.read gives without checks of types, and also for files whose shapes need repair (`nir_foreign_repair`)."""
+    tree = repaired(nir.serialization.hdf2dict(group))
     return nir.dict2NIRNode(tree)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -37,4 +38,6 @@ def nir_options(overrides: dict[str, Any]) -> tuple[NirOptions | None, dict[str,
         value = getattr(found, name)
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}", where=f"--set {PREFIX}{name}", limit="At least 1")
+    if found.dt is not None and not (found.dt > 0 and math.isfinite(found.dt)):
+        raise UsageError(f"dt is {found.dt}", where=f"--set {PREFIX}dt", limit="Above 0, in the file's unit of time")
     return found, rest

@@ -46,7 +46,8 @@ def test_commands_take_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "what"),
     [("reset", "harder", "reset"), ("nope", 1, "no convention 'nope'"), ("n_timesteps", 0, "n_timesteps is 0"),
-     ("n_timesteps", 1.5, "n_timesteps"), ("multi_spike", "yes", "multi_spike"), ("v_min", "low", "v_min")],
+     ("n_timesteps", 1.5, "n_timesteps"), ("multi_spike", "yes", "multi_spike"), ("v_min", "low", "v_min"),
+     ("dt", 0.0, "dt is 0.0"), ("dt", -1e-4, "dt is"), ("dt", "ms", "dt")],
 )  # fmt: skip
 def test_what_is_no_convention_is_refused(key: str, value: Any, what: str) -> None:
     with pytest.raises(UsageError, match=what):
