@@ -76,5 +76,5 @@ def _missing(opened: Opened) -> UsageError:
     return UsageError(
         "the model names no dataset", where=str(opened.path), code="missing_data",
         remedy="Give chip input with --input in.npz (exact counts), a dataset with --data, or assume a firing rate with "
-        "--rate 0.1",
+        "--rate 0.1; on an event-driven chip with --interval too, the seconds of a sample",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.models.from_graph import TorchGraph
 
-_BATCH = 64
+_BATCH, _BATCH_BYTES = 64, 2**26  # samples at a time; fewer where the values of one layer would take more
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +31,11 @@ def run_in_bins(lowered: Graph, streams: Sequence[Array], sensor: tuple[int, int
     module = TorchGraph(lowered, torch.float64)
     names = [n.name for n in lowered.neurons]
     votes, counts = [], []
+    bytes_each = 8 * lowered.n_timesteps * max(math.prod(shape) for shape in lowered.shapes.values())
+    batch = min(_BATCH, max(1, _BATCH_BYTES // bytes_each))
     with torch.inference_mode():
-        for i in range(0, len(streams), _BATCH):
-            raster = rasterize(tuple(streams[i : i + _BATCH]), sensor, duration_us, lowered.n_timesteps)
+        for i in range(0, len(streams), batch):
+            raster = rasterize(tuple(streams[i : i + batch]), sensor, duration_us, lowered.n_timesteps)
             x = torch.from_numpy(raster).transpose(0, 1).double()
             found = module(x.reshape(*x.shape[:2], *lowered.inputs[0].shape))
             votes.append(found[lowered.output.name].numpy())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from neurodeploy.cost.event_activity import expected_activity
 from neurodeploy.cost.event_cost import event_cost
-from neurodeploy.data.event_dataset import EventDataset
+from neurodeploy.data.event_dataset import EventDataset, rasterize
 from neurodeploy.errors import DoesNotFit, NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import EventProfile, any_target
 from neurodeploy.ir.nodes import Iaf
@@ -23,6 +24,7 @@ from neurodeploy.jobs.routes import default_recipe, route_of
 from neurodeploy.jobs.search import search
 from neurodeploy.jobs.training import labelled, macro_of
 from neurodeploy.lower.event_cores import lower_to_events
+from neurodeploy.models import event_run
 from neurodeploy.models.autosnn import SuperNet
 from neurodeploy.models.convert import to_graph
 from neurodeploy.models.event_run import run_in_bins
@@ -118,6 +120,17 @@ def test_costs_are_those_of_the_clocked_network() -> None:
     assert metrics.latency_s == pytest.approx(7 * profile().time["core"].si[1])  # each core is on the longest path
     assert metrics.energy_at_exit_j is not None and metrics.energy_j is not None
     assert 0 < metrics.energy_at_exit_j <= metrics.energy_j
+
+
+def test_long_or_wide_networks_run_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    lowered, streams = lower_to_events(to_graph(evaluator().network(ARCH)), profile()), data().split("validation")[0][:7]
+    whole = run_in_bins(lowered, streams, data().sensor, data().duration_us)
+    monkeypatch.setattr(event_run, "_BATCH_BYTES", 2 * 8 * 8 * max(math.prod(shape) for shape in lowered.shapes.values()))
+    sizes: list[int] = []
+    monkeypatch.setattr(event_run, "rasterize", lambda part, *rest: (sizes.append(len(part)), rasterize(part, *rest))[1])
+    parts = run_in_bins(lowered, streams, data().sensor, data().duration_us)
+    assert sizes == [2, 2, 2, 1]
+    assert np.array_equal(parts.votes, whole.votes) and all(np.array_equal(parts.counts[n], c) for n, c in whole.counts.items())
 
 
 def test_what_does_not_fit_has_reasons_and_no_energy() -> None:
