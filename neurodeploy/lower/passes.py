@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import DoesNotFit, UsageError, Violation
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Lif
@@ -29,7 +29,7 @@ def lower(
 
     n_levels: grey levels of the data (default: the graph's metadata, else what the message holds); input_bits: bits of
     a graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered, UsageError for
-    an input coding that is unknown or not what the network was trained on, events among them.
+    an input coding that is unknown or not what the network was trained on, events among them, DoesNotFit for delays and loops.
     """
     if input_kind == "events" or graph.metadata.get("encoding") == "events":
         raise UsageError(
@@ -45,6 +45,13 @@ def lower(
             f"input = {input_kind!r}, but the network was trained on {trained!r} encoded images", where="lower",
             remedy="Use input = 'rate' for a network trained with encoding 'rate', and only for that",
         )
+    if any(e.delay for e in graph.edges):  # loops have one; a sample's first timestep would move by it, layer by layer
+        edge = next(e for e in graph.edges if e.delay)
+        raise DoesNotFit((Violation(
+            "delayed", f"{edge.src} -> {edge.dst}", f"a delay of {edge.delay}" + " in a loop" * (not graph.is_acyclic),
+            "Networks in real numbers are lowered without delays and loops",
+            "Remove it, or bring the network in integers, as a lava-dl .net",
+        ),), target=profile.name)
     lowered = fold_batch_norm(graph)
     lowered = pools_to_or(lowered)
     lowered = code_input(lowered, profile, input_kind, n_levels=levels, input_bits=input_bits)

@@ -10,12 +10,14 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
-from neurodeploy.errors import NeurodeployWarning, UnsafeFile
+from neurodeploy.errors import DoesNotFit, NeurodeployWarning, UnsafeFile
+from neurodeploy.hw.profile import target
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.ir.nodes import Conv2d, Lif, Linear, Vote
 from neurodeploy.ir.reference import evaluate
+from neurodeploy.lower.passes import lower
 from tests.ir.nir_euler import Edges, euler
 from tests.ir.test_nir_foreign import conv, write
 
@@ -163,6 +165,14 @@ def test_recurrence(bias: bool, tmp_path: Path) -> None:
     nested = read(tmp_path, outer, around, replace(TEXT, dt=1.0))
     np.testing.assert_array_equal(evaluate(nested, x[:, None])["n2"], ours["n2"])
     assert {"rnn.lif", "rnn.w"} < set(nested.by_name)
+
+
+def test_delays_and_loops_are_the_lowering_s_to_refuse(tmp_path: Path) -> None:
+    profile = target("loihi2")
+    cases = ((*recurrent(fc(4, 4)), "n1 -> w: a delay of 1 in a loop"), (delayed()[0], None, "n1 -> fc2: a delay of 2"))
+    for nodes, edges, what in cases:
+        with pytest.raises(DoesNotFit, match=what):
+            lower(read(tmp_path, nodes, edges, replace(TEXT, dt=1.0)), profile)
 
 
 def test_a_loop_with_a_delay_takes_no_other(tmp_path: Path) -> None:
