@@ -76,7 +76,7 @@ class FrontFlips:
         if not self.pairs:
             return f"The ranking of the front by the energy of whole samples is the same for every energy in {band}."
         listed = "; ".join(f"{p.below} costs less than {p.above} below {p.e_at_flip_pj:.3g} pJ, more above" for p in self.pairs)
-        return f"The ranking of the front by the energy of whole samples turns inside {band}: {listed}. Calibrate it on your board."
+        return f"The ranking of the front by the energy of whole samples turns inside {band}: {listed}. Calibrate your board."
 
 
 def front_flips(front: Sequence[Candidate], profile: EventProfile) -> FrontFlips:

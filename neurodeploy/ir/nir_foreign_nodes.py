@@ -86,7 +86,7 @@ class NodeReader:
         if not fits:
             self.refuse(name, f"{what} of shape {np.shape(value)}", f"What arrives has shape {shape}")
         if (array == array.flat[0]).all():
-            return array.astype(np.float64).reshape(-1)[0].reshape(())
+            return np.asarray(array.astype(np.float64).reshape(-1)[0])
         if np.prod(shape, dtype=float) > MOST_VALUES:
             self.refuse(name, f"{what} that differ, in a layer of shape {shape}", f"At most {MOST_VALUES} values")
         return np.broadcast_to(array.astype(np.float64), wanted).reshape(shape)
