@@ -90,7 +90,7 @@ drop = 0.2
 anchor = ["SCB_k3", "SCB_k3"]
 anchor_hold = 0.2
 anchor_fade = 0.2
-adapt_epochs = 2
+adapt_epochs = 6
 n_references = 3
 
 [evolution]

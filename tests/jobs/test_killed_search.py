@@ -160,12 +160,16 @@ def unsearched(tiny: Tiny, run: Path) -> Path:
 
 
 def test_workers_share_the_candidates(searched: Tiny, server: ForkServer, tmp_path: Path) -> None:
-    run = unsearched(searched, tmp_path / "run")
-    logs = [tmp_path / f"log{i}" for i in range(2)]
-    pids = [server.start("worker", "--run", run, "--json", log=log) for log in logs]
-    assert [server.wait(pid) for pid in pids] == [0, 0], logs[0].read_text() + logs[1].read_text()
-    shares = [answer(log)["data"]["n_evaluated"] for log in logs]
-    assert sum(shares) == BUDGET and min(shares) > 0, shares
+    for attempt in range(3):  # on a busy machine one worker may be done before the other has started
+        run = unsearched(searched, tmp_path / f"run{attempt}")
+        logs = [tmp_path / f"log{attempt}{i}" for i in range(2)]
+        pids = [server.start("worker", "--run", run, "--json", log=log) for log in logs]
+        assert [server.wait(pid) for pid in pids] == [0, 0], logs[0].read_text() + logs[1].read_text()
+        shares = [answer(log)["data"]["n_evaluated"] for log in logs]
+        assert sum(shares) == BUDGET, shares
+        if min(shares) > 0:
+            break
+    assert min(shares) > 0, shares
     assert server.wait(server.start("search", "--resume", run, log=tmp_path / "log")) == 0
     check_equals(run, searched)
 
