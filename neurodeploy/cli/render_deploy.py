@@ -241,6 +241,6 @@ def show_training(console: Console, data: Mapping[str, Any]) -> None:
     tables.facts(console, "Trained", [
         ("model", str(data["model"])), ("accuracy, test split", f"{percent(data['accuracy'])}, computed in float32"),
         ("accuracy, validation", f"{percent(data['accuracy_validation'])}, the best epoch, which is the one kept"),
-        ("test, after timestep", steps),
+        (f"test, after {data['time_unit']}", steps),
     ])  # fmt: skip
     tables.lines(console, "Next", [f"neurodeploy export {shlex.quote(str(data['model']))} --target TARGET"])

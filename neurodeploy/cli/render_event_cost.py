@@ -27,7 +27,7 @@ def show_event_totals(console: Console, cost: Mapping[str, Any]) -> None:
     held = "given" if cost["interval_source"] == "given" else "its duration"
     rows += [
         ["power", band(cost["power_w"], "W"), MISSING, cost["status"]],
-        ["time until the decision", si(cost["decision_s"], "s"), MISSING, way],
+        ["time until all events are answered", si(cost["decision_s"], "s"), MISSING, way],
         ["  the sample's events", si(cost["duration_s"], "s"), MISSING, "given"],
         ["  the last one, through the cores", band(cost["latency_band_s"], "s"), MISSING, way],
         ["time between samples", si(cost["interval_s"], "s"), MISSING, held],

@@ -52,7 +52,7 @@ def show_event_search(console: Console, data: Mapping[str, Any]) -> None:
         f"{source['split']} split of {source['name']}"
     )
     show_trust(console, cost, data["disclaimer"], simulated=simulated)
-    decided = f"{si(cost['decision_s'], 's')} until the decision"
+    decided = f"{si(cost['decision_s'], 's')} until all events are answered"
     show_files(console, data, cost, latency=decided, then=chip_commands(str(data["bundle"]), data["target"]))
 
 

@@ -20,12 +20,16 @@ _SHORT = {"skip": "skip_connect"}
 
 @dataclass(frozen=True)
 class TrainResult:
-    """`model`: path of the file; `accuracy` of validation and test, 0..1; `accuracy_per_step` of test after 1..T steps."""
+    """`model`: path of the file; `accuracy` of validation and test, 0..1; `accuracy_per_step` of test after 1..T steps.
+
+    `time_unit`: what a step is, "bin" where events are trained on, else "timestep".
+    """
 
     model: Path
     accuracy: float
     accuracy_validation: float
     accuracy_per_step: list[float]
+    time_unit: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
@@ -63,7 +67,8 @@ def train(
         raise Interrupted("interrupted", remedy=f"Continue with the same command and --out {run.path}") from error
     found = evaluate(network, *labelled(settings, data, "test"), encoding=settings.train.encoding)
     return TrainResult(
-        run.path / MODEL, found.accuracy, float(network.metadata["accuracy_validation"]), found.accuracy_per_step.tolist()
+        run.path / MODEL, found.accuracy, float(network.metadata["accuracy_validation"]), found.accuracy_per_step.tolist(),
+        "bin" if settings.train.encoding == "events" else "timestep",
     )
 
 

@@ -59,7 +59,10 @@ class CorePlan:
             uses = tuple(CoreUse(**{f.name: _plain(c[f.name], f.name) for f in fields(CoreUse)}) for c in data["cores"])
             plan = cls(target=str(data["target"]), cores=uses)
         except (KeyError, TypeError, ValueError) as err:
-            raise UnsafeFile("not a placement", limit=f"{type(err).__name__}: {err}", remedy="Export again") from err
+            raise UnsafeFile(
+                "not a placement", limit=f"Wanted: cores, each with {', '.join(f.name for f in fields(CoreUse))} ({err})",
+                remedy="Export again",
+            ) from err
         if len({u.core for u in uses}) != len(uses) or len({u.node for u in uses}) != len(uses):
             raise UnsafeFile("not a placement", limit="a core or a layer stands in it twice", remedy="Export again")
         return plan

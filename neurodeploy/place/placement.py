@@ -101,7 +101,10 @@ class Placement:
             shapes = tuple((str(name), tuple(int(n) for n in shape)) for name, shape in data["shapes"])
             plan = cls(target=str(data["target"]), n_chips=int(data["n_chips"]), shapes=shapes, cores=cores)
         except (KeyError, TypeError, ValueError) as err:
-            raise UnsafeFile("not a placement", limit=f"{type(err).__name__}: {err}", remedy="Export again") from err
+            raise UnsafeFile(
+                "not a placement", limit=f"Wanted: cores, each with {', '.join(f.name for f in fields(Core))} ({err})",
+                remedy="Export again",
+            ) from err
         for name, shape in shapes:
             covered = sum(c.n_neurons for c in plan.cores_of(name))
             if covered != int(np.prod(shape)) or (plan.core_map(name) < 0).any():

@@ -231,7 +231,8 @@ def test_verdict(ok: bool, last: str) -> None:
 
 
 def test_training() -> None:
-    data = {"model": "m.safetensors", "accuracy": 0.97, "accuracy_validation": 0.98, "accuracy_per_step": [0.9, 0.97]}
+    data = {"model": "m.safetensors", "accuracy": 0.97, "accuracy_validation": 0.98, "accuracy_per_step": [0.9, 0.97],
+            "time_unit": "timestep"}
     text = drawn(show_training, data)
     assert "test, after timestep 1: 90.00 %, 2: 97.00 %" in rows(text)
     assert "neurodeploy export m.safetensors --target" in text

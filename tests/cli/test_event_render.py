@@ -70,7 +70,7 @@ def test_cost_of_a_sample_with_band_and_status_of_each_term() -> None:
         assert f"{name} {band(joule, 'J')} {100 * joule['nominal'] / total:.1f} % {status}" in lines
     assert f"power {band(cost['power_w'], 'W')} - estimated" in lines
     assert cost["decision_s"] == pytest.approx(0.02 + 4 * 0.373e-6), "the sample and the way through four cores"
-    assert "time until the decision 20 ms - published" in lines and "the sample's events 20 ms - given" in lines
+    assert "time until all events are answered 20 ms - published" in lines and "the sample's events 20 ms - given" in lines
     assert f"the last one, through the cores {band(cost['latency_band_s'], 's')} - published" in lines
     assert f"synaptic operations (synops) {count(cost['counts']['synops'])} - simulated" in lines
     assert f"synops per second {si(cost['synops_per_s'], '')} - simulated" in lines
@@ -86,7 +86,7 @@ def test_absent_terms_are_not_available() -> None:
         layer["energy_dynamic_j"] = None
     lines = rows(drawn(show_energy, data))
     assert "synapses, an energy each - - not available" in lines
-    assert "time until the decision - - not available" in lines and "energy x time - - not available" in lines
+    assert "time until all events are answered - - not available" in lines and "energy x time - - not available" in lines
 
 
 def test_layers_name_their_core_and_what_it_does() -> None:

@@ -24,7 +24,7 @@ def test_a_model_of_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     save_events(tmp_path / "events.npz", recordings())
     monkeypatch.chdir(tmp_path)
     found = train("digits_events", "SCB_k3", out=tmp_path / "run", overrides={**TINY, "data.name": "events.npz"})
-    assert 0 <= found.accuracy <= 1 and len(found.accuracy_per_step) == 8
+    assert 0 <= found.accuracy <= 1 and len(found.accuracy_per_step) == 8 and found.time_unit == "bin"
     opened = open_model(found.model)
     assert opened.graph.metadata["data"] == {
         "name": str(tmp_path / "events.npz"), "duration_us": 100_000, "sensor": [2, 4, 4],
