@@ -8,19 +8,13 @@ event, a sample whose stream ends inside window k stops there at the latest; by 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.early_exit.confidence import (
-    ConfidencePolicy,
-    calibrate_temperature,
-    choose_threshold,
-    exit_steps,
-    fixed_accuracy,
-)
+from neurodeploy.early_exit.confidence import ConfidencePolicy, exit_steps, fixed_accuracy
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.votes import predictions
 
@@ -113,22 +107,6 @@ def exit_windows(votes: FloatArray, policy: EventExitPolicy, read: Windows) -> I
 def n_events_to_decision(votes: FloatArray, policy: EventExitPolicy, read: Windows) -> IntArray:
     """Input events that each sample needs [N]; one that has fewer than its window needs its own number."""
     return np.asarray(read.n_events[exit_windows(votes, policy, read) - 1, np.arange(votes.shape[1])])
-
-
-def choose_exit(
-    votes: FloatArray, labels: IntArray, policy: EventExitPolicy, *, max_drop: float = 0.0, mean_windows: float | None = None,
-    calibrate: bool = False,
-) -> EventExitPolicy:
-    """The policy with the threshold that suits VALIDATION votes [K, N, C] best; never call it with test data.
-
-    The rule is that of `choose_threshold`: fewest windows at most `max_drop` (0..1) below the accuracy of whole samples, or
-    with `mean_windows` the best accuracy within that many. calibrate: the temperature is first fitted to the same votes.
-    """
-    confidence = policy.confidence
-    if calibrate:
-        confidence = replace(confidence, temperature=calibrate_temperature(votes, labels, confidence.logits))
-    found = choose_threshold(votes, labels, confidence, max_drop=max_drop, mean_timesteps=mean_windows)
-    return replace(policy, confidence=found)
 
 
 def exit_report(

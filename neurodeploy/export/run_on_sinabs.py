@@ -29,6 +29,7 @@ OK, USAGE, DIFFERS, MISSING, CHANGED = 0, 2, 4, 5, 6
 DOCUMENT, ARRAYS = "speck.json", "speck_arrays.npz"
 TENSORS = {"weights": "weights_kill_bit", "biases": "biases_kill_bit", "neurons_initial_value": "neurons_value_kill_bit"}
 PLAIN = ("threshold_high", "threshold_low", "return_to_zero", "leak_enable", "monitor_enable")
+IMPORTED_BY_SINABS = ("speck2e", "speck2f")  # modules of samna that sinabs 3.1.3 imports, whichever chip is meant
 HERE = Path(__file__).resolve().parent
 
 
@@ -84,7 +85,7 @@ def load_sinabs() -> Any:
     if not hasattr(samna, "speck2f") and hasattr(samna, "dynapcnn"):
         older = samna.dynapcnn
         older.configuration.SpeckConfiguration = older.configuration.DynapcnnConfiguration
-        for name in ("speck2e", "speck2f"):
+        for name in IMPORTED_BY_SINABS:
             setattr(samna, name, older)
             sys.modules[f"samna.{name}"] = older
             sys.modules[f"samna.{name}.configuration"] = older.configuration

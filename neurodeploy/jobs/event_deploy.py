@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from numpy.typing import NDArray
 
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.early_exit.confidence import ConfidencePolicy
-from neurodeploy.early_exit.event_windows import EventExitPolicy, choose_exit, exit_windows
+from neurodeploy.early_exit.event_windows import EventExitPolicy
 from neurodeploy.errors import DoesNotFit, NeurodeployWarning
 from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.ir.votes import predictions
+from neurodeploy.jobs.exits import choose_policy
 from neurodeploy.models.event_run import FloatRun, run_in_bins
 from neurodeploy.place.core_plan import CorePlan
 from neurodeploy.place.event_cores import check
@@ -101,19 +102,6 @@ def choose_event_exit(
     """The cheapest policy that the settings allow, on validation runs; never on test data."""
     until = float(runs.n_events.mean()) if settings.by == "event" else float(runs.duration_us)
     step = max(1, round(until / settings.windows))
-    best: tuple[float, EventExitPolicy] | None = None
-    kinds: tuple[Literal["sum", "mean"], ...] = ("sum", "mean") if settings.logits == "either" else (settings.logits,)
-    for logits in kinds:
-        confidence = ConfidencePolicy(
-            1.0, 1.0 if settings.temperature == "calibrate" else settings.temperature, settings.metric, logits
-        )
-        start = EventExitPolicy(settings.by, step, confidence)
-        votes, read = read_votes(runs, streams, start)
-        policy = choose_exit(
-            votes, labels, start, max_drop=settings.max_drop, calibrate=settings.temperature == "calibrate"
-        )
-        mean = float(exit_windows(votes, policy, read).mean())
-        if best is None or mean < best[0]:
-            best = mean, policy
-    assert best is not None  # there is a kind of logits
-    return best[1]
+    start = EventExitPolicy(settings.by, step, ConfidencePolicy(1.0))
+    votes, _ = read_votes(runs, streams, start)
+    return replace(start, confidence=choose_policy(settings, votes, labels))

@@ -26,7 +26,7 @@ class ExitRuns:
 
 
 def read_votes(runs: EventRuns, streams: Sequence[Array], policy: EventExitPolicy) -> tuple[FloatArray, Windows]:
-    """(votes [K, N, C], windows) of finished runs of these streams, for `choose_exit` on validation data and `exit_report`."""
+    """(votes [K, N, C], windows) of finished runs of these streams, to choose thresholds by and for `exit_report`."""
     if len(streams) != runs.n_samples:
         raise UsageError(f"{len(streams)} streams for {runs.n_samples} runs", where="early exit", limit="Those of the runs")
     read = windows(policy, [np.asarray(stream)[:, 0] for stream in streams], runs.duration_us)

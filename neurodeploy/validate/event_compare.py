@@ -84,9 +84,15 @@ def _first(layer: str, sample: int, expected: Array, got: Array) -> EventDiverge
     if same.all() and len(expected) == len(got):
         return None
     k = int(np.argmin(same)) if not same.all() else len(same)
-    rows = [(*map(int, table[k]),) if k < len(table) else None for table in (expected, got)]
-    wanted, found = rows
+    wanted, found = (_row(table, k) for table in (expected, got))
     if wanted is not None and (found is None or wanted[0] <= found[0]):
-        return EventDivergence(layer, wanted[0], wanted[1:], 1, 0, sample, k, found)  # type: ignore[arg-type]
+        return EventDivergence(layer, wanted[0], wanted[1:], 1, 0, sample, k, found)
     assert found is not None  # one of the two goes on
-    return EventDivergence(layer, found[0], found[1:], 0, 1, sample, k, wanted)  # type: ignore[arg-type]
+    return EventDivergence(layer, found[0], found[1:], 0, 1, sample, k, wanted)
+
+
+def _row(table: Array, k: int) -> tuple[int, int, int, int] | None:
+    if k >= len(table):
+        return None
+    t, c, y, x = map(int, table[k])
+    return t, c, y, x

@@ -7,10 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from neurodeploy.early_exit.confidence import ConfidencePolicy, evaluate_policy
+from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.early_exit.event_windows import (
     EventExitPolicy,
-    choose_exit,
     exit_report,
     exit_windows,
     n_events_to_decision,
@@ -95,29 +94,6 @@ def test_report_by_hand():
         exit_report(votes[:2], labels, policy, read)
     with pytest.raises(UsageError, match="0 samples"):
         windows(policy, [], 100)
-
-
-def noisy_votes(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Poisson votes of ten classes over eight windows, more of the right one."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 10, n)
-    rates = np.full((n, 10), 0.5)
-    rates[np.arange(n), labels] = 2.0
-    return rng.poisson(rates, (8, n, 10)).astype(np.float64), labels
-
-
-def test_thresholds_come_from_validation_votes_and_hold_on_others():
-    votes, labels = noisy_votes()
-    start = EventExitPolicy("event", 50, NEVER)
-    chosen = choose_exit(votes, labels, start, max_drop=0.01, calibrate=True)
-    assert (chosen.by, chosen.step) == ("event", 50) and chosen.confidence.temperature != 1.0
-    point = evaluate_policy(votes, labels, chosen.confidence)
-    full = evaluate_policy(votes, labels, NEVER)
-    assert point.accuracy >= full.accuracy - 0.01 and point.mean_timesteps < 6
-    other = evaluate_policy(*noisy_votes(seed=1), chosen.confidence)
-    assert other.accuracy > 0.9 and abs(other.mean_timesteps - point.mean_timesteps) < 0.5
-    few = choose_exit(votes, labels, start, mean_windows=3.0)
-    assert evaluate_policy(votes, labels, few.confidence).mean_timesteps <= 3
 
 
 def network() -> IntGraph:
