@@ -36,4 +36,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps 'spikingjelly>=2.0'  # it asks for torchvision, which the pinned torch has no build of, and needs it nowhere
 	@touch $@ $(VENV)/.installed
