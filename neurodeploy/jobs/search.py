@@ -70,7 +70,7 @@ def resolve_recipe(
     profile = None if target is None else profile_of(target, of_profile)
     if recipe is None:
         recipe = default_recipe(profile) if profile is not None else "digits"
-    resolved: dict[str, Any] = {"recipe": read(recipe, of_recipe).to_dict()}
+    resolved: dict[str, Any] = {"recipe": read(recipe, of_recipe).model_dump(mode="json")}
     return resolved if profile is None else {**resolved, "profile": profile.model_dump(mode="json")}
 
 

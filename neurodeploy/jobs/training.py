@@ -100,7 +100,7 @@ def train_arch(run: Run, arch: Sequence[str], data: AnyDataset, progress: Progre
     progress.done(task)
     network.metadata = {
         "data": described(data, recipe.data.name), "encoding": recipe.train.encoding,
-        "recipe": recipe.name, "deploy": recipe.deploy.model_dump(mode="json"), "accuracy_validation": result.best.accuracy,
+        "recipe": recipe.name, "deploy": recipe.deploy.to_dict(), "accuracy_validation": result.best.accuracy,
     }
     save(network, path)
     return network

@@ -134,6 +134,13 @@ class PlaceSettings(_Strict):
     readout: Literal["channels", "padded"] = "channels"
 
 
+class GpuSettings(_Strict):
+    """How a GPU runs the network: `batch` samples at once (figures stand beside those of one alone), in which arithmetic."""
+
+    batch: int = Field(default=64, ge=1, le=2**20)
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+
+
 class DeploySettings(_Strict):
     """What decides how a trained network comes onto a target; travels with the model file. `loss` serves fine-tuning."""
 
@@ -143,7 +150,12 @@ class DeploySettings(_Strict):
     early_exit: ExitSettings = ExitSettings()
     cost: CostSettings = CostSettings()
     place: PlaceSettings = PlaceSettings()
+    gpu: GpuSettings = GpuSettings()
     loss: Loss = "mse"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields, all defaults filled in but those of GPUs, which model files of other targets need not name."""
+        return _without_default_gpu(self)
 
 
 class Recipe(_Strict):
@@ -164,6 +176,7 @@ class Recipe(_Strict):
     early_exit: ExitSettings = ExitSettings()
     cost: CostSettings = CostSettings()
     place: PlaceSettings = PlaceSettings()
+    gpu: GpuSettings = GpuSettings()
 
     @model_validator(mode="after")
     def _one_coding(self) -> Self:
@@ -178,12 +191,16 @@ class Recipe(_Strict):
         """The part that decides how the trained network comes onto the target."""
         return DeploySettings(
             seed=self.seed, input=self.input, quantize=self.quantize, early_exit=self.early_exit, cost=self.cost,
-            place=self.place, loss=self.train.loss,
+            place=self.place, gpu=self.gpu, loss=self.train.loss,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain fields, all defaults filled in."""
-        return self.model_dump(mode="json")
+        """Plain fields, all defaults filled in but those of GPUs."""
+        return _without_default_gpu(self)
+
+
+def _without_default_gpu(settings: DeploySettings | Recipe) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude={"gpu"} if settings.gpu == GpuSettings() else None)
 
 
 def names() -> list[str]:
@@ -229,7 +246,7 @@ def parse(raw: dict[str, Any], overrides: dict[str, Any] | None = None, *, where
     try:
         recipe = Recipe.model_validate(raw)
         if overrides:
-            full = recipe.to_dict()  # so that defaults can be overridden, and a misspelt key is told from an absent one
+            full = recipe.model_dump(mode="json")  # so that defaults can be overridden, and a misspelt key is told from an absent one
             for key, value in overrides.items():
                 apply_override(full, key, value, where=where)
             recipe = Recipe.model_validate(full)
