@@ -8,6 +8,8 @@ Biases, pooling and normalisation are left out. Constants: hw_profiles/_proxies.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -85,25 +87,41 @@ def _countable(graph: Graph) -> Network:
 
 
 def _proxies(network: Network, messages: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    table, graph = constants(), network.graph
+    graph = network.graph
+    arrivals = [Arrival(g, messages[g.source].reshape(g.source_map), _is_binary(graph, g)) for g in network.groups]
+    n_spikes = float(sum(messages[layer.name].sum() for layer in network.layers))
+    return proxies_from(arrivals, sum(layer.n_neurons for layer in network.layers), n_spikes, graph.n_timesteps)
+
+
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """What reaches a group of synapses in one inference: mean number of values other than 0 of each source element, and
+    whether all of them are -1, 0 or 1."""
+
+    group: SynapseGroup
+    messages: NDArray[Any]
+    binary: bool
+
+
+def proxies_from(arrivals: Sequence[Arrival], n_neurons: int, n_spikes: float, n_timesteps: int) -> dict[str, Any]:
+    """The figures, from what reaches each group of synapses and how many spikes all neurons send in one inference."""
+    table = constants()
     macs = acs = dense = synapses = 0.0
-    for group in network.groups:
-        arriving = float((messages[group.source].reshape(group.source_map) * nonzero_fan_out(group)).sum())
-        if _is_binary(graph, group):
+    for arrival in arrivals:
+        arriving = float((arrival.messages * nonzero_fan_out(arrival.group)).sum())
+        if arrival.binary:
             acs += arriving
         else:
             macs += arriving
-        dense += _dense_macs(group)
-        synapses += _n_synapses(group)
-    n_neurons = sum(layer.n_neurons for layer in network.layers)
-    n_spikes = float(sum(messages[layer.name].sum() for layer in network.layers))
-    weights = list({id(g.synapse): g.synapse.weight for g in network.groups}.values())
+        dense += _dense_macs(arrival.group)
+        synapses += _n_synapses(arrival.group)
+    weights = list({id(a.group.synapse): a.group.synapse.weight for a in arrivals}.values())
     n_weights = sum(w.size for w in weights)
-    neuron_ops = float(n_neurons * graph.n_timesteps)
+    neuron_ops = float(n_neurons * n_timesteps)
     joule = {name: q.si[1] for name, q in table.energy_45nm.items()}
     return {
         "dense_macs_per_timestep": dense,
-        "dense_macs": dense * graph.n_timesteps,
+        "dense_macs": dense * n_timesteps,
         "effective_macs": macs,
         "effective_acs": acs,
         "membrane_updates": neuron_ops,
