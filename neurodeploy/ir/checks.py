@@ -20,6 +20,7 @@ from neurodeploy.ir.nodes import (
     Flatten,
     Iaf,
     Input,
+    Li,
     Lif,
     Linear,
     MaxPool2d,
@@ -69,7 +70,7 @@ def _need(node: Node, condition: bool, what: str) -> None:
         raise NeurodeployError(what, where=node.name, code="bad_node")
 
 
-def _shape(node: Input | Lif | CubaLif | Delta | Sigma | Iaf) -> None:
+def _shape(node: Input | Lif | Li | CubaLif | Delta | Sigma | Iaf) -> None:
     _need(node, all(n >= 1 for n in node.shape), f"has shape {node.shape}")
     _need(node, int(np.prod(node.shape, dtype=object)) <= MAX_ELEMENTS, f"has shape {node.shape}, beyond any network")
 
@@ -124,7 +125,7 @@ def _pool(node: MaxPool2d | SumPool2d) -> None:
     _need(node, min(node.kernel) >= 1, f"kernel is {node.kernel}")
 
 
-def _reset(node: Lif | CubaLif) -> None:
+def _reset(node: Lif | Li | CubaLif) -> None:
     _need(node, node.reset_interval is None or node.reset_interval >= 1, f"reset_interval is {node.reset_interval}")
 
 
@@ -138,17 +139,33 @@ def _lif(node: Lif) -> None:
         _need(node, node.fire == ">=", "sends several spikes a timestep and fires above its threshold only, not at it")
 
 
+def _li(node: Li) -> None:
+    _shape(node)
+    _reset(node)
+    for name in ("inv_tau", "gain", "v_leak"):
+        value = np.asarray(getattr(node, name))
+        _need(node, value.dtype.kind == "f", f"{name} has type {value.dtype}, expected real numbers")
+        _broadcasts(node, name, value)
+    rate = np.asarray(node.inv_tau)
+    low, high = float(rate.min()), float(rate.max())
+    _need(node, low >= 0 and high <= 1, f"inv_tau spans {low:g}..{high:g}, beyond 0..1")
+
+
+def _broadcasts(node: Li | CubaLif | Delta | Iaf, name: str, value: Array) -> None:
+    try:
+        fits = np.broadcast_shapes(value.shape, node.shape) == node.shape
+    except ValueError:
+        fits = False
+    _need(node, fits, f"{name} of shape {value.shape} does not broadcast to {node.shape}")
+
+
 def _integers(node: CubaLif | Delta | Iaf, name: str, low: int, high: int) -> None:
     """Field `name` of a neuron: integers low..high, one a layer or an array that broadcasts to its shape."""
     value = np.asarray(getattr(node, name))
     _need(node, value.dtype.kind == "i", f"{name} has type {value.dtype}, expected integers")
     smallest, largest = int(value.min(initial=high)), int(value.max(initial=low))
     _need(node, low <= smallest and largest <= high, f"{name} spans {smallest}..{largest}, beyond {low}..{high}")
-    try:
-        fits = np.broadcast_shapes(value.shape, node.shape) == node.shape
-    except ValueError:
-        fits = False
-    _need(node, fits, f"{name} of shape {value.shape} does not broadcast to {node.shape}")
+    _broadcasts(node, name, value)
 
 
 def _cuba_lif(node: CubaLif) -> None:
@@ -190,6 +207,6 @@ def _vote(node: Vote) -> None:
 
 _RULES: dict[type[Node], Callable[[Any], None]] = {
     Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _pool, SumPool2d: _pool,
-    Flatten: lambda node: None, Lif: _lif, CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _delta, Sigma: _shape, Iaf: _iaf,
-    Vote: _vote,
+    Flatten: lambda node: None, Lif: _lif, Li: _li, CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _delta, Sigma: _shape,
+    Iaf: _iaf, Vote: _vote,
 }

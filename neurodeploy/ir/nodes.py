@@ -215,6 +215,29 @@ class Lif(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class Li(Node):
+    """Leaky integrator in real arithmetic: puts out its state and sends no spikes. In front of a Lif it is a synaptic current.
+
+    State v_mem = v_leak before the first timestep.  v = v + (gain * x - (v - v_leak) * inv_tau);  y = v, after the update.
+    inv_tau = 0 integrates without leak; gain, inv_tau (0..1) and v_leak are numbers, or arrays that broadcast to `shape`.
+    v = v_leak before the dynamics of step t by reset_interval and reset_offset, as a Lif. Source: NIR's LI and the current of
+    its CubaLIF by forward Euler, updated with the input of the same timestep; spikingjelly 2.0 CUBALIFNode, snntorch Synaptic.
+    """
+
+    shape: Shape = ()
+    inv_tau: float | Array = 0.0
+    gain: float | Array = 1.0
+    v_leak: float | Array = 0.0
+    reset_interval: int | None = None
+    reset_offset: int = 0
+
+    def output_shape(self, source: Shape) -> Shape:
+        if source != self.shape:
+            raise _fail(self, f"integrates shape {self.shape}, its input has shape {source}")
+        return self.shape
+
+
+@dataclass(frozen=True, eq=False)
 class CubaLif(Node):
     """Loihi's fixed-point LIF (lava-nc 0.10.0, LIF / LIFReset bit-accurate). All integers, arrays broadcast to `shape`.
 

@@ -26,6 +26,7 @@ from neurodeploy.ir.nodes import (
     Flatten,
     Iaf,
     Input,
+    Li,
     Lif,
     Linear,
     MaxPool2d,
@@ -41,7 +42,7 @@ from neurodeploy.ir.nodes import (
 SIGMA_DELTA_BITS = 32
 
 # Arrays [B, *shape] by node type, nothing for those not named; `t` counts steps.
-#   Lif v_mem, t;  Iaf v_mem;  CubaLif v_mem, i_syn, t;  Delta act, residue;  SigmaDelta sigma, act, residue;  Sigma sigma;
+#   Lif, Li v_mem, t;  Iaf v_mem;  CubaLif v_mem, i_syn, t;  Delta act, residue;  SigmaDelta sigma, act, residue;  Sigma sigma;
 #   Linear with delays: past [largest delay, B, I], what it received in earlier steps, newest first.
 State = dict[str, Any]
 _SIGMA_DELTA_STATES: dict[type[Node], tuple[str, ...]] = {
@@ -64,6 +65,8 @@ def initial_state(node: Node, batch: int) -> State:
     """State of `batch` copies of a node before the first timestep."""
     if isinstance(node, Lif):
         return {"v_mem": np.full((batch, *node.shape), node.v_reset, dtype=np.float64), "t": 0}
+    if isinstance(node, Li):
+        return {"v_mem": np.zeros((batch, *node.shape)) + node.v_leak, "t": 0}
     if isinstance(node, CubaLif):
         v, u = (np.zeros((batch, *node.shape), dtype=np.int64) + start for start in (node.v_init, node.i_init))
         return {"v_mem": v, "i_syn": u, "t": 0}
@@ -95,10 +98,10 @@ def step(node: Node, a: Array, state: State) -> tuple[Array, State]:
     if rule is None:
         raise NeurodeployError(f"{type(node).__name__} has no reference", where=node.name, code="bad_node")
     integer = a.dtype.kind in "iu"
-    if (is_integer_node(node) and not integer) or (isinstance(node, BatchNorm | Lif) and integer):
+    if (is_integer_node(node) and not integer) or (isinstance(node, BatchNorm | Lif | Li) and integer):
         raise NeurodeployError(
             f"{type(node).__name__} received values of type {a.dtype}", where=node.name, code="bad_node",
-            remedy="A chip's neurons and synapses compute on integers, Lif and BatchNorm on real numbers",
+            remedy="A chip's neurons and synapses compute on integers, Lif, Li and BatchNorm on real numbers",
         )
     return rule(node, a, state)
 
@@ -181,7 +184,7 @@ def _flatten(node: Flatten, a: Array, state: State) -> tuple[Array, State]:
     return a.reshape(a.shape[0], -1), state
 
 
-def _restarts(node: Lif | CubaLif, t: int) -> bool:
+def _restarts(node: Lif | Li | CubaLif, t: int) -> bool:
     """Whether the state is reset before the dynamics of the 0-based timestep t."""
     interval = node.reset_interval
     return interval is not None and (t + 1) % interval == node.reset_offset % interval
@@ -199,6 +202,14 @@ def _lif(node: Lif, a: Array, state: State) -> tuple[Array, State]:
         n = (v >= node.v_th if node.fire == ">=" else v > node.v_th).astype(np.float64)
     v = np.where(n > 0, node.v_reset, v) if node.reset == "hard" else v - n * node.v_th
     return n, {"v_mem": v if node.v_min is None else np.maximum(v, node.v_min), "t": t + 1}
+
+
+def _li(node: Li, a: Array, state: State) -> tuple[Array, State]:
+    v, t = state["v_mem"], state["t"]
+    if _restarts(node, t):
+        v = np.zeros_like(v) + node.v_leak
+    v = v + (node.gain * a - (v - node.v_leak) * node.inv_tau)
+    return v, {"v_mem": v, "t": t + 1}
 
 
 def _iaf(node: Iaf, a: Array, state: State) -> tuple[Array, State]:
@@ -265,7 +276,7 @@ def _vote(node: Vote, a: Array, state: State) -> tuple[Array, State]:
 
 _RULES: dict[type[Node], Callable[[Any, Array, State], tuple[Array, State]]] = {
     Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool,
-    SumPool2d: _sum_pool, Flatten: _flatten, Lif: _lif, Iaf: _iaf, CubaLif: _cuba_lif, Delta: _delta,
+    SumPool2d: _sum_pool, Flatten: _flatten, Lif: _lif, Li: _li, Iaf: _iaf, CubaLif: _cuba_lif, Delta: _delta,
     SigmaDelta: _sigma_delta, Sigma: _sigma, Vote: _vote,
 }
 

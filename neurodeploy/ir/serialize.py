@@ -32,6 +32,7 @@ from neurodeploy.ir.nodes import (
     Iaf,
     Input,
     InputKind,
+    Li,
     Lif,
     Linear,
     MaxPool2d,
@@ -49,7 +50,7 @@ _FORMAT = "neurodeploy graph"
 _TYPES: dict[str, type[Node]] = {
     t.__name__: t
     for t in (
-        Input, Conv2d, Linear, BatchNorm, MaxPool2d, SumPool2d, Flatten, Lif, CubaLif, Delta, SigmaDelta, Sigma, Iaf, Vote
+        Input, Conv2d, Linear, BatchNorm, MaxPool2d, SumPool2d, Flatten, Lif, Li, CubaLif, Delta, SigmaDelta, Sigma, Iaf, Vote
     )
 }
 
@@ -203,7 +204,7 @@ def _encode_node(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
             value = operator.index(value)
         elif kind in ("Shape", "Pair"):
             value = [operator.index(v) for v in value]
-        elif kind in ("float", "float | None") and value is not None:
+        elif kind in ("float", "float | None", "float | Array") and value is not None:
             value = float(value)
         entry[f.name] = value
     return entry
@@ -300,6 +301,8 @@ def _decode_value(value: Any, kind: str, unused: dict[str, Array], where: str) -
         return convert(value)
     if (kind == "Array | None" and value is None) or (kind == "int | Array" and _is_int(value)):
         return value
+    if kind == "float | Array" and type(value) in (int, float):
+        return float(value)
     value = _expect(value, {"array", "dtype", "shape"}, where)
     array = unused.pop(str(value["array"]), None)
     if array is None:

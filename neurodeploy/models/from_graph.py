@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Lif, Linear, Node, SumPool2d, Vote
+from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Li, Lif, Linear, Node, SumPool2d, Vote
 from neurodeploy.models.neurons import Dynamics, scan
 
 Transform = Callable[[str, Tensor], Tensor]  # (synapse name, parameter) -> what the forward pass uses instead
@@ -79,6 +79,8 @@ class TorchGraph(nn.Module):
                 node.decay_input, node.v_th, node.v_reset, node.fire, node.reset, multi_spike=node.multi_spike, v_min=node.v_min
             )
             return scan(x, torch.tensor(node.inv_tau, dtype=x.dtype), dynamics)
+        if isinstance(node, Li):
+            return _integrate(node, x)
         if isinstance(node, Flatten):
             return x.flatten(2)
         if isinstance(node, SumPool2d):
@@ -87,6 +89,16 @@ class TorchGraph(nn.Module):
         if isinstance(node, Vote):
             return x.reshape(*x.shape[:2], node.n_classes, node.group).mean(3)
         raise NeurodeployError(f"{type(node).__name__} is not lowered", where=node.name, code="not_lowered")
+
+
+def _integrate(node: Li, x: Tensor) -> Tensor:
+    """States [T, B, *shape] of a leaky integrator driven by x, in x's precision."""
+    inv_tau, gain, leak = (torch.as_tensor(p, dtype=x.dtype, device=x.device) for p in (node.inv_tau, node.gain, node.v_leak))
+    v, states = leak.expand_as(x[0]), []
+    for driven in gain * x:
+        v = v + (driven - (v - leak) * inv_tau)
+        states.append(v)
+    return torch.stack(states)
 
 
 def _key(name: str) -> str:
