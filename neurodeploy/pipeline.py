@@ -36,7 +36,7 @@ from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.export.golden import random_inputs
 from neurodeploy.export.write import export as write_bundle
-from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile, any_target
+from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile, any_target, chip_of
 from neurodeploy.ir import serialize
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.net import read_network
@@ -323,8 +323,8 @@ def dataset_of(graph: Graph, data: str | Path | None = None) -> Dataset:
     return load_data(name)
 
 
-def _profile(target: AnyProfile | str) -> AnyProfile:
-    return any_target(target) if isinstance(target, str) else target
+def _profile(target: AnyProfile | str) -> Profile | EventProfile:
+    return chip_of(any_target(target) if isinstance(target, str) else target)
 
 
 def _with_timesteps(target: AnyProfile | str) -> Profile:

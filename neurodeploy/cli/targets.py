@@ -12,7 +12,7 @@ from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import Debug, Json, Settings, one_target, overrides
 from neurodeploy.cli.render_targets import show_profile
-from neurodeploy.hw.profile import AnyProfile, Profile, any_target, names, read, weakest
+from neurodeploy.hw.profile import AnyProfile, GpuProfile, Profile, any_target, names, read, weakest
 
 
 def targets(ctx: typer.Context, json: Json = False, debug: Debug = False) -> Outcome | None:
@@ -25,6 +25,7 @@ def targets(ctx: typer.Context, json: Json = False, debug: Debug = False) -> Out
       neurodeploy targets
       neurodeploy targets show loihi2
       neurodeploy targets show speck2f
+      neurodeploy targets show h200
       neurodeploy targets check my_chip.toml
     """
     return None if ctx.invoked_subcommand else _list()
@@ -84,16 +85,23 @@ def _list() -> Outcome:
     def print_list(console: Console) -> None:
         columns = ("name", "aliases", "title", "kind", "energy_status", "n_cores", "systems")
         tables.table(console, "Targets", entries, columns)
+        said: dict[str, list[str]] = {}
         for entry in entries:
-            if entry["disclaimer"]:
-                console.print(f"{entry['name']}: {entry['disclaimer']}", markup=False, soft_wrap=True)
+            said.setdefault(entry["disclaimer"], []).append(entry["name"])
+        for text, who in said.items():
+            if text:
+                console.print(f"{', '.join(who)}: {text}", markup=False, soft_wrap=True)
 
     return Outcome({"targets": entries}, print_list)
 
 
 def _summary(profile: AnyProfile) -> dict[str, Any]:
+    n_cores: int | None
+    systems: dict[str, int]
     if isinstance(profile, Profile):
         kind, n_cores, systems = "timesteps", profile.capacity.cores_per_chip.count, dict(profile.systems)
+    elif isinstance(profile, GpuProfile):
+        kind, n_cores, systems = "GPU", None, {}
     else:
         kind, n_cores, systems = "event-driven", profile.capacity.n_cores, {profile.vendor.device: 1}
     return {

@@ -3,8 +3,8 @@
 Every physical quantity is `{value, unit, source, status}` with an optional band `low`..`high`. `status` says how far to
 trust it: measured > published > estimated > assumed. An absent energy term is "not available", never zero.
 
-There are two kinds of profile: `Profile`, of chips with timesteps on a mesh, and `EventProfile`, of event-driven chips;
-`arithmetic.neuron` tells them apart. A file may extend another one of its folder and then holds only what is new.
+There are three kinds of profile: `Profile`, of chips with timesteps on a mesh, `EventProfile`, of event-driven chips, and
+`GpuProfile`; `arithmetic.neuron` tells them apart. A file may extend another one of its folder and then holds only what is new.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from __future__ import annotations
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from pydantic import ValidationError
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.event_profile import EventProfile
 from neurodeploy.hw.events import SYNAPSE, Synapses, Zeros
+from neurodeploy.hw.gpu_profile import GpuProfile
 from neurodeploy.hw.mesh_profile import Arithmetic, Capacity, Partition, Profile
 from neurodeploy.hw.quantity import STATUS_ORDER, Counts, Quantity, Status, weakest
 from neurodeploy.resources import folder
 
 __all__ = [
-    "STATUS_ORDER", "SYNAPSE", "AnyProfile", "Arithmetic", "Capacity", "Counts", "EventProfile", "Partition", "Profile",
-    "Quantity", "Status", "Synapses", "Zeros", "any_target", "apply_override", "describe", "kind_of", "names", "parse",
-    "read", "resolve", "target", "weakest",
+    "STATUS_ORDER", "SYNAPSE", "AnyProfile", "Arithmetic", "Capacity", "Counts", "EventProfile", "GpuProfile", "Partition",
+    "Profile", "Quantity", "Status", "Synapses", "Zeros", "any_target", "apply_override", "chip_of", "describe", "kind_of",
+    "names", "parse", "read", "resolve", "target", "weakest",
 ]
 
-AnyProfile = Profile | EventProfile
-_KINDS: dict[str, type[Profile] | type[EventProfile]] = {"cuba_lif": Profile, "iaf": EventProfile}
+AnyProfile = Profile | EventProfile | GpuProfile
+_Kind = type[Profile] | type[EventProfile] | type[GpuProfile]
+_KINDS: dict[str, _Kind] = {"cuba_lif": Profile, "iaf": EventProfile, "float": GpuProfile}
 _MAX_EXTENDS = 4
 
 
@@ -68,7 +70,7 @@ def parse(raw: dict[str, Any]) -> AnyProfile:
     return kind_of(raw).model_validate(raw)
 
 
-def kind_of(raw: Any) -> type[Profile] | type[EventProfile]:
+def kind_of(raw: Any) -> _Kind:
     """The kind of profile that plain fields are of, by `arithmetic.neuron`; Profile where they do not say."""
     arithmetic = raw.get("arithmetic") if isinstance(raw, dict) else None
     neuron = arithmetic.get("neuron") if isinstance(arithmetic, dict) else None
@@ -137,7 +139,7 @@ def resolve(name: str) -> str:
 
 
 def any_target(name: str, overrides: dict[str, Any] | None = None) -> AnyProfile:
-    """The profile of a target by name or alias, of either kind. Raises UsageError for an unknown target or a bad override.
+    """The profile of a target by name or alias, of any kind. Raises UsageError for an unknown target or a bad override.
 
     >>> any_target("speck").name
     'speck2f'
@@ -153,8 +155,24 @@ def target(name: str, overrides: dict[str, Any] | None = None) -> Profile:
     """
     found = any_target(name, overrides)
     if not isinstance(found, Profile):
+        kind = "a GPU" if isinstance(found, GpuProfile) else "an event-driven chip"
         raise UsageError(
-            f"{found.name} is an event-driven chip", where=name, code="other_arithmetic",
-            limit="This takes a chip with timesteps", remedy="Use `any_target`",
+            f"{found.name} is {kind}", where=name, code="other_arithmetic", limit="This takes a chip with timesteps",
+            remedy="Use `any_target`",
         )
     return found
+
+
+@overload
+def chip_of(profile: Profile | GpuProfile) -> Profile: ...
+@overload
+def chip_of(profile: AnyProfile) -> Profile | EventProfile: ...
+def chip_of(profile: AnyProfile) -> Profile | EventProfile:
+    """The profile of a neuromorphic chip as it is; raises UsageError for a GPU."""
+    if isinstance(profile, GpuProfile):
+        raise UsageError(
+            f"{profile.name} is a GPU", where=profile.name, code="other_arithmetic",
+            limit="Networks are lowered, quantized and placed for neuromorphic chips; a GPU runs them as they are",
+            remedy="`neurodeploy energy` and `compare` take GPUs",
+        )
+    return profile

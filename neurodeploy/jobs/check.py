@@ -13,7 +13,7 @@ from neurodeploy.cost.windows import steps_until_settled
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.spikes import Layout, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError, Violation
-from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile
+from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile, chip_of
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.jobs.deploy import N_TRACED, float_rates, lowered_for
@@ -127,6 +127,7 @@ def _entry(
         changed = {f"--set {key}": of_model.get(key) for key in ("place.optimise", "cost.n_chips")}
         refuse_timesteps(profile, {"--optimise": asks.optimise, **changed})
         return check_on_cores(opened, profile, suggest=asks.suggest)
+    profile = chip_of(profile)
     lowered = opened.lowered(profile, settings)
     fit, source = opened.checked(lowered, profile, settings)
     fit.warn()

@@ -19,7 +19,7 @@ from neurodeploy.cost.windows import no_window, schedule_for
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.spikes import Layout, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning
-from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile
+from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile, chip_of
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import Graph
 from neurodeploy.jobs.activity import Activity, asked_activity
@@ -85,7 +85,7 @@ def energy(
             if isinstance(profile, EventProfile):
                 found[name], no_proxies = energy_on_cores(profile, settings, activity, schedule, progress), NO_PROXIES
             else:
-                found[name], apart = _entry(opened, profile, settings, activity, schedule, progress)
+                found[name], apart = _entry(opened, chip_of(profile), settings, activity, schedule, progress)
         except DoesNotFit as error:
             errors.append(error)
             found[name] = _unfit(error, _n_cores(opened, profile, settings))
@@ -104,7 +104,8 @@ def _n_cores(opened: Opened, profile: AnyProfile, settings: DeploySettings) -> i
     """Cores that a network would take which does not fit."""
     if isinstance(profile, EventProfile):
         return len(opened.graph.neurons)
-    return check(opened.lowered(profile, settings), profile, settings.cost.n_chips).n_cores
+    chip = chip_of(profile)
+    return check(opened.lowered(chip, settings), chip, settings.cost.n_chips).n_cores
 
 
 def _entry(

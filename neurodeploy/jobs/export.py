@@ -17,7 +17,7 @@ from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.export.bundle import Bundle, check_out
 from neurodeploy.export.golden import random_inputs
 from neurodeploy.export.write import export as write
-from neurodeploy.hw.profile import EventProfile
+from neurodeploy.hw.profile import EventProfile, chip_of
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.jobs.bundles import write_bundle
@@ -49,7 +49,7 @@ def export(
     """
     opened, changes = open_with(model, net, overrides)
     of_model, of_profile = split_overrides(changes)
-    settings, profile = opened.settings(of_model), profile_of(target, of_profile)
+    settings, profile = opened.settings(of_model), chip_of(profile_of(target, of_profile))
     if out is None:
         out = Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-export-{opened.path.stem}-{profile.name}"
     check_out(out)  # before the work, not after it

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from neurodeploy.errors import UsageError
-from neurodeploy.hw.profile import AnyProfile, EventProfile
+from neurodeploy.hw.profile import AnyProfile, EventProfile, chip_of
 from neurodeploy.jobs.data import AnyDataset
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.models.macro import Arch
@@ -64,6 +64,7 @@ class Route(Protocol):
 
 def route_of(profile: AnyProfile, recipe: Recipe) -> Route:
     """The route to a target; UsageError for a recipe whose data the target cannot take."""
+    profile = chip_of(profile)
     events = isinstance(profile, EventProfile)
     if events != (recipe.input.kind == "events"):
         takes = "streams of events" if events else "images, not streams of events"

@@ -16,7 +16,7 @@ from neurodeploy.data.event_input import holds_events
 from neurodeploy.data.spikes import Layout, SpikeInput, axes_back, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
 from neurodeploy.fixedpoint import DECAY_BITS
-from neurodeploy.hw.profile import EventProfile
+from neurodeploy.hw.profile import EventProfile, chip_of
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import CubaLif, Input
@@ -126,7 +126,7 @@ def _network(
             )
         return graph, ()
     of_model, of_profile = split_overrides(overrides)
-    profile, settings = profile_of(target, of_profile), opened.settings(of_model)
+    profile, settings = chip_of(profile_of(target, of_profile)), opened.settings(of_model)
     if isinstance(profile, EventProfile):
         return _on_cores(opened, profile, settings, data, progress)
     if isinstance(graph, IntGraph):

@@ -46,8 +46,9 @@ def test_list_has_event_driven_chips(args: tuple[str, ...]) -> None:
     assert entries["speck2f"]["aliases"] == ["speck"] and entries["speck2f"]["n_cores"] == 9
     assert {name: entry["kind"] for name, entry in entries.items()} == {
         "dynapcnn": "event-driven", "loihi1": "timesteps", "loihi2": "timesteps", "speck2e": "event-driven",
-        "speck2f": "event-driven",
+        "speck2f": "event-driven", **dict.fromkeys(("a100", "h100", "h100-server", "h200", "orin", "orin-nano"), "GPU"),
     }
+    assert entries["h200"]["aliases"] == ["gpu"] and entries["h200"]["n_cores"] is None, "a GPU has no cores to place on"
     shown = bare(run(*args)[1])
     assert "SynSense Speck2f event-driven estimated 9 speck2fdevkit 1" in shown
     assert entries["speck2f"]["disclaimer"] in shown

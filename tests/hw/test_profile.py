@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 from neurodeploy.errors import UsageError
-from neurodeploy.hw.profile import STATUS_ORDER, Profile, Quantity, any_target, names, read, resolve, target, weakest
+from neurodeploy.hw.profile import (
+    STATUS_ORDER,
+    GpuProfile,
+    Profile,
+    Quantity,
+    any_target,
+    names,
+    read,
+    resolve,
+    target,
+    weakest,
+)
 from neurodeploy.resources import folder
 
 TEMPLATE = folder("hw_profiles") / "_template.toml"
@@ -22,6 +33,8 @@ def test_every_shipped_profile_loads(name: str) -> None:
     if isinstance(profile, Profile):
         assert profile.systems and profile.n_chips == 1
         tables.append(profile.sync)
+    elif isinstance(profile, GpuProfile):
+        tables += [profile.rates, profile.factors]
     else:
         tables += [profile.rates, profile.dynamic_split]
     for quantity in (quantity for table in tables for quantity in table.values()):
