@@ -69,7 +69,7 @@ def test_what_time_needs_cannot_be_missing(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(
         (folder("hw_profiles") / "a100.toml").read_text("utf-8").replace("_gpu_family", "family"), "utf-8"
     )
-    with pytest.raises(UsageError, match="time.launch is missing"):
+    with pytest.raises(UsageError, match=r"time\.launch is missing"):
         read(tmp_path / "own.toml")
 
 
