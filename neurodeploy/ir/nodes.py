@@ -169,6 +169,12 @@ class SumPool2d(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class Relu(Node):
+    """y = max(x, 0) in real numbers: the activation of a network that does not spike, which no chip runs. `nd.convert`
+    makes neurons of it."""
+
+
+@dataclass(frozen=True, eq=False)
 class Flatten(Node):
     """(C, H, W) -> (C*H*W,) in C, H, W order (torch order)."""
 

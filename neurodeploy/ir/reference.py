@@ -31,6 +31,7 @@ from neurodeploy.ir.nodes import (
     Linear,
     MaxPool2d,
     Node,
+    Relu,
     Sigma,
     SigmaDelta,
     SumPool2d,
@@ -98,10 +99,10 @@ def step(node: Node, a: Array, state: State) -> tuple[Array, State]:
     if rule is None:
         raise NeurodeployError(f"{type(node).__name__} has no reference", where=node.name, code="bad_node")
     integer = a.dtype.kind in "iu"
-    if (is_integer_node(node) and not integer) or (isinstance(node, BatchNorm | Lif | Li) and integer):
+    if (is_integer_node(node) and not integer) or (isinstance(node, BatchNorm | Lif | Li | Relu) and integer):
         raise NeurodeployError(
             f"{type(node).__name__} received values of type {a.dtype}", where=node.name, code="bad_node",
-            remedy="A chip's neurons and synapses compute on integers, Lif, Li and BatchNorm on real numbers",
+            remedy="A chip's neurons and synapses compute on integers, Lif, Li, BatchNorm and Relu on real numbers",
         )
     return rule(node, a, state)
 
@@ -178,6 +179,10 @@ def _sum_pool(node: SumPool2d, a: Array, state: State) -> tuple[Array, State]:
     batch, channels, height, width = a.shape
     kept = a[:, :, : height // kh * kh, : width // kw * kw]
     return kept.reshape(batch, channels, height // kh, kh, width // kw, kw).sum(axis=(3, 5)), state
+
+
+def _relu(node: Relu, a: Array, state: State) -> tuple[Array, State]:
+    return np.maximum(a, 0.0), state
 
 
 def _flatten(node: Flatten, a: Array, state: State) -> tuple[Array, State]:
@@ -276,7 +281,7 @@ def _vote(node: Vote, a: Array, state: State) -> tuple[Array, State]:
 
 _RULES: dict[type[Node], Callable[[Any, Array, State], tuple[Array, State]]] = {
     Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool,
-    SumPool2d: _sum_pool, Flatten: _flatten, Lif: _lif, Li: _li, Iaf: _iaf, CubaLif: _cuba_lif, Delta: _delta,
+    SumPool2d: _sum_pool, Relu: _relu, Flatten: _flatten, Lif: _lif, Li: _li, Iaf: _iaf, CubaLif: _cuba_lif, Delta: _delta,
     SigmaDelta: _sigma_delta, Sigma: _sigma, Vote: _vote,
 }
 

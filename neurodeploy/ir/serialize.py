@@ -37,6 +37,7 @@ from neurodeploy.ir.nodes import (
     Linear,
     MaxPool2d,
     Node,
+    Relu,
     Reset,
     Sigma,
     SigmaDelta,
@@ -50,7 +51,8 @@ _FORMAT = "neurodeploy graph"
 _TYPES: dict[str, type[Node]] = {
     t.__name__: t
     for t in (
-        Input, Conv2d, Linear, BatchNorm, MaxPool2d, SumPool2d, Flatten, Lif, Li, CubaLif, Delta, SigmaDelta, Sigma, Iaf, Vote
+        Input, Conv2d, Linear, BatchNorm, MaxPool2d, SumPool2d, Relu, Flatten, Lif, Li, CubaLif, Delta, SigmaDelta,
+        Sigma, Iaf, Vote,
     )
 }
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Li, Lif, Linear, Node, SumPool2d, Vote
+from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Relu, SumPool2d, Vote
 from neurodeploy.models.neurons import Dynamics, scan
 
 Transform = Callable[[str, Tensor], Tensor]  # (synapse name, parameter) -> what the forward pass uses instead
@@ -83,6 +83,11 @@ class TorchGraph(nn.Module):
             return _integrate(node, x)
         if isinstance(node, Flatten):
             return x.flatten(2)
+        if isinstance(node, Relu):
+            return x.clamp(min=0)
+        if isinstance(node, MaxPool2d):
+            flat = functional.max_pool2d(x.flatten(0, 1), node.kernel)
+            return flat.reshape(*x.shape[:2], *flat.shape[1:])
         if isinstance(node, SumPool2d):
             flat = functional.avg_pool2d(x.flatten(0, 1), node.kernel, divisor_override=1)
             return flat.reshape(*x.shape[:2], *flat.shape[1:])
