@@ -14,8 +14,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "neurodeploy"
 # A part imports only from itself and from parts to its left. The package's own __init__ is exempt: it is lazy.
 ORDER = (
-    "errors", "progress", "resources", "fixedpoint", "ir", "hw", "data", "models", "train", "search", "lower", "quantize",
-    "place", "early_exit", "sim", "cost", "export", "vendor", "validate", "report", "pipeline_events",
+    "errors", "progress", "resources", "extensions", "fixedpoint", "ir", "hw", "data", "models", "train", "search", "lower",
+    "quantize", "place", "early_exit", "sim", "cost", "export", "vendor", "validate", "report", "pipeline_events",
     "pipeline", "jobs", "commands", "cli", "__main__",
 )  # fmt: skip
 VENDOR = {"lava", "samna", "sinabs"}

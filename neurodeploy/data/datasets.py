@@ -1,4 +1,4 @@
-"""Labelled image datasets: the packaged digits, and `.npz` files with arrays x and y."""
+"""Labelled images: the packaged digits, `.npz` files with arrays x and y, folders of images, and what others register."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.data import splits as fixed_splits
+from neurodeploy.data.image_classes import N_LEVELS, read_image_folder
+from neurodeploy.data.own import DATASETS, call
 from neurodeploy.errors import UnsafeFile, UsageError
 
 DIGITS_FILE = Path(__file__).resolve().parent / "digits.npz"
 DIGITS_SHA256 = "698ca3f569b5fc2b6429ab8066fc42b84946db400dd49bdc1b13e16d0e4df252"
-SUPPORTED = 'Supported: "digits", or a .npz file with arrays x and y'
+SUPPORTED = 'Supported: "digits", or a .npz file with arrays x and y, or a folder of images with one sub-folder a class'
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images x float32 [N, C, H, W] in 0..1 with labels y int64 [N] in 0..n_classes-1; the arrays are read-only.
+    """Images x [N, C, H, W] with labels y int64 [N] in 0..n_classes-1; the arrays are read-only.
 
-    `n_levels` is the number of equally spaced grey values, so x * (n_levels - 1) is the integer a chip receives
-    (after rounding, where a file of real values has more). `splits` holds disjoint index arrays `train`,
-    `validation` and `test`.
+    x is float32 in 0..1, or uint8 in 0..n_levels-1 where a folder may be large: `split` always gives float32. `n_levels` is
+    the number of equally spaced grey values, so x * (n_levels - 1) is the integer a chip receives (after rounding, where a
+    file of real values has more). `splits` holds disjoint index arrays `train`, `validation` and `test`.
     """
 
     name: str
-    x: NDArray[np.float32]
+    x: NDArray[Any]
     y: NDArray[np.int64]
     n_classes: int
     n_levels: int
@@ -48,11 +50,17 @@ class Dataset:
         if name not in self.splits:
             raise UsageError(f"no split {name!r}", where=self.name, limit=f"It has {', '.join(self.splits)}")
         index = self.splits[name]
-        return self.x[index], self.y[index]
+        return _as_float(self.x[index], self.n_levels), self.y[index]
 
 
-def load(name_or_path: str | Path) -> Dataset:
-    """The packaged dataset "digits", or the one in a `.npz` file.
+def load(
+    name_or_path: str | Path, *, size: int | tuple[int, int] | None = None, channels: int | None = None,
+    like: tuple[int, ...] | None = None,
+) -> Dataset:
+    """The packaged dataset "digits", a registered one, or the one in a `.npz` file or a folder of images.
+
+    size, channels: what the images of a folder are brought to, see `image_classes.read_image_folder`; other data have theirs.
+    like: the (C, H, W) that a network takes, to which a folder of images is brought.
 
     A file holds `x` [N, H, W] or [N, C, H, W] (unsigned integers 0..n_levels-1, or floats in 0..1), `y` [N] (integers
     0..K-1, every class present), optionally `n_levels` (default 256) and index arrays `train`, `validation`, `test`;
@@ -63,18 +71,52 @@ def load(name_or_path: str | Path) -> Dataset:
     >>> load("digits").x.shape
     (1797, 1, 8, 8)
     """
-    if str(name_or_path) == "digits":
-        return _digits()
-    path = Path(name_or_path)
+    name, path = str(name_or_path), Path(name_or_path)
+    own = name == "digits" or name in DATASETS
+    if not own and path.is_dir():
+        return _from_folder(path, size, channels, like)
+    if size is not None or channels is not None:
+        raise UsageError("data.size and data.channels are for folders of images", where=name, limit="These data have their own",
+                         remedy="Leave them out")
+    if own:
+        return _digits() if name == "digits" else _registered(name)
     if path.is_file() and path.suffix.lower() == ".npz":
         return _from_arrays(path.stem, _read_npz(path.read_bytes(), str(path)), str(path))
-    if path.is_dir():
-        raise UsageError("folders of images cannot be read", where=str(path), limit=SUPPORTED,
-                         remedy="Pack the images into one .npz file")
     if path.exists():
         raise UsageError(f"{path.suffix or 'such'} files cannot be read as a dataset", where=str(path), limit=SUPPORTED)
-    raise UsageError(f"no dataset {str(name_or_path)!r}", where="dataset",
-                     limit=f'Looked for the packaged name and for the file {path.resolve()}. {SUPPORTED}')
+    raise UsageError(f"no dataset {name!r}", where="dataset", remedy=f"Check the path. A name: {DATASETS.remedy}",
+                     limit=f"Looked for the names of datasets and for {path.resolve()}. {SUPPORTED}. {DATASETS.known()}")
+
+
+def _registered(name: str) -> Dataset:
+    found = call(name)
+    if isinstance(found, Dataset):
+        return found
+    if isinstance(found, tuple) and len(found) == 2:
+        return _from_arrays(name, {"x": np.asarray(found[0]), "y": np.asarray(found[1])}, f"dataset {name!r}")
+    raise UsageError(f"gives a {type(found).__name__}", where=f"dataset {name!r}", code="wrong_data",
+                     limit="A network that takes images needs a Dataset or a pair (x, y)",
+                     remedy="Events are for networks of event-driven chips")
+
+
+def _from_folder(
+    path: Path, size: int | tuple[int, int] | None, channels: int | None, like: tuple[int, ...] | None
+) -> Dataset:
+    if like is not None and len(like) == 3 and like[0] in (1, 3):
+        channels, size = like[0], (like[1], like[2])
+    x, y, splits = read_image_folder(path, (size, size) if isinstance(size, int) else size, channels)
+    return _read_only(Dataset(path.resolve().name, x, y, int(y.max()) + 1, N_LEVELS, splits))
+
+
+def _read_only(dataset: Dataset) -> Dataset:
+    arrays: list[NDArray[Any]] = [dataset.x, dataset.y, *dataset.splits.values()]
+    for array in arrays:
+        array.setflags(write=False)
+    return dataset
+
+
+def _as_float(x: NDArray[Any], n_levels: int) -> NDArray[np.float32]:
+    return x if x.dtype == np.float32 else (x / np.float64(n_levels - 1)).astype(np.float32)
 
 
 def _digits() -> Dataset:
@@ -111,10 +153,7 @@ def _from_arrays(name: str, arrays: dict[str, NDArray[Any]], where: str) -> Data
     y, n_classes = _labels(arrays["y"], len(x), where)
     stored = {part: arrays[part] for part in fixed_splits.NAMES if part in arrays}
     splits = fixed_splits.check(stored, len(x), where) if stored else fixed_splits.stratified(y)
-    read_only: list[NDArray[Any]] = [x, y, *splits.values()]
-    for array in read_only:
-        array.setflags(write=False)
-    return Dataset(name, x, y, n_classes, n_levels, splits)
+    return _read_only(Dataset(name, x, y, n_classes, n_levels, splits))
 
 
 def _n_levels(stored: NDArray[Any] | None, where: str) -> int:
@@ -135,7 +174,7 @@ def _images(x: NDArray[Any], n_levels: int, where: str) -> NDArray[np.float32]:
             raise UsageError(f"x reaches {x.max()}", where=where,
                              limit=f"n_levels = {n_levels} allows 0..{n_levels - 1}",
                              remedy="Store n_levels, one more than the largest value")
-        images = (x / np.float64(n_levels - 1)).astype(np.float32)
+        images = _as_float(x, n_levels)
     elif x.dtype.kind == "f":
         if not np.isfinite(x).all():
             raise UsageError(f"x has {np.count_nonzero(~np.isfinite(x))} values that are not finite", where=where)

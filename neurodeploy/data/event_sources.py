@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from neurodeploy.data.camera import CameraSettings, simulate_camera
 from neurodeploy.data.event_dataset import DIGITS, SUPPORTED, EventDataset, refuse_camera
 from neurodeploy.data.event_files import read_events
 from neurodeploy.data.event_folders import read_folder
-from neurodeploy.data.event_reading import Selection
+from neurodeploy.data.event_reading import Selection, chosen
+from neurodeploy.data.own import DATASETS, call
 from neurodeploy.errors import UsageError
 
 
@@ -21,7 +23,8 @@ def load_events(
 ) -> EventDataset:
     """The recordings behind a name or a path.
 
-    "digits-events": the packaged digits through the camera simulation, with the splits of the digits. A folder of PNG or JPEG
+    "digits-events": the packaged digits through the camera simulation, with the splits of the digits. A registered name gives
+    the EventDataset of its function. A folder of PNG or JPEG
     images, one sub-folder a class, goes through it too. An .npz event file (`data.event_files`) and folders of N-MNIST,
     DVS128-Gesture and CIFAR10-DVS (`data.event_folders`) are read. `camera` and `seed` belong to the simulation; the rest is
     `Selection`. Raises UsageError for an unknown name and unsuitable events, UnsafeFile for a damaged file.
@@ -32,6 +35,9 @@ def load_events(
     selection = Selection(per_class, duration_us, sort)
     if str(name_or_path) == DIGITS:
         return _digits(camera or CameraSettings(), seed, selection)
+    if str(name_or_path) in DATASETS:
+        refuse_camera(camera, str(name_or_path))
+        return _registered(str(name_or_path), selection)
     path = Path(name_or_path)
     if path.is_file() and path.suffix.lower() == ".npz":
         refuse_camera(camera, str(path))
@@ -40,8 +46,20 @@ def load_events(
         return read_folder(path, camera, seed, selection)
     if path.exists():
         raise UsageError(f"{path.suffix or 'such'} files cannot be read as events", where=str(path), limit=SUPPORTED)
-    raise UsageError(f"no events {str(name_or_path)!r}", where="events",
-                     limit=f"Looked for the packaged name and for {path.resolve()}. {SUPPORTED}")
+    raise UsageError(f"no events {str(name_or_path)!r}", where="events", remedy=f"Check the path. A name: {DATASETS.remedy}",
+                     limit=f"Looked for the names of datasets and for {path.resolve()}. {SUPPORTED}. {DATASETS.known()}")
+
+
+def _registered(name: str, selection: Selection) -> EventDataset:
+    found = call(name)
+    if not isinstance(found, EventDataset):
+        raise UsageError(f"gives a {type(found).__name__}", where=f"dataset {name!r}", code="wrong_data",
+                         limit="A network of event-driven chips needs an EventDataset", remedy="Images are for other networks")
+    if selection == Selection():
+        return found
+    kept, splits = selection.samples(found.y, found.splits)
+    streams = tuple(chosen(found.streams[i], found.sensor, selection, f"{name}, recording {i}") for i in kept)
+    return replace(found, streams=streams, y=found.y[kept], splits=splits, duration_us=selection.length_us(found.duration_us))
 
 
 def _digits(camera: CameraSettings, seed: int, selection: Selection) -> EventDataset:

@@ -40,6 +40,19 @@ def stratified(y: NDArray[Any], seed: int = SEED, where: str = "split") -> dict[
     return {name: np.sort(np.concatenate(cuts)).astype(np.int64) for name, cuts in parts.items()}
 
 
+def by_part(y: NDArray[np.int64], part: NDArray[Any], where: str) -> dict[str, IndexArray]:
+    """Splits of samples that lay in folders: part [N] holds the names of their splits, or "" everywhere, which `stratified`
+    divides. Without any of validation, that is a fifth of every class of train."""
+    if not part[0]:
+        return stratified(y, where=where)
+    found = {name: np.flatnonzero(part == name) for name in NAMES}
+    if not len(found["validation"]):
+        train = found["train"]
+        found["validation"] = train[stratified(y[train], where=where)["validation"]]
+        found["train"] = np.setdiff1d(train, found["validation"])
+    return found
+
+
 def check(splits: dict[str, NDArray[Any]], n_samples: int, where: str) -> dict[str, IndexArray]:
     """The stored splits as int64; UsageError unless each is a non-empty 1-D index array and no sample is in two."""
 

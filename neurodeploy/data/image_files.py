@@ -1,0 +1,68 @@
+"""PNG and JPEG files that may come from anyone."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neurodeploy.errors import UnsafeFile
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_PIXELS = 2**25  # of one image
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values with width and height exchanged
+_GREY_MODES = ("1", "L", "LA", "La", "F")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image whose pixels are not read yet. UnsafeFile, here or in the block, where it is damaged, too large or no image."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pillow warns of large images, which are refused below
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise UnsafeFile(f"{image.width} x {image.height} pixels", where=str(path), limit=f"At most {MAX_PIXELS}",
+                                     remedy="Make the image smaller")
+                yield image
+    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, MemoryError, struct.error, zlib.error,
+            Image.DecompressionBombError) as error:
+        raise UnsafeFile(f"cannot be read as an image ({error})", where=str(path), limit="PNG and JPEG are read",
+                         remedy="Convert it, or take it out of the folder") from error
+
+
+def header(path: Path) -> tuple[int, int, int]:
+    """(C, H, W) of an image as it will be seen: C is 1 where its file can only hold grey, else 3. Errors as in `opened`."""
+    with opened(path) as image:
+        # A png without the chunk in front of its pixels would be decoded whole to look for it; `pixels` does that anyway.
+        turned = "exif" in image.info and image.getexif().get(_ORIENTATION) in _TURNED
+        width, height = image.size[::-1] if turned else image.size
+        return 1 if _is_grey(image) else 3, height, width
+
+
+def pixels(image: Image.Image, channels: int) -> Image.Image:
+    """The image upright, in 8-bit grey (`channels` 1) or RGB (3); what is transparent is black. For a block of `opened`."""
+    from PIL import Image, ImageOps
+
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":  # 16 bits a pixel: pillow would cut them off instead of scaling them
+        image = Image.fromarray(np.clip(np.asarray(image, dtype=np.float64) / 257, 0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _is_grey(image: Image.Image) -> bool:
+    return image.mode in _GREY_MODES or image.mode.startswith("I")
