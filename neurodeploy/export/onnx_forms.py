@@ -19,14 +19,14 @@ from neurodeploy.errors import UsageError
 from neurodeploy.export.onnx_ops import (
     CLOCK,
     FLOAT,
-    INITIAL,
     INT64,
-    NEURONS,
+    STATEFUL,
     STATELESS,
     Ops,
     StateSpec,
     check_expressible,
     restarted,
+    start,
 )
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nodes import Input, Node
@@ -118,7 +118,7 @@ def step_states(graph: Graph) -> tuple[StateSpec, ...]:
     """The states of a prepared graph's step: membranes, what delayed edges hold (newest first), and a clock where layers
     restart."""
     states = [
-        StateSpec(f"v_mem/{n.name}", graph.shapes[n.name], INITIAL[type(n)](n)) for n in graph.order if type(n) in NEURONS
+        StateSpec(f"v_mem/{n.name}", graph.shapes[n.name], STATEFUL[type(n)][1](n)) for n in graph.order if type(n) in STATEFUL
     ]
     for node in graph.nodes:
         longest = max((e.delay for e in graph.outgoing(node.name)), default=0)
@@ -143,9 +143,9 @@ def _step(ops: Ops, graph: Graph, x: str, states: dict[str, str], after: dict[st
             continue
         total = ops.total([_arrived(ops, graph, e, states, values) for e in graph.incoming(node.name)])
         state = f"v_mem/{node.name}"
-        if type(node) in NEURONS:
+        if type(node) in STATEFUL:
             v = restarted(ops, node, states[state], states[CLOCK]) if _restarts(node) else states[state]
-            values[node.name], v = NEURONS[type(node)](ops, node, total, v)
+            values[node.name], v = STATEFUL[type(node)][0](ops, node, total, v)
             ops.publish(v, after[state])
         else:
             values[node.name] = STATELESS[type(node)](ops, node, total, graph.shapes[graph.incoming(node.name)[0].src])
@@ -180,8 +180,8 @@ def _by_layers(ops: Ops, graph: Graph, steps: int) -> dict[str, str]:
             continue
         incoming = graph.incoming(node.name)
         total = ops.total([_later(ops, values[e.src], e.delay, len(graph.shapes[e.src]), steps) for e in incoming])
-        if type(node) in NEURONS:
-            values[node.name] = _neuron_over_time(ops, node, total, steps)
+        if type(node) in STATEFUL:
+            values[node.name] = _states_over_time(ops, node, total, steps)
         else:
             source = graph.shapes[incoming[0].src]
             flat = ops.op("Reshape", total, ops.constant("merged", [-1, *source], np.int64))
@@ -198,16 +198,15 @@ def _later(ops: Ops, value: str, delay: int, rank: int, steps: int) -> str:
     return ops.slice(ops.op("Pad", value, pads), 0, steps, axis=0)
 
 
-def _neuron_over_time(ops: Ops, node: Any, x: str, steps: int) -> str:
+def _states_over_time(ops: Ops, node: Any, x: str, steps: int) -> str:
     currents = [x] if steps == 1 else ops.ops("Split", x, n=steps, axis=0, num_outputs=steps)
-    start = ops.constant("v_reset", INITIAL[type(node)](node))
-    v, spikes = start, []
+    v, outputs = start(ops, node), []
     for t, current in enumerate(currents):
         if _restarts(node) and (t + 1) % node.reset_interval == node.reset_offset % node.reset_interval:
-            v = start
-        s, v = NEURONS[type(node)](ops, node, current, v)
-        spikes.append(s)
-    return ops.op("Concat", *spikes, axis=0)
+            v = start(ops, node)
+        y, v = STATEFUL[type(node)][0](ops, node, current, v)
+        outputs.append(y)
+    return ops.op("Concat", *outputs, axis=0)
 
 
 def _by_timesteps(ops: Ops, graph: Graph, steps: int) -> dict[str, str]:
@@ -242,11 +241,9 @@ def _initial_states(ops: Ops, states: Sequence[StateSpec]) -> list[str]:
     names = []
     for state in states:
         ops.owner = state.name
-        shape = batch
-        if state.shape:
-            shape = ops.op("Concat", batch, ops.constant("shape", state.shape, np.int64), axis=0)
-        value = helper.make_tensor("value", state.dtype, [1], [state.initial])
-        names.append(ops.op("ConstantOfShape", shape, value=value))
+        shape = ops.op("Concat", batch, ops.constant("shape", state.shape, np.int64), axis=0) if state.shape else batch
+        initial = ops.constant("initial", state.initial, np.int64 if state.dtype == INT64 else np.float32)
+        names.append(ops.op("Expand", initial, shape))
     return names
 
 

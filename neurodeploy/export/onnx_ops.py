@@ -1,6 +1,6 @@
 """One timestep of every node as ONNX operators, in float32 and in the order in which torch computes it here.
 
-A new node type is one entry of `STATELESS` or `NEURONS`. Operators are named `<layer>:<operator><number>`, so that they can be
+A new node type is one entry of `STATELESS` or `STATEFUL`. Operators are named `<layer>:<operator><number>`, so that they can be
 counted layer by layer (`op_counts`).
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from neurodeploy.errors import NeurodeployError, UsageError
-from neurodeploy.ir.nodes import Array, Conv2d, Flatten, Lif, Linear, MaxPool2d, Node, Shape, SumPool2d, Vote
+from neurodeploy.ir.nodes import Array, Conv2d, Flatten, Li, Lif, Linear, MaxPool2d, Node, Relu, Shape, SumPool2d, Vote
 from neurodeploy.ir.reference import is_integer_node
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -25,11 +25,11 @@ SHAPING = frozenset({"Identity", "Flatten", "Reshape", "Unsqueeze"})  # operator
 
 @dataclass(frozen=True)
 class StateSpec:
-    """A state of the step form: input `name`, output `next/<name>`, each [B, *shape]; every element starts as `initial`."""
+    """A state of the step form: input `name`, output `next/<name>`, each [B, *shape]; `initial` broadcasts to shape."""
 
     name: str
     shape: Shape
-    initial: float
+    initial: float | Array
     dtype: int = FLOAT
 
     @property
@@ -40,7 +40,8 @@ class StateSpec:
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
         kind = "int64" if self.dtype == INT64 else "float32"
-        return {"input": self.name, "output": self.output, "shape": list(self.shape), "initial": self.initial, "dtype": kind}
+        initial = self.initial.tolist() if isinstance(self.initial, np.ndarray) else self.initial
+        return {"input": self.name, "output": self.output, "shape": list(self.shape), "initial": initial, "dtype": kind}
 
 
 class Ops:
@@ -141,6 +142,7 @@ def _vote(ops: Ops, node: Vote, x: str, shape: Shape) -> str:
 # (writer, node, input [N, *shape], shape without batch) -> output [N, ...]
 STATELESS: dict[type[Node], Callable[[Ops, Any, str, Shape], str]] = {
     Conv2d: _conv2d, Linear: _linear, MaxPool2d: _max_pool, SumPool2d: _sum_pool, Flatten: _flatten, Vote: _vote,
+    Relu: lambda ops, node, x, shape: ops.op("Relu", x),
 }
 
 
@@ -171,18 +173,33 @@ def _lif(ops: Ops, node: Lif, x: str, v: str) -> tuple[str, str]:
     return n, v if node.v_min is None else ops.op("Max", v, ops.constant("v_min", node.v_min))
 
 
+def _li(ops: Ops, node: Li, x: str, v: str) -> tuple[str, str]:
+    driven = x if np.all(node.gain == 1) else ops.op("Mul", x, ops.constant("gain", node.gain))
+    if np.any(node.inv_tau):
+        lost = ops.op("Sub", v, ops.constant("v_leak", node.v_leak)) if np.any(node.v_leak) else v
+        driven = ops.op("Sub", driven, ops.op("Mul", lost, ops.constant("inv_tau", node.inv_tau)))
+    v = ops.op("Add", v, driven)
+    return v, v
+
+
+def start(ops: Ops, node: Node) -> str:
+    """The membrane of a stateful node before its first timestep, a constant that broadcasts."""
+    return ops.constant("start", STATEFUL[type(node)][1](node))
+
+
 def restarted(ops: Ops, node: Any, v: str, clock: str) -> str:
-    """The membrane [B, *shape] before the step of the clock [B], v_reset where the layer starts a sample."""
+    """The membrane [B, *shape] before the step of the clock [B], the first one where the layer starts a sample."""
     after = ops.op("Add", clock, ops.constant("one", 1, np.int64))
     phase = ops.op("Mod", after, ops.constant("interval", node.reset_interval, np.int64))
     now = ops.op("Equal", phase, ops.constant("offset", node.reset_offset % node.reset_interval, np.int64))
     now = ops.op("Reshape", now, ops.constant("each", [-1, *[1] * len(node.shape)], np.int64))
-    return ops.op("Where", now, ops.constant("v_reset", node.v_reset), v)
+    return ops.op("Where", now, start(ops, node), v)
 
 
-# (writer, node, input, membrane) -> (spikes, membrane after); shapes broadcast
-NEURONS: dict[type[Node], Callable[[Ops, Any, str, str], tuple[str, str]]] = {Lif: _lif}
-INITIAL: dict[type[Node], Callable[[Any], float]] = {Lif: lambda node: float(node.v_reset)}
+# ((writer, node, input, membrane) -> (output, membrane after), node -> membrane before the first timestep); shapes broadcast
+STATEFUL: dict[type[Node], tuple[Callable[[Ops, Any, str, str], tuple[str, str]], Callable[[Any], float | Array]]] = {
+    Lif: (_lif, lambda node: float(node.v_reset)), Li: (_li, lambda node: node.v_leak),
+}
 
 
 def check_expressible(node: Node) -> None:
@@ -192,8 +209,8 @@ def check_expressible(node: Node) -> None:
             f"a {type(node).__name__} in the integers of a chip", where=node.name, code="not_onnx",
             limit="ONNX forms are written for networks in real numbers", remedy="Give the model that it was quantized from",
         )
-    if type(node) not in STATELESS and type(node) not in NEURONS:
-        known = ", ".join(sorted(kind.__name__ for kind in (*STATELESS, *NEURONS)))
+    if type(node) not in STATELESS and type(node) not in STATEFUL:
+        known = ", ".join(sorted(kind.__name__ for kind in (*STATELESS, *STATEFUL)))
         raise UsageError(f"{type(node).__name__} has no ONNX form", where=node.name, code="not_onnx", limit=f"Known: {known}")
 
 

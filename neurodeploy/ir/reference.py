@@ -204,7 +204,7 @@ def _lif(node: Lif, a: Array, state: State) -> tuple[Array, State]:
     if node.multi_spike:
         n = np.where(v > 0, np.trunc(v / node.v_th), 0.0)
     else:
-        n = (v >= node.v_th if node.fire == ">=" else v > node.v_th).astype(np.float64)
+        n = (v >= node.v_th if node.fire == ">=" else v > node.v_th).astype(v.dtype)
     v = np.where(n > 0, node.v_reset, v) if node.reset == "hard" else v - n * node.v_th
     return n, {"v_mem": v if node.v_min is None else np.maximum(v, node.v_min), "t": t + 1}
 
