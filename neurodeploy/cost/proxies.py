@@ -125,7 +125,7 @@ def proxies_from(arrivals: Sequence[Arrival], n_neurons: int, n_spikes: float, n
         "effective_macs": macs,
         "effective_acs": acs,
         "membrane_updates": neuron_ops,
-        "activation_sparsity": 1.0 - n_spikes / neuron_ops,
+        "activation_sparsity": 1.0 - n_spikes / neuron_ops if neuron_ops else 0.0,
         "connection_sparsity": sum(int((w == 0).sum()) for w in weights) / n_weights if n_weights else 0.0,
         "n_weights": n_weights,
         "n_dns_ops": acs + macs + table.n_dns.neuron_weight * neuron_ops,
