@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from neurodeploy.errors import UsageError
 
 T = TypeVar("T")
+S = TypeVar("S")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -33,20 +34,20 @@ class Registry(Generic[T]):
         self._registered: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[S], S]:
         """A decorator that gives a thing its name in this process. UsageError for a name that is taken or unsuitable.
 
         The same definition may be registered again, as a notebook does that runs a cell twice.
         """
 
-        def add(thing: T) -> T:
+        def add(thing: S) -> S:
             before = self._registered.get(name)
             if before is not None and _definition(before) != _definition(thing):
                 raise self._error(f"{self.kind} {name!r} is registered twice", "Choose another name", limit=_definition(before))
             if before is None and self._installed(name):
                 raise self._error(f"an installed package has a {self.kind} {name!r}", "Choose another name")
             self._accept(name, thing, _definition(thing))
-            self._registered[name] = thing
+            self._registered[name] = cast("T", thing)  # as `check` has found
             return thing
 
         return add

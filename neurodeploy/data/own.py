@@ -20,9 +20,8 @@ DATASETS: Registry[Make] = Registry(
 
 def register_dataset(name: str) -> Callable[[F], F]:
     """Names a function of this process a dataset: it takes nothing and gives (x, y) as a `.npz` file holds them (images
-    [N, H, W] or [N, C, H, W], labels [N]), a Dataset with splits of its own, or an EventDataset.
-    """
-    return DATASETS.register(name)  # type: ignore[return-value]
+    [N, H, W] or [N, C, H, W], labels [N]), a Dataset with splits of its own, or an EventDataset."""
+    return DATASETS.register(name)
 
 
 def call(name: str) -> Any:

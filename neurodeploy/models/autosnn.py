@@ -106,16 +106,16 @@ class AutoSnn(nn.Module):
 
 
 class SuperNet(nn.Module):
-    """All blocks at every position, one path per call: `forward(x, arch)`; architectures share their weights."""
+    """All `blocks` at every position, one path per call: `forward(x, arch)`; architectures share their weights."""
 
-    def __init__(self, config: MacroConfig) -> None:
+    def __init__(self, config: MacroConfig, blocks: Sequence[str] = BLOCKS) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.blocks = config, tuple(blocks)
         layers = Layers(config)
         self.stem = Stem(config, layers)
         self.layers = nn.ModuleList(
             layers.pool() if p.index is None
-            else nn.ModuleDict({name: make_block(name, p.c_in, p.c_out, layers) for name in BLOCKS})
+            else nn.ModuleDict({name: make_block(name, p.c_in, p.c_out, layers) for name in self.blocks})
             for p in config.positions
         )
         self.classifier = Classifier(config, layers)
@@ -126,13 +126,13 @@ class SuperNet(nn.Module):
         constrain(self, self.config)
 
     def forward(self, x: Tensor, arch: Sequence[str]) -> Tensor:
-        blocks = iter(check_arch(arch, self.config.n_positions))
+        blocks = iter(check_arch(arch, self.config.n_positions, self.blocks))
         path = [layer[next(blocks)] if isinstance(layer, nn.ModuleDict) else layer for layer in self.layers]
         return _run(self.stem, path, self.classifier, x)
 
     def child(self, arch: Sequence[str]) -> AutoSnn:
         """The architecture as a network of its own: copies of weights and running statistics, the same training mode."""
-        child = AutoSnn(self.config, arch)
+        child = AutoSnn(self.config, check_arch(arch, self.config.n_positions, self.blocks))
         own = self.state_dict()
         prefixes = {p.name: f"{p.name}.{child.arch[p.index]}" for p in self.config.positions if p.index is not None}
         picked: dict[str, Tensor] = {}

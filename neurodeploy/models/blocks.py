@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from neurodeploy.models.macro import BnTime, MacroConfig
+from neurodeploy.errors import NeurodeployError
+from neurodeploy.extensions import failure
+from neurodeploy.models.macro import OWN_BLOCKS, BnTime, MacroConfig
 from neurodeploy.models.neurons import Dynamics, If, Neuron, Plif
 
 OUTPUT_SLOPE = 0.1  # of the surrogate gradient of output neurons, at least
@@ -34,8 +36,8 @@ def _split(y: Tensor, like: Tensor) -> Tensor:
 class Conv2d(nn.Conv2d):
     """A convolution without bias over [B, C, H, W] or [T, B, C, H, W]; padding k // 2."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int) -> None:
-        super().__init__(c_in, c_out, kernel, padding=kernel // 2, bias=False)
+    def __init__(self, c_in: int, c_out: int, kernel: int, groups: int = 1) -> None:
+        super().__init__(c_in, c_out, kernel, padding=kernel // 2, bias=False, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) if x.ndim == 4 else _split(super().forward(x.flatten(0, 1)), x)
@@ -50,8 +52,10 @@ class StandardConv2d(Conv2d):
     without norms, Brock et al., ICLR 2021; `centre` is ours.
     """
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, gain: float, most: float | None, centre: float) -> None:
-        super().__init__(c_in, c_out, kernel)
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, gain: float, most: float | None, centre: float, groups: int = 1
+    ) -> None:
+        super().__init__(c_in, c_out, kernel, groups)
         self.gain = nn.Parameter(torch.full((c_out,), gain))
         self.most, self.centre = most, centre
 
@@ -62,7 +66,7 @@ class StandardConv2d(Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x if x.ndim == 4 else x.flatten(0, 1)
-        y = F.conv2d(flat, self.effective, None, self.stride, self.padding)
+        y = F.conv2d(flat, self.effective, None, self.stride, self.padding, groups=self.groups)
         return y if x.ndim == 4 else _split(y, x)
 
 
@@ -156,12 +160,13 @@ class Layers:
         """The largest weight."""
         return None if self.config.w_max is None else self.config.w_max * self.config.v_th
 
-    def conv(self, c_in: int, c_out: int, kernel: int, *, first: bool = False) -> Conv2d:
+    def conv(self, c_in: int, c_out: int, kernel: int, *, first: bool = False, groups: int = 1) -> Conv2d:
         """A convolution without bias. Standardised, the first one keeps the mean of its weights: without it the events of a
         sensor cancel in pairs, and their order inside a time bin counts for more (docs/speck.md)."""
         if self.config.norm == "weights":
-            return StandardConv2d(c_in, c_out, kernel, self.config.gain, self.most, 0.0 if first else self.config.centre)
-        return Conv2d(c_in, c_out, kernel)
+            centre = 0.0 if first else self.config.centre
+            return StandardConv2d(c_in, c_out, kernel, self.config.gain, self.most, centre, groups)
+        return Conv2d(c_in, c_out, kernel, groups)
 
     def linear(self, n_in: int, n_out: int) -> nn.Linear:
         """A linear layer without bias."""
@@ -254,7 +259,16 @@ class ConvBlock(nn.Module):
 
 
 def make_block(name: str, c_in: int, c_out: int, layers: Layers) -> nn.Module:
-    """The block called `name`, one of `macro.BLOCKS`; KeyError otherwise (architectures are checked before)."""
+    """The block called `name`, one of `macro.BLOCKS` or of `OWN_BLOCKS`; UsageError otherwise, and where a class of the latter
+    fails."""
+    if name in OWN_BLOCKS:
+        try:
+            block: nn.Module = OWN_BLOCKS.get(name)(c_in, c_out, layers)
+        except NeurodeployError:
+            raise
+        except Exception as error:  # whatever a stranger's class raises
+            raise failure("block", name, error, f" with {c_in} to {c_out} channels") from error
+        return block
     if name == "skip_connect":
         return Identity() if c_in == c_out else ConvSkip(c_in, c_out, layers)
     residual, kernel = {"SCB_k3": (False, 3), "SCB_k5": (False, 5), "SRB_k3": (True, 3), "SRB_k5": (True, 5)}[name]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.extensions import failure
 from neurodeploy.ir import nodes
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.models.autosnn import AutoSnn
@@ -31,7 +34,7 @@ def to_graph(module: AutoSnn) -> Graph:
     Graph.metadata holds `macro` and `arch` beside the module's own metadata. Raises UsageError for weights that are
     not finite.
     """
-    graph = _Builder()
+    graph = Builder()
     c = module.config
     at = graph.add(nodes.Input("input", (c.in_channels, *c.image_size)))
     at = graph.conv("stem.conv", module.stem.conv, at)
@@ -48,7 +51,7 @@ def to_graph(module: AutoSnn) -> Graph:
         elif isinstance(layer, ConvBlock):
             at = _conv_block(graph, name, layer, at)
         elif not isinstance(layer, Identity):
-            raise UsageError(f"{type(layer).__name__} has no node", where=name, remedy="Use the blocks of AutoSNN")
+            at = graph.own_block(name, layer, at)
     head = module.classifier
     at = graph.add(nodes.Flatten("flatten"), at)
     at = graph.add(nodes.Linear("classifier.linear", _weights("classifier.linear", head.linear)), at)
@@ -59,7 +62,7 @@ def to_graph(module: AutoSnn) -> Graph:
     )
 
 
-def _conv_block(graph: _Builder, name: str, block: ConvBlock, source: str) -> str:
+def _conv_block(graph: Builder, name: str, block: ConvBlock, source: str) -> str:
     at = graph.bn(f"{name}.bn1", block.bn1, graph.conv(f"{name}.conv1", block.conv1, source))
     at = graph.neuron(f"{name}.neuron1", block.neuron1, at)
     at = graph.bn(f"{name}.bn2", block.bn2, graph.conv(f"{name}.conv2", block.conv2, at))
@@ -72,8 +75,11 @@ def _conv_block(graph: _Builder, name: str, block: ConvBlock, source: str) -> st
     return graph.neuron(f"{name}.neuron2", block.neuron2, *terms)
 
 
-class _Builder:
-    """Collects nodes, edges and shapes; every method returns the name of the node it added."""
+class Builder:
+    """Collects nodes, edges and shapes; every method returns the name of the node it added.
+
+    Several sources are added, in their order. `own_block` lets a registered block add what it is made of.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[nodes.Node] = []
@@ -81,16 +87,19 @@ class _Builder:
         self.shapes: dict[str, nodes.Shape] = {}
 
     def add(self, node: nodes.Node, *sources: str) -> str:
+        """Any node of `ir.nodes`."""
         self.nodes.append(node)
         self.edges += [Edge(source, node.name) for source in sources]
         self.shapes[node.name] = node.output_shape(self.shapes[sources[0]] if sources else ())
         return node.name
 
     def conv(self, name: str, layer: Conv2d, source: str) -> str:
+        """A convolution that `Layers.conv` made."""
         pad = layer.kernel_size[0] // 2
-        return self.add(nodes.Conv2d(name, _weights(name, layer), padding=(pad, pad)), source)
+        return self.add(nodes.Conv2d(name, _weights(name, layer), padding=(pad, pad), groups=layer.groups), source)
 
     def bn(self, name: str, layer: nn.Module, source: str) -> str:
+        """A batch norm; nothing, and `source` again, where the network has no norms."""
         if not isinstance(layer, BatchNorm):
             return source
         mean, var, gamma, beta = (
@@ -99,6 +108,7 @@ class _Builder:
         return self.add(nodes.BatchNorm(name, mean=mean, var=var, gamma=gamma, beta=beta, eps=layer.eps), source)
 
     def neuron(self, name: str, layer: Neuron, *sources: str) -> str:
+        """A layer of neurons."""
         d = layer.dynamics
         inv_tau = float(_array(name, layer.inv_tau(torch.float64)))
         shape = self.shapes[sources[0]]
@@ -109,6 +119,30 @@ class _Builder:
             ),
             *sources,
         )
+
+
+    def own_block(self, name: str, block: nn.Module, source: str) -> str:
+        """What a registered block's `to_graph` adds. UsageError where that fails or cannot be: activity is recorded by the
+        neurons' places in the module, so their nodes must be named like them."""
+        to_graph: Any = getattr(block, "to_graph", None)
+        if to_graph is None:
+            raise UsageError(f"{type(block).__name__} has no node", where=name, remedy="Give it a method to_graph")
+        n_before = len(self.nodes)
+        try:
+            last: str = to_graph(self, name, source)
+        except NeurodeployError:
+            raise
+        except Exception as error:  # whatever a stranger's method raises
+            raise failure("block", type(block).__name__, error, f", to_graph at {name}") from error
+        added = {node.name for node in self.nodes[n_before:] if node.is_neuron}
+        wanted = {f"{name}.{path}" for path, part in block.named_modules() if isinstance(part, Neuron)}
+        if last not in self.shapes or added != wanted:
+            what = f"gives {last!r}, which is no node" if last not in self.shapes else f"names its neurons {sorted(added)}"
+            raise UsageError(
+                f"to_graph {what}", where=f"block {type(block).__name__} at {name}", code="bad_block",
+                limit=f"Its neurons lie at {sorted(wanted)}", remedy="Name nodes f'{name}.<attribute>', and return the last",
+            )
+        return last
 
 
 def _weights(name: str, layer: nn.Conv2d | nn.Linear) -> nodes.Array:

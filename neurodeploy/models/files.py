@@ -192,6 +192,8 @@ def _build(arch: Mapping[str, Any], where: str) -> AutoSnn:
         with torch.device("meta"):
             return AutoSnn(MacroConfig.from_dict(arch["macro"]), arch["arch"])
     except UsageError as error:
+        if error.error_code == "unknown_extension":  # the file is sound, its block is not here; nothing is imported for it
+            raise UnsafeFile(error.what, where=where, limit=error.limit, remedy=error.remedy, code=error.error_code) from error
         refuse("its architecture is invalid", where, str(error))
     except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond what a tensor can have
         refuse("its architecture has impossible sizes", where, str(error).partition("\n")[0][:200])

@@ -1,21 +1,23 @@
-"""The macro architecture as plain values: sizes, neuron, positions. Imports no torch.
+"""The macro architecture as plain values: sizes, neuron, positions, and the names of blocks. Imports no torch.
 
 AutoSNN_C: stem | TBD(C) | pool | TBD(2C) | TBD(2C) | pool | TBD(4C) | TBD(4C) | pool | classifier. Each of the TBD
-("to be determined") positions takes one of `BLOCKS`. Source: Na et al., AutoSNN, ICML 2022 (macro AutoSNN_C). Other layouts
-have other positions, and with `neuron` "if", `pool` "sum" and `norm` "none" the network is one that event-driven chips run.
+("to be determined") positions takes one of `BLOCKS`, or of `OWN_BLOCKS`. Source: Na et al., AutoSNN, ICML 2022 (macro
+AutoSNN_C). Other layouts have other positions, and with `neuron` "if", `pool` "sum" and `norm` "none" the network is one that
+event-driven chips run.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from neurodeploy.errors import UsageError
+from neurodeploy.extensions import Registry
 from neurodeploy.ir.nodes import Fire, Pair, Reset
 
 Arch = tuple[str, ...]
@@ -24,6 +26,31 @@ BnTime = Literal["merged", "per_step"]
 BLOCKS: Arch = ("skip_connect", "SCB_k3", "SCB_k5", "SRB_k3", "SRB_k5")  # in the order of the release's block ids
 AUTOSNN: tuple[int | None, ...] = (1, None, 2, 2, None, 4, 4, None)  # multiples of C; None is a pool
 N_POSITIONS = sum(w is not None for w in AUTOSNN)
+B = TypeVar("B", bound=type)
+
+
+def _check_block(name: str, thing: Any, where: str) -> None:
+    from torch import nn
+
+    if not (isinstance(thing, type) and issubclass(thing, nn.Module) and callable(getattr(thing, "to_graph", None))):
+        raise UsageError(f"is {thing!r}", where=f"block {name!r} ({where})", remedy="docs/extending.md has an example",
+                         limit="A block is a class of torch modules with a method to_graph(graph, name, source)")
+    if hasattr(nn.ModuleDict, name) or "-" in name:  # a supernet keeps blocks there by name, and genomes are joined with it
+        raise UsageError(f"{name!r} cannot name a block", where=where, remedy="Choose another name, without -")
+
+
+OWN_BLOCKS: Registry[type] = Registry("block", "neurodeploy.blocks", "nd.register_block", _check_block, (*BLOCKS, "skip"))
+
+
+def register_block(name: str) -> Callable[[B], B]:
+    """Names a class of torch modules a block that recipes may list under `network.blocks`.
+
+    It is made with (c_in, c_out, layers), where `layers` (`blocks.Layers`) makes convolutions, norms and neurons as the
+    network's settings have them; `forward` takes spikes [T, B, c_in, H, W] to spikes [T, B, c_out, H, W]; and
+    `to_graph(graph, name, source)` adds the same to a graph with `graph.conv`, `graph.bn` and `graph.neuron`
+    (`convert.Builder`) under the names that the layers have in the module, `name` in front, and returns the last one.
+    """
+    return OWN_BLOCKS.register(name)
 
 
 @dataclass(frozen=True)
@@ -149,8 +176,8 @@ def _adapter() -> TypeAdapter[MacroConfig]:
     return TypeAdapter(MacroConfig)
 
 
-def check_arch(arch: Sequence[str], n_positions: int = N_POSITIONS) -> Arch:
-    """`arch` as a tuple; raises UsageError unless it names one block of `BLOCKS` for each of the positions."""
+def check_arch(arch: Sequence[str], n_positions: int = N_POSITIONS, blocks: Sequence[str] | None = None) -> Arch:
+    """`arch` as a tuple; raises UsageError unless it names one of `blocks` (None: all there are) for each of the positions."""
     if isinstance(arch, str) or len(arch) != n_positions:
         given = repr(arch) if isinstance(arch, str) else f"{len(arch)} blocks ({', '.join(map(str, arch))})"
         raise UsageError(
@@ -158,9 +185,12 @@ def check_arch(arch: Sequence[str], n_positions: int = N_POSITIONS) -> Arch:
             remedy="Give one block for each; pools are not listed",
         )
     for i, block in enumerate(arch):
-        if block not in BLOCKS:
+        if blocks is not None and block not in blocks:
+            raise UsageError(f"block {block!r} is not in this network's list", where=f"arch position {i}",
+                             limit=f"It has {', '.join(map(str, blocks))}", remedy="Add it to network.blocks")
+        if block not in BLOCKS and not (isinstance(block, str) and block in OWN_BLOCKS):
             raise UsageError(
-                f"unknown block {block!r}", where=f"arch position {i}", limit=f"Known: {', '.join(BLOCKS)}",
-                remedy="Choose one of them",
+                f"unknown block {block!r:.80}", where=f"arch position {i}", code="unknown_extension",
+                limit=f"Known: {', '.join((*BLOCKS, *OWN_BLOCKS.names()))}", remedy=f"Choose one of them. {OWN_BLOCKS.remedy}",
             )
     return tuple(arch)

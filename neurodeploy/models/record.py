@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from neurodeploy.errors import UsageError
+from neurodeploy.models.autosnn import SuperNet
 from neurodeploy.models.blocks import MaxPool, SumPool
-from neurodeploy.models.macro import BLOCKS
 from neurodeploy.models.neurons import Neuron
 
 
@@ -30,7 +30,10 @@ def record(module: nn.Module) -> Iterator[dict[str, Tensor]]:
     handles = [module.register_forward_pre_hook(begin)]
     for path, part in module.named_modules():
         if isinstance(part, Neuron | MaxPool | SumPool):
-            name = ".".join(p for p in path.split(".") if p not in BLOCKS)
+            parts = path.split(".")
+            if isinstance(module, SuperNet) and parts[0] == "layers":
+                del parts[2:3]  # the block's name, after the layer's number; a pool has none
+            name = ".".join(parts)
 
             def keep(_module: nn.Module, _args: Any, output: Tensor, name: str = name) -> None:
                 found[name] = output
