@@ -1,0 +1,75 @@
+"""A network on labelled data in float32, as a GPU computes it: votes, spikes, and the values that proxies count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.cost.graph_proxies import proxies_of_values
+from neurodeploy.early_exit.confidence import ConfidencePolicy, evaluate_policy, fixed_accuracy
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.nodes import Array
+from neurodeploy.ir.votes import predictions
+from neurodeploy.jobs.gpu_opened import Samples
+from neurodeploy.jobs.statistics import wilson
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.sim.gpu_input import timed
+from neurodeploy.sim.gpu_run import GpuNetwork, run
+
+
+@dataclass(frozen=True, eq=False)
+class GpuRuns:
+    """votes [T, N, n] of all samples, n_spikes: mean of a sample by neuron layer."""
+
+    votes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    n_spikes: dict[str, float]
+
+    def accuracy(self) -> dict[str, Any]:
+        """The contract's accuracies; on a GPU nothing is quantized, so `float` is the simulator's own."""
+        right = predictions(self.votes)[-1] == self.labels
+        n, n_right = len(self.labels), int(right.sum())
+        share = n_right / n
+        return {"float": share, "simulator": share, "n": n, "n_right": n_right, "interval": wilson(n_right, n)}
+
+    def early_exit(self, policy: ConfidencePolicy) -> dict[str, Any]:
+        """What stopping early answers; what it costs is `cost.gpu_exit`'s to say."""
+        found = evaluate_policy(self.votes, self.labels, policy)
+        fixed = fixed_accuracy(self.votes, self.labels)
+        return {
+            "policy": policy.to_dict(), "threshold": policy.threshold, "accuracy": found.accuracy, "n": len(self.labels),
+            "mean_timesteps": found.mean_timesteps, "mean_chip_timesteps": found.mean_timesteps, "pipeline_timesteps": 0,
+            "histogram": list(found.histogram), "accuracy_fixed": fixed,
+            "accuracy_fixed_at_mean": float(np.interp(found.mean_timesteps, np.arange(1, len(fixed) + 1), fixed)),
+        }
+
+
+def run_split(samples: Samples, split: str, progress: Progress = SILENT) -> GpuRuns:
+    """Every sample of a split through the network, all of its timesteps."""
+    graph, labels = samples.graph, samples.labels(split)
+    votes, totals = [], dict.fromkeys((n.name for n in graph.neurons), 0.0)
+    progress.start("simulation", len(labels))
+    for x in samples.batches(split):
+        found = run(graph, x)
+        votes.append(found.votes.reshape(*found.votes.shape[:2], -1).astype(np.float64))
+        for name in totals:
+            totals[name] += float(found.spikes[name].sum(dtype=np.float64))
+        progress.advance("simulation", x.shape[1])
+    progress.done("simulation")
+    return GpuRuns(np.concatenate(votes, axis=1), labels, {name: n / len(labels) for name, n in totals.items()})
+
+
+def proxies_at(graph: Graph, x: Array) -> dict[str, Any]:
+    """Proxies of one inference on x [T, B, *input shape]."""
+    network = GpuNetwork(graph, x.shape[1])
+    steps: dict[str, list[NDArray[Any]]] = {n.name: [] for n in graph.nodes}
+    for x_t in timed(graph, x):
+        network.step(x_t)
+        for name, value in network.values.items():
+            steps[name].append(value.numpy())
+    values: Mapping[str, NDArray[Any]] = {name: np.stack(found) for name, found in steps.items()}
+    return proxies_of_values(graph, values)
