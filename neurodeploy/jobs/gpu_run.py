@@ -23,9 +23,9 @@ from neurodeploy.sim.gpu_run import GpuNetwork, run
 
 @dataclass(frozen=True, eq=False)
 class GpuRuns:
-    """votes [T, N, n] of all samples, n_spikes: mean of a sample by neuron layer."""
+    """votes float32 [T, N, n] of all samples (`ir.votes` settles ties by their type), n_spikes: mean of a sample by layer."""
 
-    votes: NDArray[np.float64]
+    votes: NDArray[Any]
     labels: NDArray[np.int64]
     n_spikes: dict[str, float]
 
@@ -55,7 +55,7 @@ def run_split(samples: Samples, split: str, progress: Progress = SILENT) -> GpuR
     progress.start("simulation", len(labels))
     for x in samples.batches(split):
         found = run(graph, x)
-        votes.append(found.votes.reshape(*found.votes.shape[:2], -1).astype(np.float64))
+        votes.append(found.votes.reshape(*found.votes.shape[:2], -1))
         for name in totals:
             totals[name] += float(found.spikes[name].sum(dtype=np.float64))
         progress.advance("simulation", x.shape[1])
