@@ -29,7 +29,7 @@ from neurodeploy.ir import archive, serialize
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.hdf5 import open_checked
 from neurodeploy.ir.nir_foreign import NirOptions, to_graph
-from neurodeploy.ir.nir_foreign_repair import repaired
+from neurodeploy.ir.nir_foreign_repair import repair
 from neurodeploy.ir.nir_nodes import array_of, host_name, to_node
 from neurodeploy.ir.nodes import Array, Input
 
@@ -106,7 +106,7 @@ def read_nir(path: Path, foreign: NirOptions | None = None) -> Graph:
             raise UnsafeFile("not a NIR file", where=str(path))
         try:
             with np.errstate(all="ignore"):  # nir divides by strides that may be 0
-                found = _parse(file["node"])
+                found, repairs = _parse(file["node"])
         except (AssertionError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, OverflowError) as err:
             raise UnsafeFile("not a valid NIR graph", where=str(path), limit=f"{type(err).__name__}: {err}") from err
     if not isinstance(found, nir.NIRGraph):
@@ -114,7 +114,7 @@ def read_nir(path: Path, foreign: NirOptions | None = None) -> Graph:
     text = found.metadata.get("neurodeploy")
     if not isinstance(text, str):
         if foreign is not None:
-            return to_graph(found, str(path), foreign)
+            return to_graph(found, str(path), foreign, repairs)
         raise UnsafeFile(
             "this NIR file was not written by neurodeploy", where=str(path), limit="Others' are read where they are asked for",
             remedy="Load it as a network of its own",
@@ -126,10 +126,11 @@ def read_nir(path: Path, foreign: NirOptions | None = None) -> Graph:
     return graph
 
 
-def _parse(group: h5py.Group) -> Any:
-    """What nir.read gives without checks of types, and also for files whose shapes need repair (`nir_foreign_repair`)."""
-    tree = repaired(nir.serialization.hdf2dict(group))
-    return nir.dict2NIRNode(tree)
+def _parse(group: h5py.Group) -> tuple[Any, list[str]]:
+    """(what nir.read gives without checks of types, what was put right first: `nir_foreign_repair`)."""
+    tree = nir.serialization.hdf2dict(group)
+    repairs = repair(tree)
+    return nir.dict2NIRNode(tree), repairs
 
 
 def _rebuild(text: str, found: nir.NIRGraph, where: str) -> Graph:

@@ -34,7 +34,11 @@ _SINABS: dict[str, Any] = {
 }
 _NIR_TEXT: dict[str, Any] = {"fire": ">", "reset": "hard", "v_min": "none", "multi_spike": False, "n_timesteps": 32}
 _SECONDS = 1e-4
-_TIMES = {nir.LIF: ("tau",), nir.CubaLIF: ("tau_syn", "tau_mem"), nir.Delay: ("delay",)}
+_SHOWN = 8  # repairs in the warning
+_TIMES = {
+    nir.LIF: ("tau",), nir.LI: ("tau",), nir.CubaLIF: ("tau_syn", "tau_mem"), nir.CubaLI: ("tau_syn", "tau_mem"),
+    nir.Delay: ("delay",),
+}
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,11 @@ class NirOptions:
         return {name: usual[name] if name in assumed else getattr(self, name) for name in usual}, assumed
 
 
-def to_graph(found: nir.NIRGraph, where: str, options: NirOptions) -> Graph:
+def to_graph(found: nir.NIRGraph, where: str, options: NirOptions, repairs: list[str]) -> Graph:
     """The float graph of a NIR graph that was not written by neurodeploy; metadata `nir` holds the conventions.
 
-    Raises UnsafeFile naming the node that is not supported or not valid. Warns about what was assumed.
+    repairs: what was put right in the file so far, a line each. Raises UnsafeFile naming the node that is not supported or not
+    valid. Warns about what was assumed (`nir_assumed`) and what was put right (`nir_repaired`), once each.
     """
     flat = flat_nodes(found, where)
     timed, usual = _is_timed(flat[0]), _SINABS
@@ -78,7 +83,15 @@ def to_graph(found: nir.NIRGraph, where: str, options: NirOptions) -> Graph:
             said.append(f"dt {conventions['dt']:g} ({reason})")
         else:
             conventions["dt"] = options.dt
-    graph = Builder(flat, where, conventions).build(options.n_classes)
+    graph = Builder(flat, where, conventions, repairs).build(options.n_classes)
+    if repairs:
+        shown = list(dict.fromkeys(repairs))
+        more = f"; and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+        warnings.warn(
+            NeurodeployWarning(f"the file is not quite NIR, read as: {'; '.join(shown[:_SHOWN])}{more}", code="nir_repaired",
+                               where=where, remedy="Nothing, if that is what was meant; else mend the tool that wrote it"),
+            stacklevel=3,
+        )
     if said:
         warnings.warn(
             NeurodeployWarning(f"the file leaves conventions open, assumed: {', '.join(said)}", code="nir_assumed", where=where,

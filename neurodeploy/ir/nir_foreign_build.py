@@ -11,7 +11,7 @@ from neurodeploy.errors import NeurodeployError, UnsafeFile
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nir_foreign_flat import Pairs, flattened, loops
 from neurodeploy.ir.nir_foreign_fold import Folder
-from neurodeploy.ir.nir_foreign_neurons import READERS, WITHOUT, read_node
+from neurodeploy.ir.nir_foreign_neurons import READERS, read_node
 from neurodeploy.ir.nir_foreign_nodes import ONE, End, NodeReader, Read
 from neurodeploy.ir.nodes import Array, Flatten, Node, Shape, Vote
 
@@ -22,10 +22,8 @@ def flat_nodes(found: nir.NIRGraph, where: str) -> tuple[dict[str, Any], Pairs]:
     odd = [f"{name} ({type(node).__name__})" for name, node in nodes.items() if type(node) not in READERS]
     if odd:
         known = ", ".join(kind.__name__ for kind in READERS)
-        usual = ("", "Write the network with these nodes")
-        why, remedy = next((WITHOUT[type(n)] for n in nodes.values() if type(n) in WITHOUT), usual)
-        raise UnsafeFile(f"unsupported nodes: {', '.join(odd)}{': ' * bool(why)}{why}", where=where,
-                         limit=f"Supported: {known}", remedy=remedy)
+        raise UnsafeFile(f"unsupported nodes: {', '.join(odd)}", where=where, limit=f"Supported: {known}",
+                         remedy="Write the network with these nodes")
     for kind, end in ((nir.Input, 1), (nir.Output, 0)):
         names = [name for name, node in nodes.items() if isinstance(node, kind)]
         if len(names) != 1:
@@ -38,21 +36,28 @@ def flat_nodes(found: nir.NIRGraph, where: str) -> tuple[dict[str, Any], Pairs]:
 
 
 class Builder:
-    """left[name]: factor for the weights behind; ways[name]: (node of ours, delay) that a name in the file stands for."""
+    """left[name]: factor for the weights behind; fronts[name]: the integrator of ours in front of a node, where it has one.
 
-    def __init__(self, flat: tuple[dict[str, Any], Pairs], where: str, conventions: dict[str, Any]) -> None:
+    repairs: what was put right so far; reading adds to it.
+    """
+
+    def __init__(
+        self, flat: tuple[dict[str, Any], Pairs], where: str, conventions: dict[str, Any], repairs: list[str]
+    ) -> None:
         (self.found, pairs), self.where, self.conventions = flat, where, conventions
         self.incoming: dict[str, list[str]] = {name: [] for name in self.found}
         for src, dst in pairs:
             self.incoming[dst].append(src)
         kinds = {type(node) for node in self.found.values()}
-        self.reader = NodeReader(where, conventions, nir.Conv1d in kinds)
+        out = next(n for n, node in self.found.items() if isinstance(node, nir.Output))
+        ends = [s for s in self.incoming[out] if len([p for p in pairs if p[0] == s]) == 1]
+        self.reader = NodeReader(where, conventions, nir.Conv1d in kinds, ends[0] if self.incoming[out] == ends[:1] else None,
+                                 repairs)
         if {nir.Conv1d, nir.Conv2d} <= kinds:
             name = next(n for n, node in self.found.items() if isinstance(node, nir.Conv1d))
             self.reader.refuse(name, "a Conv1d in one network with a Conv2d", "Maps of one or of two dimensions")
         entry = next(n for n, node in self.found.items() if isinstance(node, nir.Input))
-        plain = NodeReader(where, conventions)
-        self.delays = {n: read_node(plain, n, node, np.shape(node.delay), ONE).delay
+        self.delays = {n: read_node(NodeReader(where, conventions), n, node, np.shape(node.delay), ONE).delay
                        for n, node in self.found.items() if isinstance(node, nir.Delay)}
         closing, delayed = loops(self.found, pairs, entry, self.delays, where)
         self.closing, self.waits = closing, dict.fromkeys(delayed, 1)
@@ -60,7 +65,7 @@ class Builder:
         self.edges: list[Edge] = []
         self.shapes: dict[str, Shape] = {}
         self.left: dict[str, Array] = {}
-        self.ways: dict[str, list[tuple[str, int]]] = {}
+        self.fronts: dict[str, str] = {}
         self.pending: dict[str, Read] = {}
 
     def build(self, n_classes: int | None) -> Graph:
@@ -75,14 +80,13 @@ class Builder:
             waiting.remove(name)
         for name in order:
             self._connect(name)
-        self._integrators_end()
         folder = Folder(self.reader, self.nodes, self.edges, self.shapes)
         for name, read in self.pending.items():
             if read.gain.ndim or read.gain != 1:
                 folder.factor(name, read.gain)
         for name, read in self.pending.items():
             if read.offset is not None:
-                folder.constant(name, float(read.offset))
+                folder.constant(name, read.offset)
         end = next(name for name, node in self.nodes.items() if isinstance(node, End))
         read_out = [e.src for e in self.edges if e.dst == end]
         if n_classes is not None:
@@ -123,6 +127,11 @@ class Builder:
             self.shapes[name] = read.node.output_shape(shape)
         except NeurodeployError as err:
             self.reader.refuse(name, err.what, err.limit)
+        if read.front is not None:
+            if read.front.name in self.found:
+                self.reader.refuse(name, f"its current would be named {read.front.name}, as another node is", "", "Rename that one")
+            self.nodes[read.front.name], self.shapes[read.front.name] = read.front, shape
+            self.fronts[name] = read.front.name
         self.nodes[name], self.pending[name] = read.node, read
 
     def _connect(self, name: str) -> None:
@@ -133,7 +142,9 @@ class Builder:
             left = self.left[src]
             if (src, name) in self.closing and (left.ndim or left != 1):
                 self.reader.refuse(name, f"{src} leaves a factor on the way back into it", "Weights that take it before")
-            self.edges += [Edge(real, name, wait) for real, wait in self._real(src, name)]
+            self.edges += [Edge(real, self.fronts.get(name, name), wait) for real, wait in self._real(src, name)]
+        if name in self.fronts:
+            self.edges.append(Edge(self.fronts[name], name))
 
     def _real(self, src: str, dst: str) -> list[tuple[str, int]]:
         """(node of ours, delay in timesteps) behind an edge of the file, Scales and Delays passed."""
@@ -146,13 +157,6 @@ class Builder:
             wait += self.delays.get(at, 0)
             waiting += [(s, wait + self.waits.get((s, at), 0)) for s in self.incoming[at]]
         return found
-
-    def _integrators_end(self) -> None:
-        for name, node in self.nodes.items():
-            readers = [self.nodes[e.dst] for e in self.edges if e.src == name]
-            if isinstance(node, Vote) and not all(isinstance(n, End) for n in readers):
-                self.reader.refuse(name, "an integrator that is not the end", "Its state is read by the host",
-                                   "End the network with it")
 
     def _vote(self, end: str, n_classes: int) -> None:
         shape, sources = self.shapes[end], [e for e in self.edges if e.dst == end]

@@ -9,7 +9,6 @@ or more on that way is the loop's delay already.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import nir
@@ -18,7 +17,7 @@ from neurodeploy.errors import UnsafeFile
 
 MAX_EDGES, MAX_LOOPS, MAX_INSIDE = 10_000, 200, 500
 Pairs = list[tuple[str, str]]
-_STATEFUL = (nir.IF, nir.LIF, nir.CubaLIF, nir.Threshold)
+_STATEFUL = (nir.IF, nir.LIF, nir.CubaLIF, nir.Threshold, nir.LI, nir.CubaLI, nir.I)
 
 
 def _refuse(where: str, name: str, what: str, limit: str = "", remedy: str = "") -> UnsafeFile:
@@ -68,12 +67,10 @@ def _unpacked(graph: nir.NIRGraph, where: str, prefix: str) -> tuple[dict[str, A
         if twice is not None:
             raise _refuse(where, twice, "two nodes have this name")
         nodes |= inner_nodes
-    for (src, dst), n in Counter((str(a), str(b)) for a, b in graph.edges).items():
+    for src, dst in graph.edges:
         for end in (src, dst):
             if end not in graph.nodes:
                 raise _refuse(where, prefix + end, f"an edge {src} -> {dst} names it, but there is no such node")
-        if n > 1:
-            raise _refuse(where, prefix + dst, f"the edge {src} -> {dst} is there {n} times", "Once")
         a, b = prefix + src, prefix + dst
         edges.append((doors.get(a, ("", a))[1], doors.get(b, (b, ""))[0]))
     return nodes, edges, passing

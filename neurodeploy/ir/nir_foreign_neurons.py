@@ -1,85 +1,117 @@
-"""Neurons of others' NIR graphs as our Lif: NIR's continuous time by forward Euler in steps of dt.
+"""Neurons and integrators of others' NIR graphs as Lif and Li: NIR's continuous time by forward Euler in steps of dt.
 
-As where we write NIR (`nir_nodes.py`): the state is updated with the input of the same timestep, then compared; it starts at
-v_reset. With x what arrives:
+As where we write NIR (`nir_nodes.py`): the state is updated with the input of the same timestep, then compared or put out; it
+starts at v_reset, an integrator's at v_leak, a current at 0. With x what arrives:
 
 IF       dv/dt = r x                       v += r dt x                                    Lif, inv_tau = 0
 LIF      tau dv/dt = (v_leak - v) + r x    v += ((v_leak - v) + r x) dt/tau               Lif, inv_tau = dt/tau
              = -(v - v_reset) dt/tau + [r dt/tau] x + [(v_leak - v_reset) dt/tau]
-CubaLIF  tau_syn di/dt = -i + w_in x       i += (w_in x - i) dt/tau_syn                   as LIF with r w_in, where
-         tau_mem dv/dt = (v_leak - v) + r i                                               tau_syn = dt: then i = w_in x
+CubaLIF  tau_syn di/dt = -i + w_in x       i += (w_in x - i) dt/tau_syn                   Li `name.current`, and as LIF behind it;
+         tau_mem dv/dt = (v_leak - v) + r i                                               where tau_syn = dt, i = w_in x, no Li
 Threshold  z = [x > threshold]             v = x: a Lif with inv_tau = 1, fire `>`, hard reset to 0
-I        dv/dt = r x, v is the output      at the very end: Vote of groups of one, whose outputs r dt x are summed over time
+LI       tau dv/dt = (v_leak - v) + r x    puts out v                                     Li, inv_tau = dt/tau, gain = r dt/tau
+CubaLI   as CubaLIF, without the spikes    puts out v                                     Li `name.current`, then Li
+I        dv/dt = r x                       puts out v                                     Li, inv_tau = 0; a vector that is the
+                                           network's end: Vote of groups of one, whose outputs r dt x the host sums over time
 
-The factor of x is 1 (within 1e-6: files hold float32), or dt/tau (decay_input), or goes into the weights in front, and the
-constant into their bias. Thresholds, time constants and resets are one value a layer, as a Lif has them. LI and CubaLI put out
-their state, for which there is no node, and a CubaLIF whose current has memory would need a second state.
+The factor of x is 1 (within 1e-6: files hold float32), or dt/tau (decay_input), or goes into the weights in front, the constant
+into their bias. An Li holds both itself: gain, and for a current that adds a constant v_leak. A Lif has one threshold, reset and
+time constant; where a file has several thresholds or resets in a layer, its states are counted from v_reset, in units of
+v_threshold - v_reset: the same neurons but for rounding.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import nir
 import numpy as np
 
 from neurodeploy.ir.nir_foreign_nodes import STATELESS, NodeReader, Read, Reader, collapsed
-from neurodeploy.ir.nodes import Array, Lif, Shape, Vote
+from neurodeploy.ir.nodes import Array, Li, Lif, Shape, Vote
 
 _CLOSE = 1e-6  # of a factor to 1, relative; files hold float32
-
-WITHOUT: dict[type, tuple[str, str]] = {
-    nir.LI: ("a leaky integrator puts out its state, and no node here does",
-             "End the network with spiking neurons, or with an I, whose state is the sum of what arrives"),
-    nir.CubaLI: ("a leaky integrator puts out its state, and no node here does",
-                 "End the network with spiking neurons, or with an I, whose state is the sum of what arrives"),
-}
+_NOUGHT, _ONE = np.zeros(()), np.ones(())
 
 
-def _one(reader: NodeReader, name: str, value: Any, what: str, shape: Shape) -> float:
-    values = reader.spread(name, value, what, shape)
+def _span(values: Array) -> str:
+    return f"{values.min():g}" if values.min() == values.max() else f"from {values.min():g} to {values.max():g}"
+
+
+def _one(reader: NodeReader, name: str, values: Array, what: str) -> float:
+    values = collapsed(values)
     if values.ndim:
-        reader.refuse(name, f"{what} from {values.min():g} to {values.max():g}", "One value for a layer",
-                      "Give each value a layer of its own")
+        reader.refuse(name, f"{what} {_span(values)}", "One value for a layer", "Give each value a layer of its own")
     return float(values)
 
 
-def _threshold(reader: NodeReader, name: str, value: Any, shape: Shape) -> float:
+def _rounded(gain: Array) -> Array:
+    """1 where it is that as far as float32 can tell."""
+    gain = collapsed(np.asarray(gain))
+    return _ONE if not gain.ndim and abs(float(gain) - 1) <= _CLOSE else gain
+
+
+def _threshold(reader: NodeReader, name: str, value: Any, shape: Shape) -> Array:
     values = reader.spread(name, value, "thresholds", shape)
-    if values.ndim or not values > 0:
-        reader.refuse(name, f"thresholds from {values.min():g} to {values.max():g}", "One value above 0 for a layer")
-    return float(values)
+    if not (values > 0).all():
+        reader.refuse(name, f"thresholds {_span(values)}", "Above 0")
+    return values
 
 
-def _lif(reader: NodeReader, name: str, node: Any, shape: Shape, inv_tau: float, gain: Array, leak: float | None) -> Read:
-    """A layer that fires and resets by the conventions; gain: of what arrives; leak: v_leak, None for none."""
-    v_th, c = _threshold(reader, name, node.v_threshold, shape), reader.conventions
-    v_reset = _one(reader, name, node.v_reset, "v_reset", shape)
-    if v_reset != 0 and c["reset"] == "soft":
-        reader.refuse(name, f"v_reset is not 0 everywhere but {v_reset:g}, with a soft reset, which subtracts the threshold",
-                      "v_reset = 0", "--set nir.reset=hard resets to v_reset")
-    if v_reset >= v_th:
-        reader.refuse(name, f"v_reset {v_reset:g} is not below the threshold {v_th:g}", "It would fire without end")
-    v_min = {"none": None, "-v_threshold": -v_th}[c["v_min"]] if isinstance(c["v_min"], str) else float(c["v_min"])
-    gain, decayed = collapsed(np.asarray(gain)), False
-    if not gain.ndim:
-        decayed = inv_tau > 0 and abs(float(gain) / inv_tau - 1) <= _CLOSE and abs(float(gain) - 1) > _CLOSE
-        if decayed or abs(float(gain) - 1) <= _CLOSE:
-            gain = np.ones(())
-    offset = None if leak is None or leak == v_reset else np.asarray((leak - v_reset) * inv_tau)
-    new = Lif(name, shape, inv_tau=inv_tau, decay_input=decayed, v_th=v_th, v_reset=v_reset, fire=c["fire"], reset=c["reset"],
-              multi_spike=c["multi_spike"], v_min=v_min)
-    return Read(new, gain=gain, offset=None if offset is None else offset / (inv_tau if decayed else 1.0))
-
-
-def _lost(reader: NodeReader, name: str, tau: float, what: str) -> float:
+def _lost(reader: NodeReader, name: str, tau: Array, what: str) -> Array:
     """dt / tau, the fraction that a timestep takes."""
     dt = reader.conventions["dt"]
-    fraction = dt / tau if tau > 0 else np.inf
-    if fraction > 1 + _CLOSE:
-        reader.refuse(name, f"{what} is {tau:g}", f"At least the timestep, dt = {dt:g}: a step would overshoot",
+    if not (tau > 0).all() or (dt / tau > 1 + _CLOSE).any():
+        reader.refuse(name, f"{what} is {_span(tau)}", f"At least the timestep, dt = {dt:g}: a step would overshoot",
                       "State the timestep: --set nir.dt=...")
-    return min(fraction, 1.0)
+    return np.minimum(dt / tau, 1.0)
+
+
+def _lif(
+    reader: NodeReader, name: str, node: Any, shape: Shape, inv_tau: float, gain: Array, leak: Array | None,
+    current: Li | None = None,
+) -> Read:
+    """A layer that fires and resets by the conventions; gain: of what arrives; leak: v_leak, None for none."""
+    c, v_th = reader.conventions, _threshold(reader, name, node.v_threshold, shape)
+    v_reset = reader.spread(name, node.v_reset, "v_reset", shape)
+    if v_reset.any() and c["reset"] == "soft":
+        reader.refuse(name, f"v_reset is not 0 everywhere but {_span(v_reset)}, with a soft reset, which subtracts the threshold",
+                      "v_reset = 0", "--set nir.reset=hard resets to v_reset")
+    if not (v_reset < v_th).all():
+        reader.refuse(name, f"v_reset {_span(v_reset)} is not below the threshold {_span(v_th)}", "It would fire without end")
+    v_min = {"none": None, "-v_threshold": -v_th}[c["v_min"]] if isinstance(c["v_min"], str) else np.asarray(float(c["v_min"]))
+    origin, unit = _NOUGHT, _ONE
+    if v_th.ndim or v_reset.ndim:
+        origin, unit = v_reset, collapsed(v_th - v_reset)
+        unit = unit if unit.ndim else _ONE
+    gain, decayed = collapsed(np.asarray(gain / unit)), False
+    if current is not None:
+        current, gain = replace(current, gain=_plain(_rounded(current.gain * gain))), _ONE
+    elif not gain.ndim:
+        decayed = inv_tau > 0 and abs(float(gain) / inv_tau - 1) <= _CLOSE and abs(float(gain) - 1) > _CLOSE
+        gain = _ONE if decayed else _rounded(gain)
+    new = Lif(name, shape, inv_tau=inv_tau, decay_input=decayed, v_th=_one(reader, name, (v_th - origin) / unit, "thresholds"),
+              v_reset=_one(reader, name, (v_reset - origin) / unit, "v_reset"), fire=c["fire"], reset=c["reset"],
+              multi_spike=c["multi_spike"],
+              v_min=None if v_min is None else _one(reader, name, (v_min - origin) / unit, "floors, in units of the thresholds,"))
+    offset = None if leak is None else collapsed((leak - origin) / unit - new.v_reset) * (1.0 if decayed else inv_tau)
+    if offset is None or not offset.any():
+        return Read(new, gain=gain, front=current)
+    if current is not None:
+        return Read(new, front=replace(current, v_leak=_plain(offset)))
+    return Read(new, gain=gain, offset=offset)
+
+
+def _plain(values: Array) -> float | Array:
+    """A field of an Li."""
+    return values if values.ndim else float(values)
+
+
+def _li(reader: NodeReader, name: str, node: Any, shape: Shape, tau: str, gain: Array, leak: Array = _NOUGHT) -> Li:
+    """An integrator with the time constant in field `tau` of node."""
+    k = _lost(reader, name, reader.spread(name, getattr(node, tau), tau, shape), tau)
+    return Li(name, shape, inv_tau=_plain(k), gain=_plain(_rounded(gain * k)), v_leak=_plain(leak))
 
 
 def _read_if(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Array) -> Read:
@@ -87,39 +119,57 @@ def _read_if(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Arr
     return _lif(reader, name, node, shape, 0.0, gain, None)
 
 
+def _leaky(reader: NodeReader, name: str, node: Any, shape: Shape, tau: str, gain: Array, current: Li | None = None) -> Read:
+    inv_tau = _one(reader, name, _lost(reader, name, reader.spread(name, getattr(node, tau), tau, shape), tau), f"dt / {tau}")
+    gain = reader.spread(name, node.r, "r", shape) * inv_tau * gain
+    return _lif(reader, name, node, shape, inv_tau, gain, reader.spread(name, node.v_leak, "v_leak", shape), current)
+
+
 def _read_lif(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Array) -> Read:
-    inv_tau = _lost(reader, name, _one(reader, name, node.tau, "tau", shape), "tau")
-    gain = reader.spread(name, node.r, "r", shape) * inv_tau * factor
-    return _lif(reader, name, node, shape, inv_tau, gain, _one(reader, name, node.v_leak, "v_leak", shape))
+    return _leaky(reader, name, node, shape, "tau", factor)
+
+
+def _current(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Array) -> tuple[Array, Li | None]:
+    """(factor of what reaches the membrane, its current where that has memory)."""
+    gain = reader.spread(name, node.w_in, "w_in", shape) * factor
+    current = _li(reader, name, node, shape, "tau_syn", gain)
+    if (np.abs(np.asarray(current.inv_tau) - 1) <= _CLOSE).all():
+        return gain, None
+    return _ONE, replace(current, name=f"{name}.current")
 
 
 def _read_cuba(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Array) -> Read:
-    kept = _lost(reader, name, _one(reader, name, node.tau_syn, "tau_syn", shape), "tau_syn")
-    if abs(kept - 1) > _CLOSE:
-        reader.refuse(
-            name, f"a CubaLIF whose current remembers: a timestep takes {kept:.3g} of it", "Neurons in real numbers have one "
-            "state, the membrane; tau_syn = dt is read", "Use LIF neurons, or bring the network as a lava-dl .net, in integers",
-        )
-    inv_tau = _lost(reader, name, _one(reader, name, node.tau_mem, "tau_mem", shape), "tau_mem")
-    gain = reader.spread(name, node.r, "r", shape) * reader.spread(name, node.w_in, "w_in", shape) * inv_tau * factor
-    return _lif(reader, name, node, shape, inv_tau, gain, _one(reader, name, node.v_leak, "v_leak", shape))
+    gain, current = _current(reader, name, node, shape, factor)
+    return _leaky(reader, name, node, shape, "tau_mem", gain, current)
 
 
 def _read_threshold(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Array) -> Read:
     v_th = _threshold(reader, name, node.threshold, shape)
-    return Read(Lif(name, shape, inv_tau=1.0, v_th=v_th, fire=">", reset="hard"), gain=factor)
+    gain, v_th = (factor / v_th, _ONE) if v_th.ndim else (factor, v_th)
+    return Read(Lif(name, shape, inv_tau=1.0, v_th=float(v_th), fire=">", reset="hard"), gain=gain)
+
+
+def _read_li(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Array) -> Read:
+    gain, leak = reader.spread(name, node.r, "r", shape) * factor, reader.spread(name, node.v_leak, "v_leak", shape)
+    return Read(_li(reader, name, node, shape, "tau", gain, leak))
+
+
+def _read_cuba_li(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Array) -> Read:
+    gain, current = _current(reader, name, node, shape, factor)
+    r, leak = (reader.spread(name, v, w, shape) for v, w in ((node.r, "r"), (node.v_leak, "v_leak")))
+    return Read(_li(reader, name, node, shape, "tau_mem", r * gain, leak), front=current)
 
 
 def _read_i(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Array) -> Read:
-    if len(shape) != 1:
-        reader.refuse(name, f"an integrator of shape {shape}", "A vector, one element for each class", "Flatten before it")
-    gain = collapsed(np.asarray(reader.spread(name, node.r, "r", shape) * reader.conventions["dt"] * factor))
-    close = not gain.ndim and abs(float(gain) - 1) <= _CLOSE
-    return Read(Vote(name, shape[0], 1), gain=np.ones(()) if close else gain)
+    gain = _rounded(reader.spread(name, node.r, "r", shape) * reader.conventions["dt"] * factor)
+    if name == reader.end and len(shape) == 1:
+        return Read(Vote(name, shape[0], 1), gain=gain)
+    return Read(Li(name, shape, gain=_plain(gain)))
 
 
 READERS: dict[type, Reader] = {
-    **STATELESS, nir.IF: _read_if, nir.LIF: _read_lif, nir.CubaLIF: _read_cuba, nir.Threshold: _read_threshold, nir.I: _read_i,
+    **STATELESS, nir.IF: _read_if, nir.LIF: _read_lif, nir.CubaLIF: _read_cuba, nir.Threshold: _read_threshold, nir.LI: _read_li,
+    nir.CubaLI: _read_cuba_li, nir.I: _read_i,
 }
 
 

@@ -3,7 +3,8 @@
 Linear, Affine      y = W x, W x + b              Linear
 Conv2d              cross-correlation + b         Conv2d
 Conv1d              the same along one axis       Conv2d on maps of height 1: (C, L) is (C, 1, L) here
-SumPool2d, AvgPool2d (stride = kernel)            SumPool2d; an average leaves the factor 1 / (kh kw)
+SumPool2d, AvgPool2d                              SumPool2d where stride = kernel, padding = 0; an average leaves the factor
+                                                  1 / (kh kw). Else a depthwise Conv2d; an average counts its border's zeros
 Scale               y = s x, element by element   no node; it leaves the factor s
 Delay               y(t) = x(t - d)               no node; an edge delay of d / dt timesteps
 Flatten             to a vector                   Flatten
@@ -22,7 +23,7 @@ import nir
 import numpy as np
 
 from neurodeploy.errors import UnsafeFile
-from neurodeploy.ir.nodes import Array, Conv2d, Flatten, Input, Linear, Node, Pair, Shape, SumPool2d
+from neurodeploy.ir.nodes import Array, Conv2d, Flatten, Input, Li, Linear, Node, Pair, Shape, SumPool2d
 
 ONE = np.ones(())  # no factor
 MOST_VALUES = 2**24  # of factors that differ within a layer
@@ -31,7 +32,7 @@ _MOST_STEPS = 2**16
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """A node of NIR read. node: ours, None where it only passes on.
+    """A node of NIR read. node: ours, None where it only passes on; front: an integrator of ours in front of it.
 
     left: factor for the weights behind, 0-d or of the shape put out. delay: timesteps on its way. gain, offset: what it adds
     to its state for input a is gain * a + offset, and node takes a itself; 0-d or of its shape.
@@ -42,6 +43,7 @@ class Read:
     delay: int = 0
     gain: Array = field(default_factory=lambda: ONE)
     offset: Array | None = None
+    front: Li | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +60,21 @@ def collapsed(values: Array) -> Array:
 class NodeReader:
     """Reads the nodes of the file `where`; `conventions` are those that NIR leaves open (`nir_foreign.NirOptions`).
 
-    flat_maps: maps have one dimension, (C, L), and are (C, 1, L) here.
+    flat_maps: maps have one dimension, (C, L), and are (C, 1, L) here. end: the node that alone feeds the Output, and nothing
+    else. repairs: what was put right, a line each (`nir_foreign_repair`).
     """
 
     where: str
     conventions: dict[str, Any]
     flat_maps: bool = False
+    end: str | None = None
+    repairs: list[str] = field(default_factory=list)
 
     def refuse(self, name: str, what: str, limit: str = "", remedy: str = "") -> NoReturn:
         raise UnsafeFile(what, where=f"{self.where}: {name}", limit=limit, remedy=remedy)
+
+    def repaired(self, name: str, what: str) -> None:
+        self.repairs.append(f"{name}: {what}")
 
     def numbers(self, name: str, value: Any, what: str, rank: int | None = None) -> Array:
         array = np.asarray(value)
@@ -80,6 +88,10 @@ class NodeReader:
         """One value for each element of `shape`, 0-d where all are equal; axes of length 1 in front are a batch's."""
         array = self.numbers(name, value, what)
         wanted = (shape[0], shape[2]) if self.flat_maps and len(shape) == 3 else shape
+        if array.size == 1 and np.prod(shape, dtype=float) > 1:
+            self.repaired(name, f"one value for all of {shape}")
+        elif array.ndim > len(wanted) and array.shape[0] == 1:
+            self.repaired(name, "arrays without the batch's axis")
         while array.ndim > len(wanted) and array.shape[0] == 1:
             array = array[0]
         fits = array.size == 1 or (array.ndim == len(wanted) and np.broadcast_shapes(array.shape, wanted) == wanted)
@@ -118,12 +130,15 @@ class NodeReader:
     def input(self, name: str, node: Any, shape: Shape, factor: Array) -> Read:
         """Rank 1 is a vector, 3 a map, 2 a map of one dimension or a vector with the batch's axis; 4 has that axis too."""
         sizes = tuple(int(n) for n in self.numbers(name, node.input_type["input"], "shape", 1))
+        given = sizes
         if len(sizes) == (3 if self.flat_maps else 4) and sizes[0] == 1:
             sizes = sizes[1:]
         if self.flat_maps and len(sizes) == 2:
             sizes = (sizes[0], 1, sizes[1])
         elif len(sizes) == 2 and sizes[0] == 1:
             sizes = sizes[1:]
+        if given[0] == 1 and given[1:] == sizes:
+            self.repaired(name, f"shape {list(sizes)}, without the batch's axis")
         if len(sizes) not in (1, 3) or min(sizes) < 1 or max(sizes) > 2**16:
             self.refuse(name, f"an input of shape {list(sizes)}", "(channels, height, width), (channels, length) or (n,)")
         return Read(Input(name, sizes))
@@ -159,9 +174,12 @@ class NodeReader:
         padding = node.padding.decode() if isinstance(node.padding, bytes) else node.padding
         if isinstance(padding, str):
             spans = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-            if padding == "same" and (stride != (1, 1) or any(s % 2 for s in spans)):
-                self.refuse(name, "padding 'same' with a stride or an even kernel", "Padding as numbers")
-            pads: Pair = (spans[0] // 2, spans[1] // 2) if padding == "same" else (0, 0)
+            uneven = [s % 2 for s in spans]
+            if padding == "same" and (stride != (1, 1) or (any(uneven) and max(dilation) > 1)):
+                self.refuse(name, f"padding 'same', stride {stride}, dilation {dilation}", "Padding as numbers")
+            pads: Pair = (-(-spans[0] // 2), -(-spans[1] // 2)) if padding == "same" else (0, 0)
+            if padding == "same" and any(uneven):  # torch pads one more behind: a kernel with a first row of zeros does so
+                weight = np.pad(weight, ((0, 0), (0, 0), (uneven[0], 0), (uneven[1], 0)))
         else:
             pads = self.pair(name, padding, "padding", 0)
             pads = (0, pads[1]) if isinstance(node, nir.Conv1d) else pads
@@ -186,8 +204,12 @@ class NodeReader:
     def pool(self, name: str, node: Any, shape: Shape, factor: Array) -> Read:
         kernel = self.pair(name, node.kernel_size, "kernel_size", 1)
         stride, padding = self.pair(name, node.stride, "stride", 1), self.pair(name, node.padding, "padding", 0)
-        if stride != kernel or padding != (0, 0):
-            self.refuse(name, f"a pool of kernel {kernel}, stride {stride}, padding {padding}", "Stride = kernel, no padding")
+        if np.size(node.kernel_size) != 2 or np.size(node.stride) != 2:
+            self.repaired(name, f"kernel {kernel}, stride {stride}")
+        if len(shape) == 3 and (stride != kernel or padding != (0, 0)):
+            rows = self._per_channel(name, factor) if factor.ndim else np.full(shape[0], float(factor))
+            window = np.full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]) if isinstance(node, nir.AvgPool2d) else 1.0)
+            return Read(Conv2d(name, rows.reshape(-1, 1, 1, 1) * window, None, stride, padding, groups=len(rows)))
         new = SumPool2d(name, kernel)
         if factor.ndim:
             channels = self._per_channel(name, factor)[:, np.newaxis, np.newaxis]
@@ -199,6 +221,8 @@ class NodeReader:
         start, end, rank = int(node.start_dim), int(node.end_dim), len(shape) - (self.flat_maps and len(shape) == 3)
         if start not in (0, 1) or end not in (-1, rank - 1, rank):
             self.refuse(name, f"flattens dimensions {start} to {end} of {shape}", "All of them")
+        if rank > 1 and (start == 1 or end == rank):
+            self.repaired(name, "flattens all of a sample: its dimensions count the batch's")
         return Read(Flatten(name), factor.reshape(-1) if factor.ndim else factor)
 
     def scale(self, name: str, node: Any, shape: Shape, factor: Array) -> Read:

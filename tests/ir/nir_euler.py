@@ -72,6 +72,12 @@ def euler(
                 a = at["past"][-1 - steps] if len(at["past"]) > steps else np.zeros_like(a)
             elif isinstance(node, nir.I):
                 at["v"] = a = at["v"] + dt * node.r * a
+            elif isinstance(node, nir.LI | nir.CubaLI):
+                v = at.setdefault("rest", node.v_leak) if "rest" not in at else at["v"]
+                if isinstance(node, nir.CubaLI):
+                    at["i"] = a = at["i"] + dt * (node.w_in * a - at["i"]) / node.tau_syn
+                tau = node.tau if isinstance(node, nir.LI) else node.tau_mem
+                at["v"] = a = v + dt * ((node.v_leak - v) + node.r * a) / tau
             elif isinstance(node, nir.IF | nir.LIF | nir.CubaLIF):
                 if isinstance(node, nir.IF):
                     slope = node.r * a

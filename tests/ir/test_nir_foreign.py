@@ -143,7 +143,7 @@ def test_biases_strides_and_words_for_padding_are_kept(tmp_path: Path) -> None:
     bias = np.array([1, 0, -1], np.float32)
     path = write(tmp_path / "g.nir", {
         "input": nir.Input(np.array([2, 9, 9])), "same": conv(W1, bias=bias, padding="same"), "n1": neurons(3, 9, 9),
-        "valid": conv(W2, padding="valid", stride=2), "n2": neurons(1), "output": nir.Output(np.array([4, 4, 4])),
+        "valid": conv(W2, padding="valid", stride=2), "n2": neurons(4, 4, 4), "output": nir.Output(np.array([4, 4, 4])),
     })  # fmt: skip
     graph = read(path)
     same, valid = graph["same"], graph["valid"]
@@ -165,12 +165,11 @@ def test_two_paths_into_one_layer(tmp_path: Path) -> None:
     assert read_cores(lower_to_events(graph, CHIP))["n2"].in_shape == (6, 8, 8)
 
 
-LI = nir.LI(*(np.ones((3, 8, 8)) for _ in range(3)))
 BAD: list[tuple[str, dict[str, Any], str]] = [
-    ("li", {"n1": LI, "n2": LI}, r"unsupported nodes: n1 \(LI\), n2 \(LI\): .* its state, .*Supported: Input, Output, Conv2d"),
     ("scale", {"avg": nir.Scale(np.ones(4))}, r"avg: scale of shape \(4,\)"),
-    ("thresholds", {"n3": nir.IF(np.ones(5), np.arange(1.0, 6))}, "n3: thresholds from 1 to 5. One value"),
-    ("zero threshold", {"n3": neurons(5, v_th=0.0)}, "n3: thresholds from 0 to 0"),
+    ("thresholds", {"n1": nir.IF(np.ones((3, 8, 8)), np.arange(1.0, 193).reshape(3, 8, 8))},
+     "n1: factors of 0.00520833 to 1 that differ within a channel. One value a channel"),
+    ("zero threshold", {"n3": neurons(5, v_th=0.0)}, "n3: thresholds 0. Above 0"),
     ("reset", {"n3": neurons(5, v_reset=0.5)}, "n3: v_reset is not 0"),
     ("neurons", {"n3": neurons(4)}, "n3"),
     ("too many", {"n3": neurons(5, 5)}, "n3: r of shape"),
@@ -180,13 +179,12 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("inputs", {"fc": nir.Linear(np.ones((5, 17)))}, "fc: expects 17 inputs, got shape"),
     ("shape", {"c1": conv(W1, (9, 8))}, r"c1: input_shape is \[9, 8\]"),
     ("groups", {"c1": conv(W1, (8, 8), groups=2)}, "c1: 2 groups of 3 channels"),
-    ("same", {"c1": conv(W1, (8, 8), padding="same", stride=2)}, "c1: padding 'same'"),
+    ("same", {"c1": conv(W1, (8, 8), padding="same", stride=2)}, r"c1: padding 'same', stride \(2, 2\)"),
     ("stride", {"c1": conv(W1, stride=(0, 1))}, r"c1: stride is \[0, 1\]"),
-    ("pool", {"sum": nir.SumPool2d(np.array([2, 2]), np.array([1, 1]), np.zeros(2))}, "sum: a pool of kernel"),
+    ("pool", {"sum": nir.SumPool2d(np.array([9, 9]), np.array([1, 1]), np.zeros(2))}, r"sum: kernel \(9, 9\) does not fit"),
     ("flatten", {"flat": nir.Flatten(None, 2, -1)}, "flat: flattens dimensions 2 to -1"),
     ("input", {"input": nir.Input(np.array([3, 2, 8, 8]))}, r"input: an input of shape \[3, 2, 8, 8\]"),
     ("average", {"fc": nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.zeros(2))}, "fc"),
-    ("average behind", {"c2": neurons(3, 4, 4), "n2": conv(W2)}, "c2: a factor of 0.25.*with no weights.*n1 feeds"),
 ]  # fmt: skip
 
 
@@ -204,7 +202,6 @@ def test_graphs_that_lead_nowhere(tmp_path: Path) -> None:
     for edges, text in (
         ([e for e in chain if e != ("c1", "n1")], "n1: nothing feeds it"),
         ([*chain, ("n1", "c1")], "c1: adds inputs of different shapes"),
-        ([*chain, ("c1", "n1")], "n1: the edge c1 -> n1 is there 2 times"),
         ([*chain, ("n1", "nobody")], "nobody: an edge"),
         ([*chain, ("c1", "input")], "input: an edge c1 -> input"),
         ([*chain, ("output", "n3")], "output: an edge output -> n3"),

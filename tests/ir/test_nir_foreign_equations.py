@@ -232,32 +232,32 @@ def test_what_real_files_get_wrong(tmp_path: Path) -> None:
     options = replace(TEXT, dt=1.0)
     wanted = evaluate(read(tmp_path, right, options=options), x)["n"]
     assert wanted.any()
-    for shape in ([3], [1, 3], []):
+    parameters = "n: its parameters in one shape; "
+    for shape, said in (([3], ""), ([1, 3], "input: shape .3., without the batch's axis; "),
+                        ([], "input: shape .3., that of the layer behind; ")):
         nodes["input"] = nir.Input(np.array(shape, int))
-        np.testing.assert_array_equal(evaluate(read(tmp_path, nodes, options=options), x)["n"], wanted)
+        with pytest.warns(NeurodeployWarning, match=f"not quite NIR, read as: {parameters}{said}n: arrays without the batch's axis$") as seen:
+            np.testing.assert_array_equal(evaluate(read(tmp_path, nodes, options=options), x)["n"], wanted)
+        assert [w.message.code for w in seen] == ["nir_repaired"]  # type: ignore[union-attr]
     maps = {"input": nir.Input(np.array([1, 2, 6, 6])), "c": conv(np.ones((3, 2, 3, 3))), "n": lif(1, 3, 6, 6),
             "output": nir.Output(np.array([3, 6, 6]))}  # fmt: skip
-    graph = read(tmp_path, maps, options=options)
+    with pytest.warns(NeurodeployWarning, match="input: shape .2, 6, 6., without .*n: arrays without the batch's axis$"):
+        graph = read(tmp_path, maps, options=options)
     assert graph.inputs[0].shape == (2, 6, 6) and isinstance(graph["c"], Conv2d)
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("taus", net(2, ("fc", fc(2, 2)), ("n", replace(lif(2), tau=np.array([2.0, 3.0])))),
-     "n: tau from 2 to 3. One value for a layer"),
+     "n: dt / tau from 0.333333 to 0.5. One value for a layer"),
     ("short", net(1, ("fc", ONE), ("n", lif(1, tau=0.5))), "n: tau is 0.5. At least the timestep, dt = 1"),
     ("negative", net(1, ("fc", ONE), ("n", lif(1, tau=-2.0))), "n: tau is -2"),
     ("reset", net(1, ("fc", ONE), ("n", lif(1, reset=1.0))), "n: v_reset 1 is not below the threshold 1"),
-    ("no weights", net(1, ("n", lif(1, r=4.0))), "n: a factor of 2, .* no weights to take it: input feeds it"),
-    ("leak", net(1, ("n", lif(1, leak=0.5))), "n: v_leak is not v_reset, and no weights"),
-    ("memory", net(1, ("fc", ONE), ("n", nir.CubaLIF(*(np.array([v]) for v in (4.0, 2.0, 1.0, 0.0, 1.0))))),
-     "n: a CubaLIF whose current remembers: a timestep takes 0.25"),
-    ("li", net(1, ("fc", ONE), ("n", nir.LI(*(np.ones(1) for _ in range(3))))),
-     r"n \(LI\): a leaky integrator puts out its state.*End the"),
-    ("i", net(1, ("fc", ONE), ("n", nir.I(np.ones(1))), ("m", lif(1))), "n: an integrator that is not the end"),
+    ("current", net(1, ("n", nir.CubaLIF(*(np.array([v]) for v in (4.0, 2.0, 1.0, 0.0, 1.0)))), ("n.current", lif(1))),
+     "n: its current would be named n.current, as another node is"),
+    ("wide", net(5000, ("n", lif(5000, r=4.0))), "n: a factor for each of 5000 values, with no weights in front"),
+    ("floors", net(2, ("fc", fc(2, 2)), ("n", replace(lif(2), v_threshold=np.array([1.0, 2.0])))), "n: floors, in units of"),
     ("delay", net(1, ("d", nir.Delay(np.array([1.5]))), ("n", lif(1))), "d: a delay of 1.5. Whole timesteps of dt = 1"),
     ("delays", net(2, ("d", nir.Delay(np.array([1.0, 2.0]))), ("n", lif(2))), "d: delays from 1 to 2. One delay a layer"),
-    ("scale", net(1, ("n", lif(1, r=2.0)), ("s", nir.Scale(np.array([3.0])))),
-     "output: a factor of 3, .* n feeds it"),
     ("within", {"input": nir.Input(np.array([2, 2, 2])), "s": nir.Scale(np.arange(8.0).reshape(2, 2, 2)),
                 "c": conv(np.ones((1, 2, 3, 3))), "output": nir.Output(np.array([1, 2, 2]))},
      "c: a Scale in front of it differs within"),
@@ -281,8 +281,9 @@ def test_a_scale_does_not_widen_weights(name: str, node: Any, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("nodes", "text"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 def test_what_cannot_be_expressed_is_named(nodes: dict[str, Any], text: str, tmp_path: Path) -> None:
+    v_min = -1.0 if text.startswith("n: floors") else "none"
     with pytest.raises(UnsafeFile, match=text):
-        read(tmp_path, nodes, options=replace(TEXT, dt=1.0))
+        read(tmp_path, nodes, options=replace(TEXT, dt=1.0, v_min=v_min))
 
 
 def test_loops_that_cannot_be_read(tmp_path: Path) -> None:
@@ -302,5 +303,7 @@ def test_loops_that_cannot_be_read(tmp_path: Path) -> None:
     assert isinstance(graph["w"], Linear) and np.allclose(graph["w"].weight, nodes["w"].weight * 2 / 3)
     direct = [e for e in edges if "w" not in e] + [("n1", "n1")]
     bare = {n: v for n, v in gain.items() if n != "w"}
-    with pytest.raises(UnsafeFile, match="n1: n1 feeds"):
-        read(tmp_path, bare, direct, options)
+    own = read(tmp_path, bare, direct, options)  # the way back has none, and n1 feeds others too: it gets weights
+    factor = own["n1.factor"]
+    assert isinstance(factor, Linear) and np.allclose(factor.weight, np.eye(4) * 2 / 3)
+    assert Edge("n1", "n1.factor", 1) in own.edges
