@@ -27,6 +27,7 @@ from neurodeploy.models.record import record, spikes_paper
 from neurodeploy.place import check
 from neurodeploy.search.fitness import Metrics
 from neurodeploy.search.recipe import Recipe
+from neurodeploy.search.terms import with_terms
 from neurodeploy.train.batchnorm import recalibrate_bn
 from neurodeploy.train.trainer import as_input
 
@@ -67,7 +68,8 @@ class Evaluator:
             rates: Rates = {name: s.mean(dim=1, dtype=torch.float64).numpy() for name, s in recorded.items()}
         accuracy = float((predictions(votes)[-1] == self._labels).mean())
         lowered = lower(to_graph(network), self.profile, self.recipe.input.kind, input_bits=self.recipe.input.input_bits)
-        return self._cost(lowered, rates, votes, accuracy, paper)
+        found = self._cost(lowered, rates, votes, accuracy, paper)
+        return with_terms(found, lowered, self.recipe.fitness.terms, network.arch)
 
     def _cost(self, lowered: Graph, rates: Rates, votes: NDArray[Any], accuracy: float, paper: float) -> Metrics:
         fit = check(lowered, self.profile, self.recipe.cost.n_chips)

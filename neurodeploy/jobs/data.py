@@ -7,13 +7,19 @@ from neurodeploy.data.datasets import load as load_images
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import UsageError
+from neurodeploy.search.recipe import DataSettings
 
 AnyDataset = Dataset | EventDataset
 
 
-def load_data(name: str, kind: str) -> AnyDataset:
+def load_data(asked: DataSettings, kind: str) -> AnyDataset:
     """The dataset that networks with an input of this kind (`InputSettings.kind`) take."""
-    return load_events(name) if kind == "events" else load_images(name)
+    if kind != "events":
+        return load_images(asked.name, size=asked.size, channels=asked.channels)
+    if (asked.size, asked.channels) != (None, None):
+        raise UsageError("data.size and data.channels are for networks that take images", where=asked.name,
+                         limit="The sensor of events is their own", remedy="Leave them out")
+    return load_events(asked.name)
 
 
 def image_shape(data: AnyDataset) -> tuple[int, int, int]:

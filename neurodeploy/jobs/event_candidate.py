@@ -28,6 +28,7 @@ from neurodeploy.place.core_plan import CorePlan
 from neurodeploy.place.event_cores import check
 from neurodeploy.search.fitness import Metrics
 from neurodeploy.search.recipe import Recipe
+from neurodeploy.search.terms import with_terms
 from neurodeploy.sim.events_network import INPUT
 from neurodeploy.train.batchnorm import recalibrate_bn
 from neurodeploy.train.config import TrainConfig
@@ -99,7 +100,8 @@ class EventEvaluator:
                 **common, synops=0.0, energy_j=None, energy_dynamic_j=None, energy_at_exit_j=None,
                 energy_dynamic_at_exit_j=None, latency_s=None, n_cores=len(neurons), fits=False, violations=error.violations,
             )
-        return self._costed(lowered, found.plan, counts, recorded.votes, common)
+        costed = self._costed(lowered, found.plan, counts, recorded.votes, common)
+        return with_terms(costed, lowered, self.recipe.fitness.terms, network.arch)
 
     def _costed(
         self, lowered: Graph, plan: CorePlan, counts: dict[str, NDArray[np.float64]], votes: NDArray[np.float64],

@@ -22,7 +22,7 @@ from neurodeploy.jobs.training import macro_of
 from neurodeploy.lower.event_cores import lower_to_events
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.models.convert import to_graph
-from neurodeploy.models.macro import BLOCKS, Arch
+from neurodeploy.models.macro import Arch
 from neurodeploy.place.event_cores import check
 from neurodeploy.progress import Progress
 from neurodeploy.search.recipe import Recipe
@@ -43,10 +43,13 @@ class EventRoute:
         broken = self._broken(recipe, events, smallest)
         if broken:
             raise DoesNotFit(broken, target=self.profile.name)
-        return tuple(
-            tuple(b for b in BLOCKS if not self._broken(recipe, events, (*smallest[:i], b, *smallest[i + 1 :])))
-            for i in range(n)
-        )
+        found = []
+        for i in range(n):
+            failing = {b: self._broken(recipe, events, (*smallest[:i], b, *smallest[i + 1 :])) for b in recipe.network.blocks}
+            if all(failing.values()):
+                raise DoesNotFit(tuple(dict.fromkeys(v for each in failing.values() for v in each)), target=self.profile.name)
+            found.append(tuple(b for b, violations in failing.items() if not violations))
+        return tuple(found)
 
     def _broken(self, recipe: Recipe, data: EventDataset, arch: Arch) -> tuple[Violation, ...]:
         module = AutoSnn(macro_of(recipe, data), arch)

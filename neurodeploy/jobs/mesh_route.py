@@ -18,7 +18,7 @@ from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.training import macro_of
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.models.convert import to_graph
-from neurodeploy.models.macro import BLOCKS, Arch
+from neurodeploy.models.macro import Arch
 from neurodeploy.place import check
 from neurodeploy.progress import Progress
 from neurodeploy.search.recipe import Recipe
@@ -39,7 +39,7 @@ class MeshRoute:
         fit = check(lowered_for(to_graph(smallest), self.profile, recipe.deploy), self.profile, recipe.cost.n_chips)
         if not fit.fits:
             raise DoesNotFit(fit.violations, target=self.profile.name)
-        return (BLOCKS,) * n
+        return (recipe.network.blocks,) * n
 
     def evaluator(self, supernet: SuperNet, data: AnyDataset, recipe: Recipe) -> Evaluator:
         return Evaluator(supernet, _images(data), recipe, self.profile)

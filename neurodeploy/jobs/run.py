@@ -17,12 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from neurodeploy.data.event_dataset import DIGITS as DIGITS_EVENTS
+from neurodeploy.data.own import DATASETS, PACKAGED
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.hw.profile import AnyProfile
 from neurodeploy.hw.profile import parse as parse_profile
 from neurodeploy.ir import archive
-from neurodeploy.search.recipe import DataSettings, Recipe, parse
+from neurodeploy.search.recipe import Recipe, parse
 
 SCHEMA_VERSION = 1
 _REQUEST, _LOCK = "run.json", "run.lock"
@@ -54,9 +54,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def located(data: str) -> str:
     """A dataset's name as a run or bundle keeps it: the absolute path of a file or folder, so that it is found from anywhere.
-    A packaged name stays one, whatever lies in the working folder."""
+    The name of a packaged or registered dataset stays one, whatever lies in the working folder."""
     path = Path(data)
-    return str(path.resolve()) if path.exists() and data not in ("digits", DIGITS_EVENTS) else data
+    return str(path.resolve()) if path.exists() and data not in PACKAGED and data not in DATASETS else data
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Run:
         A dataset in a file is kept by its absolute path. Raises UsageError where the folder exists with content, or
         cannot be written.
         """
-        recipe = recipe.model_copy(update={"data": DataSettings(name=located(recipe.data.name))})
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": located(recipe.data.name)})})
         arguments = arguments or {}
         request = {
             "schema_version": SCHEMA_VERSION, "command": command, "recipe": recipe.to_dict(), "arguments": arguments,

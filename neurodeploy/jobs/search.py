@@ -18,6 +18,7 @@ import numpy as np
 from neurodeploy.errors import Interrupted, NeurodeployError, NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.jobs.data import AnyDataset, load_data
+from neurodeploy.jobs.extensions import require_extensions, require_shared
 from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards, remembered_interrupts
 from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
 from neurodeploy.jobs.run import Run, read_json, write_json
@@ -98,7 +99,7 @@ def search(
     run: Run | None = None
     try:
         with interrupt_afterwards():  # or a Ctrl-C in the moment the folder appears would name no run
-            run = _begin(recipe, target, method, budget, out, resume, seed, overrides)
+            run = _begin(recipe, target, method, budget, out, resume, seed, overrides, workers)
         progress.message(f"run folder {run.path}")
         with run.locked(), threads(1), remembered_interrupts() as interrupted:
             return _finished(run) or _search(run, workers, progress, interrupted)
@@ -110,7 +111,7 @@ def search(
 
 def _begin(
     recipe: str | Path | None, target: str | None, method: str | None, budget: int | None, out: Path | str | None,
-    resume: Path | str | None, seed: int | None, overrides: dict[str, Any] | None,
+    resume: Path | str | None, seed: int | None, overrides: dict[str, Any] | None, workers: int,
 ) -> Run:
     """The run to work on: a new folder, or the one to resume, whose settings stay."""
     if resume is not None:
@@ -120,6 +121,7 @@ def _begin(
             raise UsageError(f"{names} cannot change on resume", where=str(resume), remedy="Start a new run with them")
         run = Run.open(Path(resume), "search")
         _require_same(run, recipe, target)
+        require_shared(run.recipe, workers)
         return run
     of_recipe, of_profile = split_overrides(overrides or {})
     short = {"evolution.method": method, "evolution.budget": budget, "seed": seed}
@@ -127,9 +129,12 @@ def _begin(
     profile = profile_of("loihi2" if target is None else target, of_profile)
     settings = read(default_recipe(profile) if recipe is None else recipe, of_recipe)
     # Before a folder is made: raises where nothing would fit, or could be trained.
+    require_shared(settings, workers)
+    data = load_data(settings.data, settings.input.kind)
+    require_extensions(settings, data)
     if settings.supernet.anchor is not None:
-        check_arch(settings.supernet.anchor, settings.network.n_positions)
-    route_of(profile, settings).choices(settings, load_data(settings.data.name, settings.input.kind))
+        check_arch(settings.supernet.anchor, settings.network.n_positions, settings.network.blocks)
+    route_of(profile, settings).choices(settings, data)
     return Run.create("search", settings, profile, None if out is None else Path(out))
 
 
@@ -165,7 +170,7 @@ def _places(run: Run) -> dict[str, str]:
 def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool]) -> SearchResult:
     started = time.monotonic()
     seconds: dict[str, float] = {}
-    data = load_data(run.recipe.data.name, run.recipe.input.kind)
+    data = load_data(run.recipe.data, run.recipe.input.kind)
     route = route_of(run.profile, run.recipe)
 
     def lap(name: str, what: str) -> None:
@@ -195,7 +200,7 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
     result = {
         **_places(run), "target": run.profile.name, "n_evaluated": len(study.evaluations),
         "n_feasible": sum(e.fitness is not None for e in study.evaluations), "stopped": study.stopped,
-        "best": predicted, "pareto": pareto, **route.front(pareto, data), "references": vars(references), **final,
+        "best": predicted, "pareto": pareto, **route.front(pareto, data), "references": references.to_dict(), **final,
         "seconds": seconds, "data": {"name": data.name, "split": "test"}, "schedule": run.recipe.cost.schedule,
         "recipe": run.recipe.name, "disclaimer": run.profile.disclaimer,
     }
@@ -205,6 +210,7 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
 
 def _prepare(run: Run, route: Route, data: AnyDataset, progress: Progress) -> tuple[Evaluates, References]:
     """The trained supernet's evaluator and what the fitness divides by, both from the run's files where they exist."""
+    require_extensions(run.recipe, data)
     supernet, log = supernet_of(run, data, route.choices(run.recipe, data), progress)
     evaluator = route.evaluator(supernet, data, run.recipe)
     return evaluator, References(**run.once(REFERENCES, lambda: _references(evaluator, log, run)))
@@ -224,11 +230,13 @@ def _references(evaluator: Evaluates, log: SuperNetResult, run: Run) -> dict[str
             code="no_candidate", limit=str(found[0].violations[0]), remedy="Narrow the network, or use a larger system",
         )
     energies = [getattr(m, energy_field(run.recipe.fitness)) for m in costed]
-    return {
-        "spikes": float(np.mean([sample.spikes_paper for sample in uniform])),
-        "energy_j": float(np.mean([e for e in energies if e is not None])),
-        "latency_s": float(np.mean([m.latency_s for m in costed if m.latency_s is not None])),
-    }
+    judged = [m for m in costed if m.terms] or costed  # those that spike
+    return References(
+        spikes=float(np.mean([sample.spikes_paper for sample in uniform])),
+        energy_j=float(np.mean([e for e in energies if e is not None])),
+        latency_s=float(np.mean([m.latency_s for m in costed if m.latency_s is not None])),
+        terms={name: float(np.mean([m.terms[name] for m in judged])) for name in run.recipe.fitness.terms if judged[0].terms},
+    ).to_dict()
 
 
 def _study(
@@ -263,7 +271,7 @@ def _study(
 def _context(recipe: Recipe, run: Run, references: References) -> dict[str, Any]:
     """What else must not change between the workers and resumptions of one search."""
     return {
-        "recipe": recipe.to_dict(), "profile": run.profile.digest, "references": vars(references),
+        "recipe": recipe.to_dict(), "profile": run.profile.digest, "references": references.to_dict(),
     }
 
 
@@ -314,7 +322,7 @@ def worker(run_dir: Path, *, progress: Progress = SILENT) -> WorkerResult:
             "its supernet is not trained yet", where=str(run_dir), code="not_ready",
             remedy="Start the worker once the search itself evaluates architectures",
         )
-    data = load_data(run.recipe.data.name, run.recipe.input.kind)
+    data = load_data(run.recipe.data, run.recipe.input.kind)
     route = route_of(run.profile, run.recipe)
     try:
         with threads(1):

@@ -9,8 +9,9 @@ from typing import Any
 from neurodeploy.errors import Interrupted, UsageError
 from neurodeploy.jobs.data import load_data
 from neurodeploy.jobs.run import Run, located
-from neurodeploy.jobs.training import MODEL, labelled, train_arch
+from neurodeploy.jobs.training import MODEL, labelled, macro_of, train_arch
 from neurodeploy.models.macro import N_POSITIONS, Arch, check_arch
+from neurodeploy.models.own_blocks import check_blocks
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.recipe import Recipe, read
 from neurodeploy.train.evaluate import evaluate
@@ -57,7 +58,8 @@ def train(
     """
     settings = read(recipe, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
     blocks = parse_arch(arch, settings.network.n_positions)
-    data = load_data(settings.data.name, settings.input.kind)
+    data = load_data(settings.data, settings.input.kind)
+    check_blocks(blocks, macro_of(settings, data))
     run = _open(out, settings, blocks) or Run.create("train", settings, None, out, {"arch": list(blocks)})
     progress.message(f"run folder {run.path}")
     try:
@@ -78,7 +80,7 @@ def _open(out: Path | None, settings: Recipe, blocks: Arch) -> Run | None:
         return None
     run = Run.open(out, "train")
     asked = {**settings.to_dict(), "arch": list(blocks)}
-    asked["data"] = {"name": located(settings.data.name)}
+    asked["data"]["name"] = located(settings.data.name)
     before = {**run.recipe.to_dict(), **run.arguments}
     differing = sorted(key for key in asked if asked[key] != before.get(key))
     if differing:

@@ -57,7 +57,7 @@ def supernet_of(
     """
     recipe = run.recipe
     torch.manual_seed(recipe.seed)
-    supernet = SuperNet(macro_of(recipe, data))
+    supernet = SuperNet(macro_of(recipe, data), recipe.network.blocks)
     settings = SupernetConfig.model_validate(recipe.supernet.model_dump(include=set(SupernetConfig.model_fields)))
     task = "supernet training"
     seen = 0

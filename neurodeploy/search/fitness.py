@@ -2,6 +2,8 @@
 
     F = accuracy * (spikes / ref)^lambda * (energy / ref)^mu * (latency / ref)^nu        exponents <= 0
 
+times (value / ref)^exponent of every term of one's own (`search/terms.py`).
+
 A candidate that cannot run on the chip, or that does not work, has no fitness at all (`reasons` says why): a product
 could otherwise prefer a network that is silent, and therefore cheap.
 
@@ -12,8 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +25,7 @@ from neurodeploy.errors import UsageError, Violation
 class FitnessSettings(BaseModel):
     """Exponents of the fitness (0 leaves a term out), which energy counts, and what counts as guessing.
 
+    `terms`: exponents of terms of one's own, by name (0: recorded only; above 0: more is better).
     `objective`: the energy of the whole window, or of one sample that stops when it is confident; `energy`: with static
     power times time (total), or without (dynamic; the latency term then stands for time).
 
@@ -37,6 +40,7 @@ class FitnessSettings(BaseModel):
     objective: Literal["energy", "energy_at_exit"] = "energy"
     energy: Literal["total", "dynamic"] = "total"
     chance_margin: float = Field(default=0.05, ge=0, lt=1)
+    terms: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class References:
     spikes: float
     energy_j: float
     latency_s: float
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields; terms only where there are some."""
+        return _without_empty_terms(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -69,10 +78,11 @@ class Metrics:
     fits: bool
     silent_layers: tuple[str, ...] = ()
     violations: tuple[Violation, ...] = ()
+    terms: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain fields, for JSON and the search's storage."""
-        return asdict(self) | {
+        """Plain fields, for JSON and the search's storage; terms only where there are some."""
+        return _without_empty_terms(asdict(self)) | {
             "silent_layers": list(self.silent_layers),
             "violations": [v.to_dict() for v in self.violations],
         }
@@ -118,6 +128,8 @@ def fitness(metrics: Metrics, settings: FitnessSettings, references: References,
         )
         * _term("latency_s", metrics.latency_s, references.latency_s, settings.nu_latency)
     )
+    for name, exponent in settings.terms.items():
+        value *= _term(name, metrics.terms.get(name), references.terms.get(name), exponent)
     return Fitness(value)
 
 
@@ -142,7 +154,11 @@ def infeasible(metrics: Metrics, settings: FitnessSettings, n_classes: int) -> t
     return tuple(reasons)
 
 
-def _term(name: str, value: float | None, reference: float, exponent: float) -> float:
+def _without_empty_terms(plain: dict[str, Any]) -> dict[str, Any]:
+    return plain if plain["terms"] else {name: value for name, value in plain.items() if name != "terms"}
+
+
+def _term(name: str, value: float | None, reference: float | None, exponent: float) -> float:
     if exponent == 0:
         return 1.0
     for what, number in ((name, value), (f"the reference of {name}", reference)):
@@ -152,5 +168,5 @@ def _term(name: str, value: float | None, reference: float, exponent: float) -> 
                 where="fitness",
                 remedy="Set the term's exponent to 0, or deliver the figure",
             )
-    assert value is not None
+    assert value is not None and reference is not None
     return float((value / reference) ** exponent)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import apply_override, describe
-from neurodeploy.models.macro import AUTOSNN
+from neurodeploy.models.macro import AUTOSNN, BLOCKS
 from neurodeploy.resources import folder
 from neurodeploy.search.evolve import EvolutionSettings
 from neurodeploy.search.fitness import FitnessSettings
@@ -21,16 +21,25 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+_Side = Annotated[int, Field(ge=1, le=1024)]
+
+
 class DataSettings(_Strict):
-    """Which dataset; a name or the path of an `.npz`."""
+    """Which dataset: a name, or the path of an `.npz` or of a folder of images.
+
+    size: one side or [height, width] that the images of a folder are brought to; channels: 1 makes them grey, 3 coloured.
+    """
 
     name: str
+    size: _Side | tuple[_Side, _Side] | None = None
+    channels: Literal[1, 3] | None = None
 
 
 class NetworkSettings(_Strict):
     """The network family and its size; image size, channels and classes come from the data. See `models.macro.MacroConfig`.
 
-    layout: the width of each position in multiples of `width`, 0 for a pool; n_timesteps: with events, the bins of a sample.
+    layout: the width of each position in multiples of `width`, 0 for a pool; n_timesteps: with events, the bins of a sample;
+    blocks: what may stand at a position, blocks of one's own among them (`models.macro.register_block`).
     """
 
     family: Literal["autosnn"] = "autosnn"
@@ -49,6 +58,7 @@ class NetworkSettings(_Strict):
     w_max: float | None = Field(default=None, gt=0)
     gain: float = Field(default=1.0, gt=0)
     centre: float = Field(default=0.5, ge=0, le=1)
+    blocks: tuple[str, ...] = Field(default=BLOCKS, min_length=1)
 
     @property
     def n_positions(self) -> int:
@@ -57,12 +67,13 @@ class NetworkSettings(_Strict):
 
 
 class InputSettings(_Strict):
-    """How data reach the chip: images as messages, biases or rate-coded spikes, or streams of events as they are.
+    """How data reach the chip: images as messages, biases or rate-coded spikes, or streams of events as they are or, on chips
+    with timesteps, as counts in each.
 
     input_bits limits a graded message (default: what the data needs).
     """
 
-    kind: Literal["graded", "bias", "rate", "events"] = "graded"
+    kind: Literal["graded", "counts", "bias", "rate", "events"] = "graded"
     input_bits: int | None = Field(default=None, ge=1, le=24)
 
 
@@ -142,7 +153,11 @@ class GpuSettings(_Strict):
 
 
 class DeploySettings(_Strict):
-    """What decides how a trained network comes onto a target; travels with the model file. `loss` serves fine-tuning."""
+    """What decides how a trained network comes onto a target; travels with the model file. `loss` serves fine-tuning.
+
+    neurons: chips with timesteps take only networks whose neurons they have ("exact"), or give others the nearest that they
+    have ("nearest"), with a warning.
+    """
 
     seed: int = Field(default=0, ge=0)
     input: InputSettings = InputSettings()
@@ -151,11 +166,12 @@ class DeploySettings(_Strict):
     cost: CostSettings = CostSettings()
     place: PlaceSettings = PlaceSettings()
     gpu: GpuSettings = GpuSettings()
+    neurons: Literal["exact", "nearest"] = "exact"
     loss: Loss = "mse"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain fields, all defaults filled in but those of GPUs, which model files of other targets need not name."""
-        return _without_default_gpu(self)
+        """Plain fields, all defaults filled in but later ones (`_LATER`), which model files need not name."""
+        return _plain(self)
 
 
 class Recipe(_Strict):
@@ -180,6 +196,8 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _one_coding(self) -> Self:
+        if self.input.kind == "counts":
+            raise ValueError("input.kind 'counts' is that of networks trained elsewhere, on counts of events")
         wanted = {"rate": "rate", "events": "events"}.get(self.input.kind, "direct")
         for name, config in (("supernet", self.supernet), ("train", self.train)):
             if config.encoding != wanted:
@@ -195,12 +213,26 @@ class Recipe(_Strict):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain fields, all defaults filled in but those of GPUs."""
-        return _without_default_gpu(self)
+        """Plain fields, all defaults filled in but later ones (`_LATER`)."""
+        return _plain(self)
 
 
-def _without_default_gpu(settings: DeploySettings | Recipe) -> dict[str, Any]:
-    return settings.model_dump(mode="json", exclude={"gpu"} if settings.gpu == GpuSettings() else None)
+_TERM = "fitness.terms."
+# Settings younger than model files that must stay what they are, byte for byte, with their defaults.
+_LATER: dict[str, Any] = {
+    "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "network.blocks": BLOCKS,
+    "fitness.terms": {},
+}
+
+
+def _plain(settings: DeploySettings | Recipe) -> dict[str, Any]:
+    plain = settings.model_dump(mode="json")
+    for key, default in _LATER.items():
+        *section, name = key.split(".")
+        holder = getattr(settings, section[0], None) if section else settings
+        if getattr(holder, name, None) == default:
+            (plain.get(section[0], {}) if section else plain).pop(name, None)
+    return plain
 
 
 def names() -> list[str]:
@@ -246,8 +278,10 @@ def parse(raw: dict[str, Any], overrides: dict[str, Any] | None = None, *, where
     try:
         recipe = Recipe.model_validate(raw)
         if overrides:
-            full = recipe.model_dump(mode="json")  # so that defaults can be overridden, and a misspelt key is told from an absent one
+            full = recipe.model_dump(mode="json")  # all keys, so that a misspelt one is told from one that has its default
             for key, value in overrides.items():
+                if key.startswith(_TERM):
+                    full["fitness"]["terms"].setdefault(key.removeprefix(_TERM), 0.0)  # any name: who wrote it registered it
                 apply_override(full, key, value, where=where)
             recipe = Recipe.model_validate(full)
     except ValidationError as err:
