@@ -208,6 +208,6 @@ def _vote(node: Vote) -> None:
 
 _RULES: dict[type[Node], Callable[[Any], None]] = {
     Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _pool, SumPool2d: _pool,
-    Relu: lambda node: None, Flatten: lambda node: None, Lif: _lif, Li: _li, CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _delta, Sigma: _shape,
-    Iaf: _iaf, Vote: _vote,
+    Relu: lambda node: None, Flatten: lambda node: None, Lif: _lif, Li: _li, CubaLif: _cuba_lif, Delta: _delta,
+    SigmaDelta: _delta, Sigma: _shape, Iaf: _iaf, Vote: _vote,
 }

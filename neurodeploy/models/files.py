@@ -1,5 +1,7 @@
 """Model files: `.safetensors` with the architecture in its metadata, and `.pt` of plain types. Neither can run code.
 
+A state_dict of anybody needs its architecture beside it (`foreign_spec`), and is read by `foreign_state`.
+
 Both hold `schema_version` 1, `arch` = {"macro": fields of MacroConfig, "arch": [block, ...]}, the state_dict, and where
 the module carries metadata, `data`. In `.safetensors` the three are strings of its metadata, `arch` and `data` as JSON.
 A file is believed only as far as it describes the network that it holds: names, shapes and types must agree exactly.
@@ -10,7 +12,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,17 @@ from torch import Tensor
 
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.ir.archive import read, refuse, write
+from neurodeploy.ir.graph import Graph
 from neurodeploy.models.autosnn import AutoSnn
+from neurodeploy.models.foreign_gate import check_model_file, safetensors_header
+from neurodeploy.models.foreign_layers import graph_of
+from neurodeploy.models.foreign_modules import missing_arch
+from neurodeploy.models.foreign_spec import Spec, read_spec
+from neurodeploy.models.foreign_state import SUFFIXES, State, carries_architecture, read_state
 from neurodeploy.models.macro import MacroConfig
 
 SCHEMA_VERSION = 1
-_SUFFIXES = (".safetensors", ".pt")
+_WRITTEN = (".safetensors", ".pt")
 _MAX_VALUES = 1_000_000  # numbers, strings and characters in the plain part of a .pt
 _MAX_DEPTH = 32
 
@@ -37,7 +44,7 @@ def save(module: AutoSnn, path: str | Path) -> None:
     Raises UsageError for an unknown suffix, a module that is no AutoSnn, metadata that is not plain JSON, or a path
     that cannot be written.
     """
-    path = _known_suffix(path)
+    path = _known_suffix(path, _WRITTEN)
     if not isinstance(module, AutoSnn):
         raise UsageError(
             f"{type(module).__name__} cannot be saved as a model", where=str(path), limit="A model file holds one AutoSnn",
@@ -68,15 +75,47 @@ def _sorted_header(payload: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + payload[8 + n_header :]
 
 
+def load_model(path: str | Path, arch: str | None = None) -> AutoSnn | Graph:
+    """The network in a model file: an AutoSnn, or the Graph of a state_dict and its architecture `arch` (`foreign_spec`).
+
+    Raises as `load_module`; UsageError for a state_dict without `arch`, saying what it holds and what it lacks, for an `arch` that
+    is not of the file, and beside a file that has its own.
+    """
+    path = _known_suffix(path, SUFFIXES)
+    if carries_architecture(path):
+        if arch is not None:
+            raise UsageError("the file carries its own architecture", where=str(path), remedy="Leave --arch out")
+        return load_module(path)
+    state = read_state(path)
+    if arch is None:
+        raise missing_arch(state)
+    spec = read_spec(arch)
+    return graph_of(state, spec) if spec.autosnn is None else _bare_module(spec, state)
+
+
+def _bare_module(spec: Spec, state: State) -> AutoSnn:
+    tensors = {name: torch.from_numpy(values.copy()) for name, values in state.tensors.items()}
+    try:
+        module = _build(spec.autosnn or {}, "--arch")
+        _check_tensors(module, tensors, state.where)
+    except UnsafeFile as error:
+        raise UsageError(error.what, where=error.where, limit=error.limit, code="arch",
+                         remedy="Give macro and arch of the network that was saved") from error
+    module.load_state_dict(tensors, assign=True)
+    module.metadata = dict(spec.metadata)
+    return module.eval()
+
+
 def load_module(path: str | Path) -> AutoSnn:
     """The network in a model file, on the CPU, in evaluation mode, in the precision in which it was saved.
 
     Raises UsageError where there is no such file or its suffix is unknown, UnsafeFile for one that is truncated,
     corrupt, pickled, of another program or of a later version; nothing in the file is executed.
     """
-    path = _known_suffix(path)
+    path = _known_suffix(path, SUFFIXES)
+    check_model_file(path)
     payload, where = read(path), str(path)
-    reader = _read_safetensors if path.suffix == ".safetensors" else _read_pt
+    reader = _read_safetensors if path.suffix.lower() == ".safetensors" else _read_pt
     version, arch, data, tensors = reader(payload, where)
     if str(version) != str(SCHEMA_VERSION):
         raise UnsafeFile(
@@ -90,11 +129,11 @@ def load_module(path: str | Path) -> AutoSnn:
     return module.eval()
 
 
-def _known_suffix(path: str | Path) -> Path:
+def _known_suffix(path: str | Path, known: tuple[str, ...]) -> Path:
     path = Path(path)
-    if path.suffix not in _SUFFIXES:
+    if path.suffix.lower() not in known:
         raise UsageError(
-            f"suffix {path.suffix!r} is no model file", where=str(path), limit=f"Known: {', '.join(_SUFFIXES)}",
+            f"suffix {path.suffix!r} is no model file", where=str(path), limit=f"Known: {', '.join(known)}",
             remedy="Rename the file or choose another",
         )
     return path
@@ -104,23 +143,7 @@ Content = tuple[Any, dict[str, Any], dict[str, Any], dict[str, Tensor]]
 
 
 def _read_safetensors(payload: bytes, where: str) -> Content:
-    if len(payload) < 8:
-        refuse("the file is truncated", where, f"It has {len(payload)} bytes, its header needs more than 8")
-    (n_header,) = struct.unpack("<Q", payload[:8])
-    if n_header > len(payload) - 8:
-        refuse("the file is truncated or no safetensors file", where,
-               f"Its header claims {n_header} bytes, {len(payload) - 8} are left")
-    header = _json_object(payload[8 : 8 + n_header], "header", where)
-    ends = [0]
-    for name, entry in header.items():
-        if name != "__metadata__":
-            try:
-                ends.append(int(entry["data_offsets"][1]))
-            except (TypeError, KeyError, IndexError, ValueError):
-                refuse(f"header entry {name[:80]!r} has no data_offsets", where)
-    if 8 + n_header + max(ends) != len(payload):
-        refuse("the file is truncated or has bytes appended", where,
-               f"Its header describes {8 + n_header + max(ends)} bytes, it has {len(payload)}")
+    header, _ = safetensors_header(io.BytesIO(payload), where)
     metadata = header.get("__metadata__", {})
     if not isinstance(metadata, dict) or "arch" not in metadata or "schema_version" not in metadata:
         refuse("it carries no architecture", where, "neurodeploy writes schema_version and arch into the metadata")
@@ -144,13 +167,6 @@ def _json_object(text: Any, what: str, where: str) -> dict[str, Any]:
 
 
 def _read_pt(payload: bytes, where: str) -> Content:
-    try:
-        with zipfile.ZipFile(io.BytesIO(payload)) as file:
-            entries = file.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, struct.error, LookupError) as error:
-        refuse("the file is truncated or no .pt archive (bare pickles are not read)", where, str(error))
-    if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > len(payload):
-        refuse("its entries are compressed or overlap", where, "torch.save stores entries as they are")
     try:
         content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle stream can make the restricted loader fail with any type

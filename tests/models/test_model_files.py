@@ -99,7 +99,7 @@ def test_pickles_are_refused_unopened(net: AutoSnn, tmp_path: Path) -> None:
     with pytest.raises(UnsafeFile, match="nothing in it was executed"):
         load_module(path)
     path.write_bytes(pickle.dumps(Bomb(mark)))
-    with pytest.raises(UnsafeFile, match="bare pickles are not read"):
+    with pytest.raises(UnsafeFile, match="Path.touch called.*nothing in it was executed"):
         load_module(path)
     path.rename(tmp_path / "m.safetensors")
     with pytest.raises(UnsafeFile):
@@ -153,7 +153,7 @@ def set_tensor(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_tensor("evil", torch.zeros(1)), "missing or unknown: evil"),
         (set_tensor("stem.neuron.w", torch.zeros(1)), "not a tensor of shape"),
         (set_tensor("stem.neuron.w", 0.5), "not a tensor of shape"),
-        (set_tensor("stem.conv.weight", torch.zeros(1).expand(4, 1, 3, 3)), "not a tensor of shape"),
+        (set_tensor("stem.conv.weight", torch.zeros(1).expand(4, 1, 3, 3)), "storage has 1 values"),
         (set_tensor("stem.conv.weight", torch.zeros(4, 1, 3, 3).half()), "float16"),
         (set_tensor("stem.conv.weight", torch.zeros(4, 1, 3, 3).double()), "mix"),
         (set_tensor("stem.conv.weight", torch.full((4, 1, 3, 3), float("inf"))), "not finite"),
@@ -193,7 +193,7 @@ def safetensors_bytes(header: dict[str, Any] | bytes, body: bytes = b"") -> byte
         (safetensors_bytes(b"[]"), "no JSON object"),
         (safetensors_bytes(b"{"), "not JSON"),
         (safetensors_bytes(b"[" * 100_000), "not JSON"),
-        (safetensors_bytes({"w": 3}), "no data_offsets"),
+        (safetensors_bytes({"w": 3}), "no shape and data_offsets"),
         (safetensors_bytes({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"1234"), "describes"),
         (safetensors_bytes({}, b"1234"), "bytes appended"),
         (safetensors.torch.save({"w": torch.zeros(2)}), "no architecture"),
@@ -203,7 +203,7 @@ def safetensors_bytes(header: dict[str, Any] | bytes, body: bytes = b"") -> byte
             safetensors_bytes({
                 "__metadata__": {"schema_version": "1", "arch": "{}"},
                 "w": {"dtype": "F32", "shape": [1000], "data_offsets": [0, 8]},
-            }, b"12345678"), "corrupt",
+            }, b"12345678"), "needs 4000 bytes",
         ),
     ],
 )  # fmt: skip
