@@ -129,7 +129,8 @@ class Builder:
             self.reader.refuse(name, err.what, err.limit)
         if read.front is not None:
             if read.front.name in self.found:
-                self.reader.refuse(name, f"its current would be named {read.front.name}, as another node is", "", "Rename that one")
+                self.reader.refuse(name, f"its current would be named {read.front.name}, as another node is", "",
+                                   "Rename that one")
             self.nodes[read.front.name], self.shapes[read.front.name] = read.front, shape
             self.fronts[name] = read.front.name
         self.nodes[name], self.pending[name] = read.node, read

@@ -6,18 +6,18 @@ starts at v_reset, an integrator's at v_leak, a current at 0. With x what arrive
 IF       dv/dt = r x                       v += r dt x                                    Lif, inv_tau = 0
 LIF      tau dv/dt = (v_leak - v) + r x    v += ((v_leak - v) + r x) dt/tau               Lif, inv_tau = dt/tau
              = -(v - v_reset) dt/tau + [r dt/tau] x + [(v_leak - v_reset) dt/tau]
-CubaLIF  tau_syn di/dt = -i + w_in x       i += (w_in x - i) dt/tau_syn                   Li `name.current`, and as LIF behind it;
-         tau_mem dv/dt = (v_leak - v) + r i                                               where tau_syn = dt, i = w_in x, no Li
+CubaLIF  tau_syn di/dt = -i + w_in x       i += (w_in x - i) dt/tau_syn                   Li `name.current`, behind it as LIF;
+         tau_mem dv/dt = (v_leak - v) + r i                                               no Li where tau_syn = dt: i = w_in x
 Threshold  z = [x > threshold]             v = x: a Lif with inv_tau = 1, fire `>`, hard reset to 0
 LI       tau dv/dt = (v_leak - v) + r x    puts out v                                     Li, inv_tau = dt/tau, gain = r dt/tau
 CubaLI   as CubaLIF, without the spikes    puts out v                                     Li `name.current`, then Li
 I        dv/dt = r x                       puts out v                                     Li, inv_tau = 0; a vector that is the
                                            network's end: Vote of groups of one, whose outputs r dt x the host sums over time
 
-The factor of x is 1 (within 1e-6: files hold float32), or dt/tau (decay_input), or goes into the weights in front, the constant
-into their bias. An Li holds both itself: gain, and for a current that adds a constant v_leak. A Lif has one threshold, reset and
-time constant; where a file has several thresholds or resets in a layer, its states are counted from v_reset, in units of
-v_threshold - v_reset: the same neurons but for rounding.
+The factor of x is 1 (within 1e-6: files hold float32), or dt/tau (decay_input), or goes into the weights in front, the
+constant into their bias. An Li holds both itself: gain, and v_leak for a current that adds a constant. A Lif has one threshold,
+reset and time constant; where a file has several thresholds or resets in a layer, its states are counted from v_reset, in units
+of v_threshold - v_reset: the same neurons but for rounding.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def _lif(
     c, v_th = reader.conventions, _threshold(reader, name, node.v_threshold, shape)
     v_reset = reader.spread(name, node.v_reset, "v_reset", shape)
     if v_reset.any() and c["reset"] == "soft":
-        reader.refuse(name, f"v_reset is not 0 everywhere but {_span(v_reset)}, with a soft reset, which subtracts the threshold",
-                      "v_reset = 0", "--set nir.reset=hard resets to v_reset")
+        reader.refuse(name, f"v_reset is not 0 but {_span(v_reset)}, with a soft reset, which subtracts the threshold", "v_reset = 0",
+                      "--set nir.reset=hard resets to v_reset")
     if not (v_reset < v_th).all():
         reader.refuse(name, f"v_reset {_span(v_reset)} is not below the threshold {_span(v_th)}", "It would fire without end")
     v_min = {"none": None, "-v_threshold": -v_th}[c["v_min"]] if isinstance(c["v_min"], str) else np.asarray(float(c["v_min"]))
@@ -94,7 +94,7 @@ def _lif(
     new = Lif(name, shape, inv_tau=inv_tau, decay_input=decayed, v_th=_one(reader, name, (v_th - origin) / unit, "thresholds"),
               v_reset=_one(reader, name, (v_reset - origin) / unit, "v_reset"), fire=c["fire"], reset=c["reset"],
               multi_spike=c["multi_spike"],
-              v_min=None if v_min is None else _one(reader, name, (v_min - origin) / unit, "floors, in units of the thresholds,"))
+              v_min=None if v_min is None else _one(reader, name, (v_min - origin) / unit, "floors, in units of the threshold,"))
     offset = None if leak is None else collapsed((leak - origin) / unit - new.v_reset) * (1.0 if decayed else inv_tau)
     if offset is None or not offset.any():
         return Read(new, gain=gain, front=current)
@@ -120,7 +120,8 @@ def _read_if(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Arr
 
 
 def _leaky(reader: NodeReader, name: str, node: Any, shape: Shape, tau: str, gain: Array, current: Li | None = None) -> Read:
-    inv_tau = _one(reader, name, _lost(reader, name, reader.spread(name, getattr(node, tau), tau, shape), tau), f"dt / {tau}")
+    time = _one(reader, name, reader.spread(name, getattr(node, tau), tau, shape), tau)
+    inv_tau = float(_lost(reader, name, np.asarray(time), tau))
     gain = reader.spread(name, node.r, "r", shape) * inv_tau * gain
     return _lif(reader, name, node, shape, inv_tau, gain, reader.spread(name, node.v_leak, "v_leak", shape), current)
 
@@ -168,8 +169,8 @@ def _read_i(reader: NodeReader, name: str, node: Any, shape: Shape, factor: Arra
 
 
 READERS: dict[type, Reader] = {
-    **STATELESS, nir.IF: _read_if, nir.LIF: _read_lif, nir.CubaLIF: _read_cuba, nir.Threshold: _read_threshold, nir.LI: _read_li,
-    nir.CubaLI: _read_cuba_li, nir.I: _read_i,
+    **STATELESS, nir.IF: _read_if, nir.LIF: _read_lif, nir.CubaLIF: _read_cuba, nir.Threshold: _read_threshold,
+    nir.LI: _read_li, nir.CubaLI: _read_cuba_li, nir.I: _read_i,
 }
 
 

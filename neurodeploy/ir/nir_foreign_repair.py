@@ -84,7 +84,7 @@ def _without_slashes(nodes: dict[str, Any], told: list[str], prefix: str) -> dic
 
 
 def _broadcast(node: dict[str, Any], names: tuple[str, ...]) -> bool:
-    """All parameters that are there in one shape; nothing is changed where they have none in common. Whether any was changed."""
+    """All parameters that are there in one shape; nothing is changed where they have none in common. Was any changed?"""
     given = {name: np.asarray(node[name]) for name in names if name in node}
     try:
         shape = np.broadcast_shapes(*(a.shape for a in given.values()))
