@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from neurodeploy.data.own import register_dataset as register_dataset
     from neurodeploy.hw import profile as _profile
     from neurodeploy.jobs.search import search as search
     from neurodeploy.jobs.validate import validate as validate
+    from neurodeploy.models.macro import register_block as register_block
     from neurodeploy.pipeline import cost as cost
     from neurodeploy.pipeline import export as export
     from neurodeploy.pipeline import load as load
@@ -28,11 +30,15 @@ if TYPE_CHECKING:
     from neurodeploy.pipeline import quantize as quantize
     from neurodeploy.pipeline import save as save
     from neurodeploy.pipeline import simulate as simulate
+    from neurodeploy.search.terms import register_fitness as register_fitness
 
     target = _profile.any_target
 
 _HOME = {
     "target": "neurodeploy.hw.profile",
+    "register_block": "neurodeploy.models.macro",
+    "register_dataset": "neurodeploy.data.own",
+    "register_fitness": "neurodeploy.search.terms",
     "search": "neurodeploy.jobs.search",
     "validate": "neurodeploy.jobs.validate",
     **dict.fromkeys(

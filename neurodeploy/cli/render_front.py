@@ -30,10 +30,12 @@ def show_pareto(
     """The candidates that no other beats in every respect, most accurate first."""
     front = sorted(data["pareto"], key=lambda entry: entry["accuracy"], reverse=True)
     shown = front[:_N_PARETO_SHOWN]
+    terms = sorted({name for e in shown for name in e.get("terms", {})})  # of the recipe's own
     rows = [
         [
             arch(e["genome"]), percent(e["accuracy"]), count(e["spikes"]), si(e["energy_j"], "J"), si(e["latency_s"], "s"),
-            count(e["n_cores"]), MISSING if e["fitness"] is None else f"{e['fitness']:.4f}",
+            count(e["n_cores"]), *(f"{e['terms'][name]:.4g}" if name in e.get("terms", {}) else MISSING for name in terms),
+            MISSING if e["fitness"] is None else f"{e['fitness']:.4f}",
         ]
         for e in shown
     ]
@@ -45,7 +47,7 @@ def show_pareto(
         f"Pareto front: {len(front)} of {data['n_evaluated']} candidates evaluated ({data['n_feasible']} feasible) "
         f"for {data['target']}"
     )
-    columns = ["architecture", "accuracy", "spikes", "energy", latency, "cores", "fitness"]
+    columns = ["architecture", "accuracy", "spikes", "energy", latency, "cores", *terms, "fitness"]
     tables.grid(console, title, columns, rows, note=note, marked=best)
 
 

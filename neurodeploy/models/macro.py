@@ -35,7 +35,7 @@ def _check_block(name: str, thing: Any, where: str) -> None:
     if not (isinstance(thing, type) and issubclass(thing, nn.Module) and callable(getattr(thing, "to_graph", None))):
         raise UsageError(f"is {thing!r}", where=f"block {name!r} ({where})", remedy="docs/extending.md has an example",
                          limit="A block is a class of torch modules with a method to_graph(graph, name, source)")
-    if hasattr(nn.ModuleDict, name) or "-" in name:  # a supernet keeps blocks there by name, and genomes are joined with it
+    if hasattr(nn.ModuleDict(), name) or "-" in name:  # a supernet keeps blocks there by name, and genomes are joined with it
         raise UsageError(f"{name!r} cannot name a block", where=where, remedy="Choose another name, without -")
 
 
@@ -185,13 +185,13 @@ def check_arch(arch: Sequence[str], n_positions: int = N_POSITIONS, blocks: Sequ
             remedy="Give one block for each; pools are not listed",
         )
     for i, block in enumerate(arch):
-        if blocks is not None and block not in blocks:
-            raise UsageError(f"block {block!r} is not in this network's list", where=f"arch position {i}",
-                             limit=f"It has {', '.join(map(str, blocks))}", remedy="Add it to network.blocks")
         if block not in BLOCKS and not (isinstance(block, str) and block in OWN_BLOCKS):
             raise UsageError(
                 f"unknown block {block!r:.80}", where=f"arch position {i}",
                 limit=f"Known: {', '.join((*BLOCKS, *OWN_BLOCKS.names()))}", remedy=f"Choose one of them. {OWN_BLOCKS.remedy}",
                 code="unknown_extension" if isinstance(block, str) else None,
             )
+        if blocks is not None and block not in blocks:
+            raise UsageError(f"block {block!r} is not in this network's list", where=f"arch position {i}",
+                             limit=f"It has {', '.join(map(str, blocks))}", remedy="Add it to network.blocks")
     return tuple(arch)

@@ -35,6 +35,14 @@ def check_blocks(names: Iterable[str], config: MacroConfig) -> None:
                 _compare(name, c_in, c_out, config)
 
 
+def own_parameters(module: nn.Module, names: Iterable[str]) -> dict[str, dict[str, list[int]]]:
+    """{"parameters": shapes by name} where blocks of somebody else's are among `names`, else {}: their class may have changed
+    since a checkpoint was written."""
+    if set(names) <= set(BLOCKS):
+        return {}
+    return {"parameters": {name: list(value.shape) for name, value in module.state_dict().items()}}
+
+
 def _compare(name: str, c_in: int, c_out: int, config: MacroConfig) -> None:
     where = f"block {name!r} with {c_in} to {c_out} channels"
     block = make_block(name, c_in, c_out, Layers(config)).double().eval()

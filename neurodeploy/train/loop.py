@@ -15,6 +15,7 @@ from torch import Tensor
 
 from neurodeploy.errors import UsageError
 from neurodeploy.models.autosnn import AutoSnn
+from neurodeploy.models.own_blocks import own_parameters
 from neurodeploy.train import checkpoint, runtime
 from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.evaluate import evaluate
@@ -64,7 +65,7 @@ def train(
     check(validation, "validation data")
     run = checkpoint.fingerprint(
         kind="train", seed=seed, train=config.model_dump(), macro=module.config.to_dict(), arch=list(module.arch),
-        x=data[0], y=data[1], validation_x=validation[0], validation_y=validation[1],
+        x=data[0], y=data[1], validation_x=validation[0], validation_y=validation[1], **own_parameters(module, module.arch),
     )
     started = time.monotonic()
     with runtime.threads(config.n_threads):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neurodeploy.errors import UsageError
 from neurodeploy.models.autosnn import Arch, SuperNet, check_arch
+from neurodeploy.models.own_blocks import own_parameters
 from neurodeploy.models.record import record, spikes_paper
 from neurodeploy.train import checkpoint, runtime
 from neurodeploy.train.config import SupernetConfig
@@ -53,12 +54,13 @@ def train_supernet(
     check(data, "training data")
     if any(len(options) == 0 for options in choices):
         raise UsageError("a position has no block to choose from", where="choices")
-    check_arch([options[0] for options in choices], supernet.config.n_positions)
+    for k in range(max(map(len, choices))):
+        check_arch([options[min(k, len(options) - 1)] for options in choices], supernet.config.n_positions, supernet.blocks)
     if config.anchor is not None:
-        check_arch(config.anchor, supernet.config.n_positions)
+        check_arch(config.anchor, supernet.config.n_positions, supernet.blocks)
     run = checkpoint.fingerprint(
         kind="supernet", seed=seed, train=config.model_dump(), macro=supernet.config.to_dict(),
-        choices=[list(options) for options in choices], x=data[0], y=data[1],
+        choices=[list(options) for options in choices], x=data[0], y=data[1], **own_parameters(supernet, supernet.blocks),
     )
     started = time.monotonic()
     saved = checkpoint.load(checkpoint_file, run) if checkpoint_file else None
