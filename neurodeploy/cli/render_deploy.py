@@ -33,6 +33,7 @@ def show_check(console: Console, data: Mapping[str, Any]) -> None:
     for name, entry in targets.items():
         if entry["fits"]:
             tables.facts(console, "", [(name, f"fits, {_cores_of(entry)}")])
+            show_lowering(console, entry.get("lowering"))
             show_placement(console, entry["placement"], entry.get("placement_source"))
             _show_use(console, entry)
             continue
@@ -120,6 +121,8 @@ def show_export(console: Console, data: Mapping[str, Any]) -> None:
     if on_cores and accuracy is not None:
         show_event_accuracy(console, "Accuracy", accuracy, accuracy.get("agreement"), note=_HELD_OUT)
     show_quantization(console, data["quantization"])
+    show_lowering(console, data["quantization"].get("lowering"))
+    _show_rates(console, data["quantization"])
     show_placement(console, data["placement"], data.get("placement_source"))
     if data.get("optimised"):
         show_optimised(console, data["optimised"])
@@ -136,6 +139,8 @@ def _accuracies(accuracy: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("accuracy", f"{percent(accuracy['simulator'])} ({based}), simulated")]
     if accuracy["float"] is not None:
         rows.append(("before quantization", f"{percent(accuracy['float'])}, computed in float64"))
+    if "as_trained" in accuracy:
+        rows.append(("with its own neurons", f"{percent(accuracy['as_trained'])}, computed in float64, as it was trained"))
     if accuracy["agreement"] is not None:
         same = accuracy["agreement"]
         rows.append(("same answer as before", f"{percent(same['share'])} ({same['n_same']} of {same['n']}), simulated"))
@@ -171,6 +176,28 @@ def show_quantization(console: Console, found: Mapping[str, Any]) -> None:
     note += "Fine-tuned in integers after rounding. " if fine_tuned else ""
     note += "clips: some input could reach the membrane's limit. No current or accumulator can wrap."
     tables.grid(console, "Quantization", columns, rows, note=note)
+
+
+def show_lowering(console: Console, notes: Mapping[str, Any] | None) -> None:
+    """Which layers share a synapse with others, and what the chip's neurons do other than the network's."""
+    notes = notes or {}
+    rows = [(name, f"one synapse, with {', '.join(maps)}") for name, maps in notes.get("folded", {}).items()]
+    rows += [("neurons", text) for text in notes.get("differences", [])]
+    if rows:
+        tables.facts(console, "How it was lowered", rows)
+
+
+def _show_rates(console: Console, found: Mapping[str, Any]) -> None:
+    """Firing of the network with its own neurons and with the chip's, a row a layer."""
+    if "rates" not in found:
+        return
+    rows = [
+        [e["layer"], f"{e['float']:.4f}", f"{e['chip']:.4f}", percent(e["chip"] / e["float"]) if e["float"] else MISSING]
+        for e in found["rates"]
+    ]
+    basis = "validation images" if found["calibrated"] else "the golden inputs"
+    note = f"On {basis}. network: in real numbers, its neurons as it was trained. chip: the integers that were exported."
+    tables.grid(console, "Spikes per neuron and timestep", ["layer", "network", "chip", "of it"], rows, note=note)
 
 
 def _show_integers(console: Console, layers: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.data.encoders import encode
+from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.reference import evaluate
 
@@ -17,9 +18,15 @@ def chip_input(graph: Graph, images: NDArray[Any]) -> NDArray[Any]:
 
     analog: the images, repeated (or rate-coded where the graph was trained so); graded: rint(value_scale * image) every
     timestep; spikes: deterministic rate coding; bias: what `graph.host` makes of the image, times value_scale. An
-    IntGraph receives int64, saturated to the input's range; a real graph float64, biases unrounded.
+    IntGraph receives int64, saturated to the input's range; a real graph float64, biases unrounded. Raises UsageError for a
+    graph that takes counts of events.
     """
     entry = graph.inputs[0]
+    if graph.metadata.get("input") == "counts":
+        raise UsageError(
+            "images for a network that takes counts of events", where=entry.name, code="wrong_data",
+            remedy="If it was trained on images, say so: --set input.kind=graded",
+        )
     if entry.kind == "spikes" or graph.metadata.get("encoding") == "rate":
         spikes = encode(images.astype(np.float64), "rate", graph.n_timesteps)
         return spikes.astype(np.int64) if isinstance(graph, IntGraph) else spikes

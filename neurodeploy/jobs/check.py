@@ -16,7 +16,7 @@ from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError, Violati
 from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile, chip_of
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import Graph, IntGraph
-from neurodeploy.jobs.deploy import N_TRACED, float_rates, lowered_for
+from neurodeploy.jobs.deploy import N_TRACED, float_rates, lowered_for, lowering_note
 from neurodeploy.jobs.event_check import check_on_cores
 from neurodeploy.jobs.event_opened import refuse_timesteps
 from neurodeploy.jobs.measure import check_length
@@ -141,7 +141,7 @@ def _entry(
         "placement": None if plan is None else plan.to_dict(), "placement_source": None if plan is None else source,
         "violations": [v.to_dict() for v in fit.violations],
         "utilisation": utilisation(lowered, profile, plan, settings.cost.n_chips).to_dict(),
-        **({} if gain is None else {"optimised": gain}),
+        **({} if gain is None else {"optimised": gain}), **lowering_note(lowered),
     }
     if asks.suggest:
         entry["suggestion"] = None if fit.fits else _suggestion(opened, lowered, profile, settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,9 +16,10 @@ from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.errors import DoesNotFit, UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.nodes import Lif
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.exits import choose_policy
-from neurodeploy.lower import lower
+from neurodeploy.lower import as_trained, lower, to_chip_neurons
 from neurodeploy.models.from_graph import TorchGraph
 from neurodeploy.place import Placement, check
 from neurodeploy.progress import SILENT, Progress
@@ -48,8 +49,17 @@ class Deployment:
 
 
 def lowered_for(graph: Graph, profile: Profile, settings: DeploySettings) -> Graph:
-    """A trained graph in the target's primitives, its input coded as the settings ask."""
-    return lower(graph, profile, settings.input.kind, input_bits=settings.input.input_bits)
+    """A trained graph in the target's primitives, its input coded as the settings ask; with neurons that the target has not
+    in the place of its own where they ask for the nearest."""
+    lowered = lower(graph, profile, settings.input.kind, input_bits=settings.input.input_bits)
+    return to_chip_neurons(lowered, profile) if settings.neurons == "nearest" else lowered
+
+
+def settings_elsewhere(graph: Graph) -> dict[str, Any]:
+    """Settings of a network that was not trained here: the nearest neurons that a chip has and, where neurons send several
+    spikes a timestep, several at its input too."""
+    several = any(isinstance(n, Lif) and n.multi_spike for n in graph.nodes)
+    return {"neurons": "nearest", **({"input": {"kind": "counts"}} if several else {})}
 
 
 def deploy(
@@ -79,6 +89,7 @@ def _deploy(
     progress.advance("quantization")
     progress.done("quantization")
     report = _compare(lowered, net, x, y)
+    trained = lowered
     fine_tuned = report["drop"] > settings.quantize.max_drop or report["agreement"] < settings.quantize.min_agreement
     epochs = settings.quantize.qat_epochs
     if fine_tuned and epochs:
@@ -95,6 +106,7 @@ def _deploy(
     votes = report.pop("votes")
     report.get("before_fine_tuning", {}).pop("votes", None)
     policy = choose_policy(settings.early_exit, votes, y)
+    note_rates(trained, net, chip_input(net, x[:N_TRACED]))
     plan, optimised = placed(net, profile, settings, x)
     source: PlacementSource = "placed" if optimised is None else "optimised"
     return Deployment(lowered, net, plan, policy, report, optimised, source)
@@ -155,3 +167,43 @@ def float_rates(lowered: Graph, x: NDArray[Any]) -> dict[str, NDArray[np.float64
     with torch.inference_mode():
         found = TorchGraph(lowered, torch.float64)(torch.from_numpy(x))
     return {n.name: (found[n.name] != 0).double().mean(dim=1).numpy() for n in (*lowered.neurons, *lowered.inputs)}
+
+
+def note_rates(lowered: Graph, net: IntGraph, x: NDArray[Any]) -> None:
+    """Where the chip's neurons are not the network's: `net.quantization["rates"]`, per layer the mean spikes per neuron and
+    timestep of the network as it was trained (`float`) and of the chip (`chip`) on the same chip input x [T, B, *input shape].
+    """
+    if not lowered.metadata.get("lowering", {}).get("neurons"):
+        return
+    entry, given = lowered.inputs[0], net.inputs[0]
+    lowered = replace(as_trained(lowered), n_timesteps=len(x))
+    with torch.inference_mode():
+        real = TorchGraph(lowered, torch.float64)(torch.from_numpy(x * (entry.value_scale / given.value_scale)))
+    spikes = simulate(net, x).spikes
+    net.quantization["rates"] = [
+        {
+            "layer": n.name, "float": float(real[n.name].mean()),
+            "chip": float(spikes[n.name][net.latencies[n.name] :][: len(x)].mean()),
+        }
+        for n in net.neurons
+    ]
+
+
+def accuracy_as_trained(lowered: Graph, images: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+    """`as_trained`: the share of right answers with the network's own neurons; empty where they are the chip's."""
+    if isinstance(lowered, IntGraph) or not lowered.metadata.get("lowering", {}).get("neurons"):
+        return {}
+    return {"as_trained": float((predictions(float_votes(as_trained(lowered), images))[-1] == labels).mean())}
+
+
+def lowering_note(net: Graph) -> dict[str, Any]:
+    """`lowering`: what lowering folded and where the chip's neurons differ, as plain JSON values; empty where nothing is."""
+    notes = net.metadata.get("lowering")
+    return {"lowering": notes} if notes else {}
+
+
+def disclaimer(net: Graph, profile: Profile) -> str | None:
+    """The profile's own, and what the network is not on this chip."""
+    differences = net.metadata.get("lowering", {}).get("differences", [])
+    other = f"The network's neurons are not the chip's: {'; '.join(differences)}." if differences else None
+    return " ".join(text for text in (profile.disclaimer, other) if text) or None

@@ -23,7 +23,7 @@ from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile, chip_of
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import Graph
 from neurodeploy.jobs.activity import Activity, asked_activity
-from neurodeploy.jobs.deploy import PlacementSource
+from neurodeploy.jobs.deploy import PlacementSource, accuracy_as_trained, disclaimer, lowering_note
 from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.event_energy import NO_PROXIES, energy_on_cores
 from neurodeploy.jobs.measure import batches, check_length, costs_of, measure_given
@@ -122,7 +122,7 @@ def _entry(
 def _measured(
     opened: Opened, profile: Profile, settings: DeploySettings, activity: Activity, asked: Schedule | None, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    opened.lowered(profile, settings)  # whether it can be there at all, before any data is read
+    lowered = opened.lowered(profile, settings)  # whether it can be there at all, before any data is read
     data = activity.images
     deployment = opened.deployed(profile, settings, data, progress)
     images, labels = data.split("test")
@@ -131,9 +131,10 @@ def _measured(
     final = evaluate(
         deployment.lowered, net, plan, profile, deployment.policy, images, labels, progress, interval_s=activity.interval_s
     )
+    accuracy = {**final.accuracy, **accuracy_as_trained(lowered, images, labels)}
     entry = {
-        "fits": True, "accuracy": final.accuracy, "early_exit": final.early_exit, "data": {"name": data.name, "split": "test"},
-        **_figures(final.costs[schedule], profile, deployment.placement_source, activity), "schedules": _both(final.costs),
+        "fits": True, "accuracy": accuracy, "early_exit": final.early_exit, "data": {"name": data.name, "split": "test"},
+        **_figures(final.costs[schedule], net, profile, deployment.placement_source, activity), "schedules": _both(final.costs),
     }
     sample = simulate(net, chip_input(net, images[batches(net, len(images))[0]]))
     return entry, proxies(net, mean_rates(sample))
@@ -158,7 +159,7 @@ def _given(
             "file": str(activity.given), "n_samples": read.x.shape[1], "n_timesteps": net.n_timesteps,
             "n_chip_timesteps": measured.counts.n_steps,
         },
-        **_figures(costs[schedule], profile, deployment.placement_source, activity), "schedules": _both(costs),
+        **_figures(costs[schedule], net, profile, deployment.placement_source, activity), "schedules": _both(costs),
     }
     return entry, proxies_of(net, measured.messages)
 
@@ -190,7 +191,7 @@ def _assumed(
     entry = {
         "fits": True, "accuracy": None, "early_exit": None, "data": None, "rate": rate, "n_timesteps": lowered.n_timesteps,
         "n_timesteps_from": _length_from(lowered, activity),
-        **_figures(found, profile, source, activity),
+        **_figures(found, lowered, profile, source, activity),
     }
     terms = {term: None if status is None else "assumed" for term, status in found.breakdown_status.items()}
     return {**entry, "status": "assumed", "breakdown_status": terms}, _proxies_at(lowered, rate, messages_at(events))
@@ -222,7 +223,9 @@ def _unfit(error: DoesNotFit, n_cores: int) -> dict[str, Any]:
     }
 
 
-def _figures(found: Cost, profile: Profile, placement: PlacementSource, activity: Activity) -> dict[str, Any]:
+def _figures(
+    found: Cost, net: Graph, profile: Profile, placement: PlacementSource, activity: Activity
+) -> dict[str, Any]:
     predicted_s = sum(found.latency_steps_s)
     if activity.interval_s is not None and activity.interval_s < predicted_s:
         warnings.warn(NeurodeployWarning(
@@ -231,6 +234,6 @@ def _figures(found: Cost, profile: Profile, placement: PlacementSource, activity
             remedy="The prediction is too long for this chip, or the network was not run like this",
         ), stacklevel=2)
     return {
-        **found.to_dict(), "disclaimer": profile.disclaimer, "placement_source": placement,
+        **found.to_dict(), **lowering_note(net), "disclaimer": disclaimer(net, profile), "placement_source": placement,
         "interval_source": "predicted" if activity.interval_s is None else "given", "interval_predicted_s": predicted_s,
     }

@@ -20,8 +20,9 @@ from neurodeploy.export.write import export as write
 from neurodeploy.hw.profile import EventProfile, chip_of
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import IntGraph
+from neurodeploy.ir.nodes import CubaLif, Lif, Node
 from neurodeploy.jobs.bundles import write_bundle
-from neurodeploy.jobs.deploy import Deployment
+from neurodeploy.jobs.deploy import Deployment, accuracy_as_trained, note_rates
 from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.event_export import export_on_cores
 from neurodeploy.jobs.event_opened import refuse_timesteps
@@ -57,7 +58,7 @@ def export(
         asked = {"--timesteps": n_timesteps, "--layout": None if layout == "torch" else layout}
         refuse_timesteps(profile, asked)
         return export_on_cores(opened, profile, settings, out, data=data, given=given, progress=progress)
-    opened.lowered(profile, settings)  # whether it can be there at all, before any data is read
+    lowered = opened.lowered(profile, settings)  # whether it can be there at all, before any data is read
     dataset = opened.dataset(data)
     if dataset is not None and (given is not None or n_timesteps is not None):
         raise UsageError(
@@ -74,6 +75,7 @@ def export(
                                    where=str(model), remedy="Give one with --data"), stacklevel=2,
             )
         deployment, golden = _golden(deployment, given, layout, n_timesteps, settings.seed)
+        note_rates(deployment.lowered, deployment.net, golden)
         bundle = write(deployment.net, deployment.plan, profile, out, golden_inputs=golden,
                        metadata={"data": None, "seed": settings.seed, "golden_input": str(given) if given else "random"},
                        lowered=deployment.lowered)
@@ -82,7 +84,8 @@ def export(
         final = evaluate(
             deployment.lowered, deployment.net, deployment.plan, profile, deployment.policy, *dataset.split("test"), progress
         )
-        accuracy = {**final.accuracy, "agreement": final.agreement}
+        as_trained = accuracy_as_trained(lowered, *dataset.split("test"))
+        accuracy = {**final.accuracy, "agreement": final.agreement, **as_trained}
         source = opened.source(data)
         assert source is not None  # a dataset was found by it
         bundle = write_bundle(deployment, profile, dataset, source, final, out, seed=settings.seed)
@@ -97,15 +100,32 @@ def _golden(
 ) -> tuple[Deployment, NDArray[Any]]:
     """The deployment, its network as long as its golden input [T, B, *input shape], and that input."""
     net = deployment.net
-    if not isinstance(deployment.lowered, IntGraph) and given is None and n_timesteps is None:
+    images = net.metadata.get("input") != "counts"
+    if not isinstance(deployment.lowered, IntGraph) and images and given is None and n_timesteps is None:
         shape = (net.host.inputs[0] if net.host is not None else net.inputs[0]).shape
         return deployment, chip_input(net, np.random.default_rng(seed).random((8, *shape)))
-    if given is None:
-        net = net if n_timesteps is None else replace(net, n_timesteps=n_timesteps)
-        check_length(net)
-        return replace(deployment, net=net), random_inputs(net, seed=seed)
-    read = read_input(given, net, layout)
-    net = replace(net, n_timesteps=read.n_timesteps(net, n_timesteps))
+    read = None if given is None else read_input(given, net, layout)
+    length = n_timesteps if read is None else read.n_timesteps(net, n_timesteps)
+    if length is not None and length != net.n_timesteps:
+        deployment = _as_long(deployment, length)
+        net = deployment.net
     check_length(net)
+    if read is None:
+        return deployment, random_inputs(net, seed=seed)
     x = read.x if read.timed else np.repeat(read.x, net.n_timesteps, axis=0)
-    return replace(deployment, net=net), x
+    return deployment, x
+
+
+def _as_long(deployment: Deployment, n_timesteps: int) -> Deployment:
+    """Samples of another length; a network lowered here restarts its neurons as often."""
+    if isinstance(deployment.lowered, IntGraph):
+        return replace(deployment, net=replace(deployment.net, n_timesteps=n_timesteps))
+
+    def longer(node: Node) -> Node:
+        return replace(node, reset_interval=n_timesteps) if isinstance(node, Lif | CubaLif) else node
+
+    lowered, net = deployment.lowered, deployment.net
+    return replace(
+        deployment, net=replace(net, nodes=tuple(map(longer, net.nodes)), n_timesteps=n_timesteps),
+        lowered=replace(lowered, nodes=tuple(map(longer, lowered.nodes)), n_timesteps=n_timesteps),
+    )

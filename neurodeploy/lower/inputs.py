@@ -1,19 +1,22 @@
-"""How data enters the chip: as graded messages, as biases written by the host, or as spikes."""
+"""How data enters the chip: as graded messages, as counts of events, as biases written by the host, or as spikes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from neurodeploy.errors import UsageError
-from neurodeploy.hw.profile import Profile
+from neurodeploy.hw.profile import Arithmetic, Profile
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, Input, Linear
+from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Linear
 
 
 def code_input(graph: Graph, profile: Profile, kind: str, *, n_levels: int, input_bits: int | None) -> Graph:
-    """Replace the analog input (values 0..1) by what the chip receives.
+    """Replace the analog input (values 0..1, or counts of events) by what the chip receives.
 
     graded: integers 0..m every timestep, m = min(n_levels, 2^input_bits) - 1; the first weights are divided by m.
+    counts: the events of each timestep, as they are, 0..2^input_bits - 1 (default: see `_counts`).
     bias: the first synapse is computed on the host (`graph.host`), its result enters the first neurons.
     rate: 0 or 1; the network must have been trained on such spikes.
     """
@@ -24,30 +27,68 @@ def code_input(graph: Graph, profile: Profile, kind: str, *, n_levels: int, inpu
         return _swap(graph, replace(source, kind="spikes", max_value=1, value_scale=1.0))
     if kind == "graded":
         return _graded(graph, source, profile, n_levels, input_bits)
+    if kind == "counts":
+        return _counts(graph, source, profile, input_bits)
     if kind == "bias":
         return _bias(graph, source)
-    raise UsageError(f"unknown input coding {kind!r}", limit="Known: graded, bias, rate")
+    raise UsageError(f"unknown input coding {kind!r}", limit="Known: graded, counts, bias, rate")
+
+
+def _bits(profile: Profile, bits: int) -> int:
+    most = profile.arithmetic.message_bits
+    if not 1 <= bits <= most:
+        raise UsageError(f"input_bits is {bits}", limit=f"{profile.title} takes graded messages of 1 to {most} bits")
+    return bits
+
+
+def _counts(graph: Graph, source: Input, profile: Profile, input_bits: int | None) -> Graph:
+    """input_bits None: as many as messages hold and the first currents can take at the finest weights."""
+    bits = profile.arithmetic.message_bits
+    if input_bits is None and bits == 1:
+        raise UsageError(
+            "counts of events in a timestep", where=source.name, code="cannot_lower",
+            limit=f"Spikes into {profile.title} carry no number",
+            remedy="Take a chip with graded messages, or shorter timesteps of one event at most: --set input.input_bits=1",
+        )
+    found = [_bits_without_wrap(s, profile.arithmetic) for s in _readers(graph, source.name)]
+    bits = min(bits, *found) if input_bits is None else _bits(profile, input_bits)
+    return _swap(graph, replace(source, kind="graded", max_value=2**bits - 1, value_scale=1.0))
+
+
+def _bits_without_wrap(synapse: Conv2d | Linear, arithmetic: Arithmetic) -> int:
+    """Bits of messages that can make no state wrap where the largest weight is the largest that the chip has; at least 1."""
+    weight = np.abs(synapse.weight.reshape(len(synapse.weight), -1))
+    largest = min(-arithmetic.weight_min, arithmetic.weight_max) / max(weight.max(initial=0.0), np.finfo(float).tiny)
+    rounding = weight.shape[1] * arithmetic.weight_step / 2  # moves each weight by half a step at most
+    most = weight.sum(1).max(initial=0.0) * largest + rounding
+    room = ((2 ** (arithmetic.state_bits - 1) - 1) >> arithmetic.state_shift) / max(most, 1.0)
+    return max(1, int(np.log2(room + 1)))
+
+
+def _readers(graph: Graph, name: str) -> list[Conv2d | Linear]:
+    """The synapses that read a node, behind flattenings; raises UsageError for anything else that does."""
+    found: list[Conv2d | Linear] = []
+    for edge in graph.outgoing(name):
+        node = graph[edge.dst]
+        if isinstance(node, Flatten):
+            found += _readers(graph, node.name)
+        elif isinstance(node, Conv2d | Linear):
+            found.append(node)
+        else:
+            raise UsageError(
+                "graded input must enter through a synapse", where=node.name, code="cannot_lower",
+                remedy="Put a convolution or linear layer first, or use input = 'bias'",
+            )
+    return found
 
 
 def _graded(graph: Graph, source: Input, profile: Profile, n_levels: int, input_bits: int | None) -> Graph:
     most = profile.arithmetic.message_bits
-    bits = min(most, (n_levels - 1).bit_length()) if input_bits is None else input_bits
-    if not 1 <= bits <= most:
-        raise UsageError(f"input_bits is {bits}", limit=f"{profile.title} takes graded messages of 1 to {most} bits")
+    bits = min(most, (n_levels - 1).bit_length()) if input_bits is None else _bits(profile, input_bits)
     top = min(n_levels, 2**bits) - 1
     graph = _swap(graph, replace(source, kind="graded", max_value=top, value_scale=float(top)))
-    first = {e.dst for e in graph.outgoing(source.name)}
-    nodes = []
-    for node in graph.nodes:
-        if node.name in first:
-            if not isinstance(node, Conv2d | Linear):
-                raise UsageError(
-                    "graded input must enter through a synapse", where=node.name, code="cannot_lower",
-                    remedy="Put a convolution or linear layer first, or use input = 'bias'",
-                )
-            node = replace(node, weight=node.weight / top)
-        nodes.append(node)
-    return replace(graph, nodes=tuple(nodes))
+    first = {n.name: replace(n, weight=n.weight / top) for n in _readers(graph, source.name)}
+    return replace(graph, nodes=tuple(first.get(n.name, n) for n in graph.nodes))
 
 
 def _bias(graph: Graph, source: Input) -> Graph:

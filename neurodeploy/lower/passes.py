@@ -11,10 +11,12 @@ from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Lif
 from neurodeploy.lower.fold import fold_batch_norm
 from neurodeploy.lower.inputs import code_input
+from neurodeploy.lower.linear_maps import fold_linear_maps
+from neurodeploy.lower.neurons import from_zero
 from neurodeploy.lower.pool import pools_to_or
 from neurodeploy.lower.timing import balance_delays, delay_synapses, identities_to_synapses
 
-InputCoding = Literal["graded", "bias", "rate"]
+InputCoding = Literal["graded", "counts", "bias", "rate"]
 
 
 def lower(
@@ -23,9 +25,9 @@ def lower(
 ) -> Graph:
     """Lower a trained graph (all delays 0) for the target, in real arithmetic still.
 
-    Batch norms are folded, spike max-pools become OR layers, shortcuts become synapse groups, every synapse takes
-    `profile.arithmetic.synapse_latency` timesteps and relays equalise the paths; each neuron layer restarts at its
-    own latency. Spikes are those of `graph`, each layer later by its latency.
+    Batch norms and chains of linear maps are folded, spike max-pools become OR layers, shortcuts become synapse groups,
+    every synapse takes `profile.arithmetic.synapse_latency` timesteps and relays equalise the paths; each neuron layer
+    restarts at its own latency. Spikes are those of `graph`, each layer later by its latency.
 
     n_levels: grey levels of the data (default: the graph's metadata, else what the message holds); input_bits: bits of
     a graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered, UsageError for
@@ -52,7 +54,8 @@ def lower(
             "Networks in real numbers are lowered without delays and loops",
             "Remove it, or bring the network in integers, as a lava-dl .net",
         ),), target=profile.name)
-    lowered = fold_batch_norm(graph)
+    lowered = fold_linear_maps(fold_batch_norm(fold_linear_maps(graph)))  # a norm may stand behind a pool, or in front of it
+    lowered = from_zero(lowered)
     lowered = pools_to_or(lowered)
     lowered = code_input(lowered, profile, input_kind, n_levels=levels, input_bits=input_bits)
     lowered = identities_to_synapses(lowered)

@@ -40,7 +40,7 @@ def pools_to_or(graph: Graph) -> Graph:
     """Each max-pool that reads spikes becomes a depthwise convolution of ones and a layer of memoryless neurons.
 
     The neurons keep the pool's name, so that recorded activity keeps its names. Raises UsageError for a pool of
-    real values: the maximum of membranes is not the OR of spikes; and for a sum pool, which may send more than one.
+    real values: the maximum of membranes is not the OR of spikes; and for a sum pool that no synapse took in.
     """
     nodes: list[Node] = []
     edges: list[Edge] = []
@@ -50,7 +50,7 @@ def pools_to_or(graph: Graph) -> Graph:
             raise UsageError(
                 "a sum pool sends several spikes in one timestep", where=node.name, code="cannot_lower",
                 limit="Neurons of the target send one",
-                remedy="Use a max-pool behind spiking neurons, or a strided convolution",
+                remedy="Put a convolution, a linear layer or neurons right behind it",
             )
         if not isinstance(node, MaxPool2d):
             nodes.append(node)

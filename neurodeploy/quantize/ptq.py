@@ -107,6 +107,8 @@ def quantize(
     if violations:
         raise DoesNotFit(violations, target=profile.name)
     graph.quantization["ranges"] = [r.to_dict() for r in ranges]
+    if "lowering" in lowered.metadata:
+        graph.quantization["lowering"] = lowered.metadata["lowering"]
     return graph
 
 

@@ -13,7 +13,7 @@ from neurodeploy.data.encoders import encode
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.hw.profile import target
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import BatchNorm, Conv2d, Input, Lif, Linear, MaxPool2d, Node, SumPool2d, Vote
+from neurodeploy.ir.nodes import BatchNorm, Conv2d, Flatten, Input, Lif, Linear, MaxPool2d, Node, SumPool2d, Vote
 from neurodeploy.ir.reference import evaluate
 from neurodeploy.lower import lower
 from neurodeploy.lower.fold import fold_batch_norm
@@ -121,7 +121,7 @@ BAD: list[tuple[Graph, str]] = [
     (chain(IN, CONV, MaxPool2d("p"), lif("n", 2, 2, 2)), "p: a max-pool of real values"),
     (chain(IN, MaxPool2d("p"), Conv2d("c", weight=np.ones((1, 1, 1, 1))), lif("n", 1, 2, 2)), "p: a max-pool of real"),
     (chain(IN, lif("n", 1, 4, 4), CONV, lif("m", 2, 4, 4)), "n: graded input must enter through a synapse"),
-    (chain(IN, CONV, lif("n", 2, 4, 4), SumPool2d("p"), Conv2d("d", weight=np.ones((2, 2, 1, 1))), lif("m", 2, 2, 2)),
+    (chain(IN, CONV, lif("n", 2, 4, 4), SumPool2d("p"), Flatten("f"), Vote("v", 8)),
      "p: a sum pool sends several spikes in one timestep"),
     (Graph((IN, CONV, lif("n", 2, 4, 4), Conv2d("d", weight=np.ones((2, 2, 1, 1))), lif("m", 2, 4, 4),
             Conv2d("s", weight=np.ones((2, 1, 1, 1)))),
@@ -142,9 +142,9 @@ def test_biases_must_enter_one_neuron_layer_through_one_synapse() -> None:
     two = Graph((*two.nodes, replace(CONV, name="d"), lif("m", 2, 4, 4)), (*two.edges, Edge("x", "d"), Edge("d", "m")), 3)
     with pytest.raises(NeurodeployError, match="exactly one synapse"):
         lower(two, CHIP, "bias")
-    stacked = chain(IN, CONV, Conv2d("d", weight=np.ones((1, 2, 1, 1))), lif("n", 1, 4, 4))
+    shared = Graph((IN, CONV, lif("n", 2, 4, 4), lif("m", 2, 4, 4)), (Edge("x", "c"), Edge("c", "n"), Edge("c", "m")), 3)
     with pytest.raises(NeurodeployError, match="feed one neuron layer"):
-        lower(stacked, CHIP, "bias")
+        lower(shared, CHIP, "bias")
     with pytest.raises(NeurodeployError, match="2 inputs"):
         lower(Graph((IN, replace(IN, name="y"), CONV, lif("n", 2, 4, 4)), (Edge("x", "c"), Edge("y", "c"), Edge("c", "n")), 3),
               CHIP, "graded")

@@ -1,0 +1,81 @@
+"""Neurons of other conventions on a chip whose neurons fire once a timestep, reset to zero and have no floor.
+
+What the chip does not do is left out, and said: a warning, `metadata["lowering"]["differences"]` for a person and `["neurons"]`
+with what each layer was.
+That neurons rest at a value other than zero is no difference: measured from there, everything is the same.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from neurodeploy.errors import NeurodeployWarning
+from neurodeploy.hw.profile import Profile
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.nodes import Lif
+
+_TRAINED = ("reset", "multi_spike", "v_min", "v_th", "v_reset")
+DIFFERENCES = {
+    "reset": "resets to zero, where the network subtracts the threshold",
+    "multi_spike": "one spike a timestep, where the network sends several",
+    "floor": "no floor under the membrane, where the network has one",
+}
+
+
+def from_zero(graph: Graph) -> Graph:
+    """Membranes measured from where they rest (hard resets): the same spikes."""
+    return replace(graph, nodes=tuple(_from_zero(n) if isinstance(n, Lif) else n for n in graph.nodes))
+
+
+def _from_zero(node: Lif) -> Lif:
+    if node.reset != "hard" or node.multi_spike or node.v_reset == 0:
+        return node
+    v_min = None if node.v_min is None else node.v_min - node.v_reset
+    return replace(node, v_th=node.v_th - node.v_reset, v_reset=0.0, v_min=v_min)
+
+
+def to_chip_neurons(lowered: Graph, profile: Profile) -> Graph:
+    """A lowered graph with the neurons that the target has in the place of those it has not; see `DIFFERENCES`.
+
+    Warns once (`neuron_differs`), naming layers and differences. `as_trained` undoes it.
+    """
+    were: dict[str, dict[str, Any]] = {}
+    nodes = []
+    for node in lowered.nodes:
+        if isinstance(node, Lif) and differences(node):
+            were[node.name] = {name: getattr(node, name) for name in _TRAINED}
+            node = _from_zero(replace(node, reset="hard", multi_spike=False, v_min=None))
+        nodes.append(node)
+    if not were:
+        return lowered
+    said = _said(were)
+    warnings.warn(NeurodeployWarning(
+        f"neurons of {profile.name} do other than the network's: {'; '.join(said)}", code="neuron_differs",
+        remedy="Compare the firing rates that `export` shows, or the accuracy with --data; --set neurons=exact refuses it",
+    ), stacklevel=2)
+    notes = {**lowered.metadata.get("lowering", {}), "neurons": were, "differences": said}
+    return replace(lowered, nodes=tuple(nodes), metadata={**lowered.metadata, "lowering": notes})
+
+
+def differences(node: Lif) -> list[str]:
+    """What of a neuron the chip does not do, of `DIFFERENCES`."""
+    found = {"reset": node.reset != "hard", "multi_spike": node.multi_spike, "floor": node.v_min is not None}
+    return [name for name, differs in found.items() if differs]
+
+
+def _said(were: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Each difference with its layers."""
+    layers: dict[str, list[str]] = {}
+    for name, fields in were.items():
+        for difference in differences(Lif(name, **fields)):
+            layers.setdefault(difference, []).append(name)
+    return [f"{DIFFERENCES[difference]} ({', '.join(names)})" for difference, names in layers.items()]
+
+
+def as_trained(lowered: Graph) -> Graph:
+    """A lowered graph in real numbers with its neurons as the network had them."""
+    were = lowered.metadata.get("lowering", {}).get("neurons", {})
+    return replace(lowered, nodes=tuple(replace(n, **were[n.name]) if n.name in were else n for n in lowered.nodes))
