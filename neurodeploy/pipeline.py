@@ -43,7 +43,7 @@ from neurodeploy.ir.net import read_network
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.ir.nodes import Array
-from neurodeploy.lower import InputCoding
+from neurodeploy.lower import InputCoding, to_chip_neurons
 from neurodeploy.lower import lower as lower_graph
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
@@ -103,7 +103,9 @@ def lower(graph: Graph, target: AnyProfile | str, *, input_kind: InputCoding = "
     """A trained Graph in the target's primitives, in real arithmetic: folded, OR layers, delays, relays; for event-driven
     chips cores of neurons, which raises DoesNotFit with all that they cannot do. `input_kind`: with timesteps only."""
     profile = _profile(target)
-    return lower_for_cores(graph, profile) if isinstance(profile, EventProfile) else lower_graph(graph, profile, input_kind)
+    if isinstance(profile, EventProfile):
+        return lower_for_cores(graph, profile)
+    return to_chip_neurons(lower_graph(graph, profile, input_kind), profile)
 
 
 def quantize(
@@ -129,7 +131,7 @@ def quantize(
         return quantize_for_cores(graph, profile, calibration)
     if calibration is not None and not isinstance(calibration, np.ndarray):
         raise _other_kind("calibration", "streams of events", f"{profile.name} takes images [B, C, H, W]")
-    lowered = graph if graph.metadata.get("input") else lower_graph(graph, profile, input_kind)
+    lowered = graph if graph.metadata.get("input") else lower(graph, profile, input_kind=input_kind)
     return quantize_graph(lowered, profile, calibration)
 
 

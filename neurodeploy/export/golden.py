@@ -48,7 +48,8 @@ _FRACTIONS = (0.3, 0.1, 0.03, 0.6, 1.0)  # of the input's range or of its elemen
 def random_inputs(net: IntGraph, n_samples: int = 8, seed: int = 0) -> Array:
     """Chip input int64 [T, n_samples, *input shape] drawn at random, at the strength that makes most layers fire.
 
-    Spikes are drawn with one probability, messages are sparse and uniform, biases uniform and constant over time.
+    Spikes are drawn with one probability, messages are sparse and uniform, counts of events as they fall, biases uniform and
+    constant over time.
     """
     best, most = None, -1
     for fraction in _FRACTIONS:
@@ -69,6 +70,8 @@ def _draw(net: IntGraph, n_samples: int, rng: np.random.Generator, fraction: flo
         values = np.rint(rng.uniform(low * fraction, high * fraction, size=once)).astype(np.int64)
         return np.repeat(values[np.newaxis], net.n_timesteps, axis=0)
     size = (net.n_timesteps, *once)
+    if net.metadata.get("input") == "counts":
+        return np.minimum(rng.poisson(fraction, size), high)
     values = rng.integers(low, high + 1, size=size) if entry.kind == "graded" else np.ones(size, dtype=np.int64)
     return np.asarray(values * (rng.random(size) < fraction), dtype=np.int64)
 

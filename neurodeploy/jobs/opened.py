@@ -19,7 +19,7 @@ from neurodeploy.ir.net import read_network
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.ir.nodes import Vote
-from neurodeploy.jobs.deploy import Deployment, PlacementSource, deploy, lowered_for, placed
+from neurodeploy.jobs.deploy import Deployment, PlacementSource, deploy, lowered_for, placed, settings_elsewhere
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.nir_options import nir_options
 from neurodeploy.jobs.run import located
@@ -48,8 +48,8 @@ class Opened:
     bundle: OpenBundle | EventBundle | None = None
 
     def settings(self, overrides: dict[str, Any] | None = None) -> DeploySettings:
-        """How the model wants to be deployed (the recipe it was trained by), with overrides."""
-        return parse_deploy(self.graph.metadata.get("deploy") or {}, overrides)
+        """How the model wants to be deployed (the recipe it was trained by), with overrides; see `settings_elsewhere`."""
+        return parse_deploy(self.graph.metadata.get("deploy") or settings_elsewhere(self.graph), overrides)
 
     def source(self, data: str | None = None) -> str | None:
         """Name or absolute path of the dataset given, or of the one that the model names; None without either."""
