@@ -47,8 +47,10 @@ from neurodeploy.lower import InputCoding, to_chip_neurons
 from neurodeploy.lower import lower as lower_graph
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
-from neurodeploy.models.files import load_module
+from neurodeploy.models.files import load_model
 from neurodeploy.models.files import save as save_module
+from neurodeploy.models.foreign_gate import check_model_file
+from neurodeploy.models.foreign_state import refuse_arch
 from neurodeploy.pipeline_events import (
     cost_of_runs,
     export_on_cores,
@@ -80,14 +82,17 @@ def save(module: AutoSnn, path: str | Path) -> None:
     save_module(module, path)
 
 
-def load(path: str | Path) -> Graph:
+def load(path: str | Path, arch: str | None = None) -> Graph:
     """The network in a file: a Graph from `.safetensors`, `.pt` or `.nir`, an IntGraph from a bundle, its graph.npz or
     lava-dl's `.net` (`ir.net.read_network` takes what that file does not say: reset, message bits, timesteps). A `.nir` of
     another tool may leave conventions open too: `ir.nir_foreign.NirOptions`; assumed with a warning (`nir_assumed`).
 
-    Raises UsageError for a missing path or an unknown kind of file, UnsafeFile for one that is corrupt.
+    arch: the architecture of a state_dict, as text or a file (`models.foreign_spec`). Raises UsageError for a missing path or
+    an unknown kind of file, UnsafeFile for one that is corrupt, or no model; nothing in it is ever executed.
     """
     path = Path(path)
+    refuse_arch(path, arch)
+    check_model_file(path)
     if path.is_dir():
         return open_any(path).net
     if path.suffix == ".nir":
@@ -96,7 +101,8 @@ def load(path: str | Path) -> Graph:
         return serialize.load(path)
     if path.suffix == ".net":
         return read_network(path)
-    return to_graph(load_module(path))
+    model = load_model(path, arch)
+    return model if isinstance(model, Graph) else to_graph(model)
 
 
 def lower(graph: Graph, target: AnyProfile | str, *, input_kind: InputCoding = "graded") -> Graph:
@@ -322,7 +328,7 @@ def dataset_of(graph: Graph, data: str | Path | None = None) -> Dataset:
     name = data or (graph.metadata.get("data") or {}).get("name")
     if name is None:
         raise UsageError("the network names no dataset", where="data", code="missing_data", remedy="Give one with --data")
-    return load_data(name)
+    return load_data(name, like=(graph if graph.host is None else graph.host).inputs[0].shape)
 
 
 def _profile(target: AnyProfile | str) -> Profile | EventProfile:

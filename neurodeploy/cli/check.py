@@ -8,6 +8,7 @@ import typer
 
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import (
+    Arch,
     ChipInput,
     Data,
     Debug,
@@ -48,6 +49,7 @@ def check(
     reset_interval: ResetInterval = None,
     reset_offset: ResetOffset = None,
     message_bits: MessageBits = None,
+    arch: Arch = None,
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -73,7 +75,7 @@ def check(
     """
     frame: Frame = ctx.obj
     names = several_targets(frame, target)
-    changes, net = overrides(settings), net_options(reset_interval, reset_offset, message_bits)
+    changes, net = overrides(settings, arch), net_options(reset_interval, reset_offset, message_bits)
     if dry_run:
         return resolved(model, names, changes, net)
 

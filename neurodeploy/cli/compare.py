@@ -8,6 +8,7 @@ import typer
 
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import (
+    Arch,
     ChipInput,
     Data,
     Debug,
@@ -54,6 +55,7 @@ def compare(
     reset_interval: ResetInterval = None,
     reset_offset: ResetOffset = None,
     message_bits: MessageBits = None,
+    arch: Arch = None,
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -80,7 +82,7 @@ def compare(
     """
     frame: Frame = ctx.obj
     names = several_targets(frame, target)
-    changes, net = overrides(settings), net_options(reset_interval, reset_offset, message_bits)
+    changes, net = overrides(settings, arch), net_options(reset_interval, reset_offset, message_bits)
     if dry_run:
         return resolved(model, names, changes, net)
 

@@ -9,6 +9,7 @@ import typer
 
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import (
+    Arch,
     ChipInput,
     Data,
     Debug,
@@ -42,6 +43,7 @@ def export(
     reset_interval: ResetInterval = None,
     reset_offset: ResetOffset = None,
     message_bits: MessageBits = None,
+    arch: Arch = None,
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -68,7 +70,7 @@ def export(
     """
     frame: Frame = ctx.obj
     name = one_target(frame, target)
-    changes, net = overrides(settings), net_options(reset_interval, reset_offset, message_bits)
+    changes, net = overrides(settings, arch), net_options(reset_interval, reset_offset, message_bits)
     if dry_run:
         return resolved(model, [name], changes, net)
 

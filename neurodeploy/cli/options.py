@@ -40,10 +40,23 @@ Data = Annotated[
     typer.Option("--data", metavar="DATA", help="A dataset's name, a folder, an .npz with x and y, or one of events. Default: "
                  "the model's own."),
 ]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", exists=True,
-    help="A .safetensors or .pt model, a .nir, a lava-dl .net, a graph.npz or a bundle folder.")]
-Network = Annotated[Path, typer.Argument(metavar="FILE", exists=True,
+
+
+def _checked(path: Path) -> Path:
+    """A model file, its headers looked at before anything large is imported: what is unsafe is refused in no time."""
+    from neurodeploy.models.foreign_gate import check_model_file
+
+    check_model_file(path)
+    return path
+
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", exists=True, callback=_checked,
+    help="A .safetensors or .pt model or state_dict, a .nir, a lava-dl .net, a graph.npz or a bundle folder.")]
+Network = Annotated[Path, typer.Argument(metavar="FILE", exists=True, callback=_checked,
     help="A lava-dl .net, a bundle, a graph.npz, a .nir or a model.")]
+Arch = Annotated[str | None, typer.Option("--arch", "-a", metavar="SPEC",
+    help="The architecture of a state_dict: one line, or a .toml or .json file (docs/models.md). Without it, an error says what "
+    "the file holds and proposes one.")]
 ChipInput = Annotated[Path | None, typer.Option("--input", "-i", metavar="IN.NPZ",
     help="What enters the network, one array of integers, as for `simulate`.")]
 LayoutOption = Annotated[Literal["torch", "lava", "images"], typer.Option("--layout",
@@ -74,8 +87,9 @@ def help_texts(command: Callable[..., Any]) -> HelpTexts:
     }
 
 
-def overrides(settings: list[str] | None) -> dict[str, Any]:
-    """`--set` texts as a dict of dotted keys; a value is TOML where it parses as one TOML value, else text.
+def overrides(settings: list[str] | None, arch: str | None = None) -> dict[str, Any]:
+    """`--set` texts as a dict of dotted keys; a value is TOML where it parses as one TOML value, else text. `--arch` is the
+    key `arch`.
 
     Raises UsageError for a text without `=`, an empty key part, or a key given twice.
 
@@ -91,7 +105,7 @@ def overrides(settings: list[str] | None) -> dict[str, Any]:
         if key in found:
             raise UsageError("the key is set twice", where=f"--set {text}", limit=f"It is {found[key]!r} already")
         found[key] = _toml(value.strip())
-    return found
+    return found if arch is None else {**found, "arch": arch}
 
 
 def _toml(text: str) -> Any:

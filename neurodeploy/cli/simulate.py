@@ -10,6 +10,7 @@ import typer
 from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import (
+    Arch,
     Data,
     Debug,
     DryRun,
@@ -52,6 +53,7 @@ def simulate(
     reset_offset: ResetOffset = None,
     message_bits: MessageBits = None,
     data: Data = None,
+    arch: Arch = None,
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -81,7 +83,7 @@ def simulate(
     """
     frame: Frame = ctx.obj
     name = None if target is None else one_target(frame, target)
-    changes = overrides(settings)
+    changes = overrides(settings, arch)
     options: dict[str, Any] = {
         "target": name, "states": states, "use_reference": reference, "n_timesteps": timesteps, "v_readout": v_readout,
         "layout": layout, "net": net_options(reset_interval, reset_offset, message_bits), "data": data, "overrides": changes,

@@ -25,7 +25,8 @@ from neurodeploy.jobs.nir_options import nir_options
 from neurodeploy.jobs.run import located
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
-from neurodeploy.models.files import load_module
+from neurodeploy.models.files import load_model
+from neurodeploy.models.foreign_state import SUFFIXES, refuse_arch
 from neurodeploy.pipeline import load
 from neurodeploy.place import Check, Placement, check, derive
 from neurodeploy.progress import SILENT, Progress
@@ -137,16 +138,20 @@ class Opened:
 
 
 def open_with(path: Path, net: NetOptions | None, overrides: dict[str, Any] | None) -> tuple[Opened, dict[str, Any]]:
-    """(`open_model` with what the overrides say of the file, `net.key` and `nir.key`; the other overrides)."""
+    """(`open_model` with what the overrides say of the file, `arch`, `net.key` and `nir.key`; the other overrides)."""
     options, changes = (net or NetOptions()).overridden(overrides or {})
     conventions, changes = nir_options(changes)
-    return open_model(path, options, conventions), changes
+    arch = changes.pop("arch", None)
+    return open_model(path, options, conventions, None if arch is None else str(arch)), changes
 
 
-def open_model(path: Path, net: NetOptions | None = None, nir: NirOptions | None = None) -> Opened:
+def open_model(
+    path: Path, net: NetOptions | None = None, nir: NirOptions | None = None, arch: str | None = None
+) -> Opened:
     """The network in a model file, `.nir`, `.npz`, lava-dl `.net` or bundle; errors as `pipeline.load`. `nir`: conventions of
-    another tool's `.nir`, UsageError for any other file."""
+    another tool's `.nir`, UsageError for any other file. `arch`: of a state_dict (`models.foreign_spec`)."""
     path = Path(path)
+    refuse_arch(path, arch)
     if nir is not None:
         graph = read_nir(path, nir) if path.suffix == ".nir" and not path.is_dir() else None
         if graph is None or "nir" not in graph.metadata:
@@ -157,10 +162,10 @@ def open_model(path: Path, net: NetOptions | None = None, nir: NirOptions | None
     options.check(path)
     if path.suffix == ".net" and not path.is_dir():
         return Opened(path, read_network(path, **options.given), None, None, None)
-    if path.suffix in (".safetensors", ".pt") and not path.is_dir():
-        module = load_module(path)
-        graph = to_graph(module)
-        return Opened(path, graph, module, None, _data_name(graph, path))
+    if path.suffix.lower() in SUFFIXES and not path.is_dir():
+        model = load_model(path, arch)
+        graph = model if isinstance(model, Graph) else to_graph(model)
+        return Opened(path, graph, model if isinstance(model, AutoSnn) else None, None, _data_name(graph, path))
     if path.is_dir():
         bundle = open_any(path)
         name = (bundle.manifest.get("data") or {}).get("name")
@@ -194,8 +199,8 @@ def data_for(graph: Graph, source: str | Path) -> Dataset:
             code="no_classes", limit="Accuracy and early exit need a read-out (Vote)",
             remedy="Leave --data out; give the spikes that enter the network with --input",
         )
-    data = load_data(source)
     shape = (graph if graph.host is None else graph.host).inputs[0].shape
+    data = load_data(source, like=shape)
     (n_classes,) = graph.shapes[graph.output.name]
     if (data.image_shape, data.n_classes) != (tuple(shape), n_classes):
         raise UsageError(

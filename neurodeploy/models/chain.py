@@ -1,8 +1,8 @@
 """A chain of layers as a float Graph: what `from_torch` and `--arch` both build, layer by layer, from arrays in float64.
 
-A factor that a layer leaves behind (an average pool is a sum pool and 1 / (kh kw); graded spikes) goes into the weights of the
-next synapse or batch norm, past whatever keeps it: pools, flattening, a Relu where it is positive. Where neurons or the end come
-first it goes into the synapse in front, or into one of its own.
+A factor that a layer leaves behind (an average pool is a sum pool and 1 / (kh kw); graded spikes) goes into the weights of
+the next synapse or batch norm, past whatever keeps it: pools, flattening, a Relu. Where neurons or the end come first it goes
+into the synapse in front, or into one of its own.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class Chain:
     def pool(self, name: str, kind: str, kernel: Pair, stride: Pair | None = None, padding: Pair = (0, 0)) -> None:
         """kind: max, sum or avg."""
         if (stride or kernel) != kernel or padding != (0, 0):
-            raise self.fail(name, f"a pool of kernel {kernel}, stride {stride}, padding {padding}", "Stride = kernel, no padding",
-                            "Use a strided convolution, or a pool without overlap")
+            raise self.fail(name, f"a pool of kernel {kernel}, stride {stride}, padding {padding}",
+                            "Stride = kernel, no padding", "Use a strided convolution, or a pool without overlap")
         self._add(MaxPool2d(name, kernel) if kind == "max" else SumPool2d(name, kernel))
         if kind == "avg":
             self.factor /= math.prod(kernel)

@@ -78,8 +78,8 @@ def _sorted_header(payload: bytes) -> bytes:
 def load_model(path: str | Path, arch: str | None = None) -> AutoSnn | Graph:
     """The network in a model file: an AutoSnn, or the Graph of a state_dict and its architecture `arch` (`foreign_spec`).
 
-    Raises as `load_module`; UsageError for a state_dict without `arch`, saying what it holds and what it lacks, for an `arch` that
-    is not of the file, and beside a file that has its own.
+    Raises as `load_module`; UsageError for a state_dict without `arch`, saying what it holds and what it lacks, for an `arch`
+    that is not of the file, and beside a file that has its own.
     """
     path = _known_suffix(path, SUFFIXES)
     if carries_architecture(path):

@@ -88,7 +88,8 @@ def _kind(file: BinaryIO, size: int) -> str:
 
 def _is_onnx(file: BinaryIO, size: int) -> bool:
     """Whether the fields of an ONNX ModelProto cover the file: ir_version (1) first, a graph (7) among them."""
-    at, fields = 0, []
+    at = 0
+    fields: list[int] = []
     while at < size and len(fields) < 64:
         file.seek(at)
         tag, n = _varint(file.read(10))
@@ -238,8 +239,8 @@ def safetensors_header(file: BinaryIO, where: str) -> tuple[dict[str, Any], int]
 
 def _span(name: str, value: Any, where: str) -> tuple[str, int, int]:
     entry = value if isinstance(value, dict) else {}
-    dtype, shape, span = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if not (_whole(shape) and len(shape) <= MAX_RANK and _whole(span) and len(span) == 2):
+    dtype, shape, span = entry.get("dtype"), _whole(entry.get("shape")), _whole(entry.get("data_offsets"))
+    if shape is None or span is None or len(shape) > MAX_RANK or len(span) != 2:
         _refuse(f"header entry {name[:80]!r} has no shape and data_offsets", where)
     if not isinstance(dtype, str) or dtype not in SAFETENSORS:
         _refuse(f"tensor {name[:80]!r} has dtype {str(dtype)[:20]!r}", where, f"Known: {', '.join(SAFETENSORS)}")
@@ -250,8 +251,15 @@ def _span(name: str, value: Any, where: str) -> tuple[str, int, int]:
     return name, span[0], span[1]
 
 
-def _whole(values: Any) -> bool:
-    return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**48 for v in values)
+def _whole(values: Any) -> list[int] | None:
+    """Sizes, None where they are none."""
+    return values if isinstance(values, list) and all(type(v) is int and 0 <= v < 2**48 for v in values) else None
+
+
+_BROKEN_ARRAY = (
+    zipfile.BadZipFile, ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OSError, EOFError, LookupError,
+    RuntimeError, struct.error,
+)
 
 
 def _arrays(file: BinaryIO, where: str) -> None:
@@ -264,12 +272,12 @@ def _arrays(file: BinaryIO, where: str) -> None:
             continue
         try:
             with archive.open(info) as stream:
-                version = np.lib.format.read_magic(stream)  # type: ignore[arg-type]  # a ZipExtFile reads bytes
+                version = np.lib.format.read_magic(stream)
                 if version != (1, 0):
                     _refuse(f"{name[:80]}: array format {version}", where, "Expected (1, 0)")
-                shape, _, dtype = np.lib.format.read_array_header_1_0(stream)  # type: ignore[arg-type]
+                shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
                 begins = stream.tell()
-        except (zipfile.BadZipFile, ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OSError, EOFError) as error:
+        except _BROKEN_ARRAY as error:
             _refuse(f"{name[:80]}: the array header is corrupt", where, str(error)[:200])
         if dtype.hasobject:
             _refuse(f"{name[:80]} holds Python objects; nothing in it was executed", where, "Arrays hold numbers")

@@ -1,7 +1,7 @@
 """A state_dict and the spec of `--arch` as a Graph: weights from the one, everything else from the other, both checked.
 
-A layer with weights takes the module that it names with `from=`, else the next one of its kind. Every module is taken by exactly
-one layer. What the spec lacks is said at once, for all layers, before any weight is looked at.
+A layer with weights takes the module that it names with `from=`, else the next one of its kind. Every module is taken by
+exactly one layer. What the spec lacks is said at once, for all layers, before any weight is looked at.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ def _conventions(item: Item, name: str, tensors: Tensors) -> Conventions:
             tau = 1 + math.exp(-_scalar(item, f"{name}.w", tensors["w"])) if "w" in tensors else keys.get("tau")
             return SpikingJelly(float(keys["v_threshold"]), keys["v_reset"], tau, keys.get("decay_input", False)).conventions()
     except NotExact as error:
-        raise fail(str(error), f"--arch, {item.text}", remedy="Train with neurons that can be converted (docs/models.md)") from error
+        raise fail(str(error), f"--arch, {item.text}",
+                   remedy="Train with neurons that can be converted (docs/models.md)") from error
     return Conventions(float(keys["v_th"]), keys["fire"], keys["reset"], float(keys.get("v_reset", 0.0)),
                        _inv_tau(item, name, tensors), keys.get("decay_input", False))
 
@@ -211,8 +212,8 @@ def _leaky(item: Item, name: str, tensors: Tensors) -> Leaky:
     for key in ("beta", "threshold", "graded_spikes_factor", "reset_mechanism"):
         said = item.keys.get(key, found.get(key, 1.0 if key == "graded_spikes_factor" else None))
         held = found.setdefault(key, said)
-        equal = said == held or (isinstance(said, int | float) and isinstance(held, float) and np.isclose(said, held, rtol=1e-6))
-        if not equal:
+        numbers = isinstance(said, int | float) and isinstance(held, float)
+        if not (np.isclose(said, held, rtol=1e-6) if numbers else said == held):  # float32 holds 7 digits of what was said
             raise fail(f"{key}={said}, but the file holds {name}.{key} = {held}", f"--arch, {item.text}", remedy="Leave it out")
         if held is None and key != "reset_mechanism":
             raise fail(f"{name}.{key} is neither in the file nor here", f"--arch, {item.text}", remedy=f"Add {key}=?")

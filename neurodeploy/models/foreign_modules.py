@@ -16,8 +16,8 @@ _LEAKY = {"beta", "threshold", "graded_spikes_factor", "reset_mechanism_val"}
 _SHOWN = 40
 LACKS = {
     "snntorch": "reset_delay and inhibition of each Leaky (its defaults: reset_delay=true inhibition=false)",
-    "spikingjelly": "of each neuron v_threshold, v_reset (none: by subtraction), decay_input; of a LIFNode tau; IFNode and LIFNode "
-                    "leave no tensors at all",
+    "spikingjelly": "of each neuron v_threshold, v_reset (none: by subtraction), decay_input; of a LIFNode tau; "
+                    "IFNode and LIFNode leave no tensors at all",
 }
 
 

@@ -1,7 +1,7 @@
 """Neurons of spikingjelly 2.0 and snntorch 1.0 in our conventions, exactly, or refused with the reason.
 
-spikingjelly (`activation_based.neuron`): v_threshold, v_reset (None: soft reset), fires at v >= v_threshold, starts at v_reset, 0
-where that is None.
+spikingjelly (`activation_based.neuron`): v_threshold, v_reset (None: soft reset), fires at v >= v_threshold, starts at v_reset,
+0 where that is None.
     IFNode             v += x
     LIFNode            v += (x - (v - v_reset)) / tau, or without decay_input  v += x - (v - v_reset) / tau
     ParametricLIFNode  the same with 1/tau = sigmoid(w), w in the state_dict
@@ -70,9 +70,9 @@ class Leaky:
         if self.reset != "subtract":
             raise NotExact(f"reset_mechanism is {self.reset!r}: 'subtract' and 'zero' are known, and neurons here reset")
         if not self.reset_delay:
-            raise NotExact("reset_delay=False with 'subtract': while the membrane is still above the threshold after a reset, it "
-                           "fires one threshold later, which no other neuron does. 'zero', or the default reset_delay=True, "
-                           "can be converted")
+            raise NotExact("reset_delay=False with 'subtract': while the membrane is still above the threshold after a reset, "
+                           "it fires one threshold later, which no other neuron does. 'zero', or the default "
+                           "reset_delay=True, can be converted")
         if beta == 0:
             raise NotExact("beta is 0 with 'subtract': the late reset subtracts from a membrane that has forgotten its spike")
         step = self.threshold / beta

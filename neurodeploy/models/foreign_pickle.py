@@ -113,8 +113,13 @@ def _tensor(storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple
     return Declared(storage, offset, shape, stride)
 
 
+def _empty() -> dict[Any, Any]:
+    """An OrderedDict, whose items follow: one copied from an argument could be copied a million times."""
+    return {}
+
+
 _BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): lambda: {},  # its items follow
+    ("collections", "OrderedDict"): _empty,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): lambda data, *rest: data,
     ("torch._utils", "_rebuild_parameter_with_state"): lambda data, *rest: data,

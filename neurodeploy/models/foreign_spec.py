@@ -1,7 +1,7 @@
 """The text of `--arch`: what a state_dict does not say about its network.
 
-One line, layers in the order of the data, separated by `|`; the first part is the input, timesteps and, where all neurons agree,
-their conventions:
+One line, layers in the order of the data, separated by `|`; the first part is the input, the timesteps and, where all neurons
+agree, their conventions:
 
     1x8x8 T=16 v_th=1 fire=>= reset=soft | conv2d padding=1 | batchnorm | if | avgpool 2 | flatten | linear | if | vote 10
 
@@ -86,7 +86,8 @@ def _from_file(path: Path) -> Spec:
     neurons = content.pop("neurons", {}) if isinstance(content, dict) else None
     layers = content.pop("layers", None) if isinstance(content, dict) else None
     if not isinstance(layers, list) or not isinstance(neurons, dict) or not all(isinstance(item, str) for item in layers):
-        raise fail("`layers` is no list of texts, or `neurons` no table", where, 'layers = ["conv2d padding=1", "flatten", ...]')
+        raise fail("`layers` is no list of texts, or `neurons` no table", where,
+                   'layers = ["conv2d padding=1", "flatten", ...]')
     return _spec(str(path), content, neurons, layers)
 
 

@@ -38,6 +38,13 @@ class State:
         return found
 
 
+def refuse_arch(path: Path, arch: str | None) -> None:
+    """Raise UsageError where an architecture is given beside a file of another kind, which has its own."""
+    if arch is not None and (path.is_dir() or path.suffix.lower() not in SUFFIXES):
+        raise UsageError("an architecture belongs to a state_dict", where=f"--arch, {path}",
+                         limit=f"Files of {', '.join(SUFFIXES)} are", remedy="Leave --arch out: this file has its own")
+
+
 def carries_architecture(path: str | Path) -> bool:
     """Whether a model file says itself how its network is built, as those of neurodeploy do; raises as `read_state`."""
     path = _checked(path)
