@@ -65,7 +65,7 @@ def _lost(reader: NodeReader, name: str, tau: Array, what: str) -> Array:
     if not (tau > 0).all() or (dt / tau > 1 + _CLOSE).any():
         reader.refuse(name, f"{what} is {_span(tau)}", f"At least the timestep, dt = {dt:g}: a step would overshoot",
                       "State the timestep: --set nir.dt=...")
-    return np.minimum(dt / tau, 1.0)
+    return np.asarray(np.minimum(dt / tau, 1.0))
 
 
 def _lif(
@@ -76,16 +76,17 @@ def _lif(
     c, v_th = reader.conventions, _threshold(reader, name, node.v_threshold, shape)
     v_reset = reader.spread(name, node.v_reset, "v_reset", shape)
     if v_reset.any() and c["reset"] == "soft":
-        reader.refuse(name, f"v_reset is not 0 but {_span(v_reset)}, with a soft reset, which subtracts the threshold", "v_reset = 0",
-                      "--set nir.reset=hard resets to v_reset")
+        reader.refuse(name, f"v_reset is not 0 but {_span(v_reset)}, with a soft reset, which subtracts the threshold",
+                      "v_reset = 0", "--set nir.reset=hard resets to v_reset")
     if not (v_reset < v_th).all():
         reader.refuse(name, f"v_reset {_span(v_reset)} is not below the threshold {_span(v_th)}", "It would fire without end")
-    v_min = {"none": None, "-v_threshold": -v_th}[c["v_min"]] if isinstance(c["v_min"], str) else np.asarray(float(c["v_min"]))
+    floor = {"none": None, "-v_threshold": -v_th}[c["v_min"]] if isinstance(c["v_min"], str) else np.asarray(float(c["v_min"]))
     origin, unit = _NOUGHT, _ONE
     if v_th.ndim or v_reset.ndim:
         origin, unit = v_reset, collapsed(v_th - v_reset)
         unit = unit if unit.ndim else _ONE
     gain, decayed = collapsed(np.asarray(gain / unit)), False
+    v_min = None if floor is None else _one(reader, name, (floor - origin) / unit, "floors, in units of the threshold,")
     if current is not None:
         current, gain = replace(current, gain=_plain(_rounded(current.gain * gain))), _ONE
     elif not gain.ndim:
@@ -93,8 +94,7 @@ def _lif(
         gain = _ONE if decayed else _rounded(gain)
     new = Lif(name, shape, inv_tau=inv_tau, decay_input=decayed, v_th=_one(reader, name, (v_th - origin) / unit, "thresholds"),
               v_reset=_one(reader, name, (v_reset - origin) / unit, "v_reset"), fire=c["fire"], reset=c["reset"],
-              multi_spike=c["multi_spike"],
-              v_min=None if v_min is None else _one(reader, name, (v_min - origin) / unit, "floors, in units of the threshold,"))
+              multi_spike=c["multi_spike"], v_min=v_min)
     offset = None if leak is None else collapsed((leak - origin) / unit - new.v_reset) * (1.0 if decayed else inv_tau)
     if offset is None or not offset.any():
         return Read(new, gain=gain, front=current)

@@ -91,7 +91,8 @@ def test_integrators_against_euler(tmp_path: Path) -> None:
             "li": nir.LI(*(RNG.uniform(*b, (3, 4, 4)) for b in ((2, 5), (0.5, 2), (0, 0.2)))), "n0": lif(3, 4, 4, r=3.0),
             "flat": nir.Flatten(None, 0, -1), "fc": nir.Linear(RNG.normal(0.02, 0.15, (6, 48))), "i": nir.I(per(6, 0.1, 0.4)),
             "n1": lif(6, tau=5.0, r=2.0), "fc2": fc(4, 6),
-            "out": nir.CubaLI(per(4, 2, 4), per(4, 2, 4), per(4, 1, 2), per(4, 0, 1)), "output": nir.Output(np.array([4]))}  # fmt: skip
+            "out": nir.CubaLI(per(4, 2, 4), per(4, 2, 4), per(4, 1, 2), per(4, 0, 1)),
+            "output": nir.Output(np.array([4]))}  # fmt: skip
     graph = agree(tmp_path, maps)
     assert [n.name for n in graph.nodes if isinstance(n, Li)] == ["li", "i", "out.current", "out"]
     assert graph.output.name == "out"
@@ -165,8 +166,10 @@ def test_a_factor_without_weights_gets_its_own(tmp_path: Path) -> None:
     two = np.array([2, 2])
     x = RNG.poisson(1.0, (T, 2, 4, 4)).astype(float)
     nodes = {"input": nir.Input(np.array([2, 4, 4])), "n0": lif(2, 4, 4, r=2.0),
-             "p": nir.AvgPool2d(two, two, np.zeros(2, int)), "n1": nir.IF(np.full((2, 2, 2), 0.9), np.full((2, 2, 2), 1.0)), "flat": nir.Flatten(None, 0, -1),
-             "n2": lif(8, tau=4.0, r=3.0, leak=0.4), "s": nir.Scale(per(8, 1, 2)), "output": nir.Output(np.array([8]))}  # fmt: skip
+             "p": nir.AvgPool2d(two, two, np.zeros(2, int)), "n1": neurons(2, 2, 2, r=0.9),
+             "flat": nir.Flatten(None, 0, -1),
+             "n2": lif(8, tau=4.0, r=3.0, leak=0.4), "s": nir.Scale(per(8, 1, 2)),
+             "output": nir.Output(np.array([8]))}  # fmt: skip
     graph, wanted = agree(tmp_path, nodes), euler(nodes, list(pairwise(nodes)), x, 1.0)
     assert {"p.factor", "flat.factor", "output.factor"} <= set(graph.by_name) and isinstance(graph["output.factor"], Linear)
     np.testing.assert_allclose(run(graph, x)["output.factor"], wanted["s"], rtol=1e-12)  # a product of two roundings
