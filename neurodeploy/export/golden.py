@@ -76,7 +76,7 @@ def _draw(net: IntGraph, n_samples: int, rng: np.random.Generator, fraction: flo
     return np.asarray(values * (rng.random(size) < fraction), dtype=np.int64)
 
 
-def _small(values: Array) -> Array:
+def small(values: Array) -> Array:
     """The smallest signed type that holds the values."""
     most = int(np.abs(values.astype(np.int64)).max(initial=0))
     return values.astype(np.int8 if most < 2**7 else np.int16 if most < 2**15 else np.int32)
@@ -84,7 +84,7 @@ def _small(values: Array) -> Array:
 
 def save(golden: Golden, path: Path) -> None:
     """Write golden vectors; equal ones give equal bytes."""
-    arrays = {"x": _small(golden.x), **{f"spikes/{name}": _small(v) for name, v in golden.spikes.items()}}
+    arrays = {"x": small(golden.x), **{f"spikes/{name}": small(v) for name, v in golden.spikes.items()}}
     archive.write(path, archive.pack({"format": _FORMAT, "schema_version": 1}, arrays))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -47,8 +48,8 @@ def _total(graph: Graph, node: Node, history: deque[dict[str, Float32]], batch: 
 
 def _single(node: Node) -> Node:
     """The node with its arrays in float32; numpy rounds its plain numbers to the type of the arrays that they meet."""
-    arrays = {name: value.astype(np.float32) for name, value in vars(node).items() if isinstance(value, np.ndarray)}
-    return replace(node, **arrays)
+    single: dict[str, Any] = {k: v.astype(np.float32) if isinstance(v, np.ndarray) else v for k, v in vars(node).items()}
+    return replace(node, **single)
 
 
 def _single_state(state: State) -> State:

@@ -184,8 +184,11 @@ def run(graph: Graph, x: Array, *, membranes: bool = False) -> GpuTrace:
             spikes[name].append(network.values[name].numpy())
             if membranes:
                 before[name].append(network.membranes[name].numpy())
-    stacked = [{name: np.stack(v) for name, v in found.items()} for found in (spikes, before)]
-    return GpuTrace(*stacked, np.stack(votes[latency(graph):]))
+    return GpuTrace(_stacked(spikes), _stacked(before), np.stack(votes[latency(graph):]))
+
+
+def _stacked(found: dict[str, list[Any]]) -> dict[str, Float32]:
+    return {name: np.stack(steps) for name, steps in found.items()}
 
 
 def votes_of(graph: Graph, x: Array, batch: int = 256) -> Float32:

@@ -13,7 +13,7 @@ from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
 from neurodeploy.export.bundle import MANIFEST, read_manifest
 from neurodeploy.export.golden_events import GOLDEN, GoldenEvents, load_events
 from neurodeploy.export.speck import ARRAYS, DOCUMENT, GRAPH, SINABS, read_speck
-from neurodeploy.hw.profile import EventProfile, kind_of
+from neurodeploy.hw.profile import EventProfile, GpuProfile, kind_of
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.serialize import load_int
 from neurodeploy.place.core_plan import CorePlan
@@ -22,6 +22,7 @@ from neurodeploy.sim.events_graph import from_graph
 from neurodeploy.sim.events_network import EventNetwork
 from neurodeploy.sim.events_stream import rows
 from neurodeploy.validate.bundle import OpenBundle, check_contents, entries, open_bundle
+from neurodeploy.validate.gpu_bundle import GpuBundle, open_gpu_bundle
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +44,15 @@ class EventBundle:
     policy: EventExitPolicy | None
 
 
-def open_any(path: Path) -> OpenBundle | EventBundle:
-    """Open a bundle of either kind, by the neurons of the profile in its manifest; errors as `open_bundle`."""
+def open_any(path: Path) -> OpenBundle | EventBundle | GpuBundle:
+    """Open a bundle of any kind, by the neurons of the profile in its manifest; errors as `open_bundle`."""
     path = Path(path)
     profile = read_manifest(path).get("profile")
     content = profile.get("content") if isinstance(profile, dict) else None
-    return open_event_bundle(path) if kind_of(content) is EventProfile else open_bundle(path)
+    kind = kind_of(content)
+    if kind is GpuProfile:
+        return open_gpu_bundle(path)
+    return open_event_bundle(path) if kind is EventProfile else open_bundle(path)
 
 
 def open_event_bundle(path: Path) -> EventBundle:

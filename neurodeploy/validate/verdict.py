@@ -42,7 +42,7 @@ class Verdict:
 
     accuracy: float and quantized as the manifest claims them, simulator as computed now. agreement: share of the golden
     spike values that come out again. early_exit and oracle: as handed in by the caller, None where not asked for.
-    time_unit: of `timestep` in the divergence, "chip timestep", or "us" for event-driven chips.
+    time_unit: of `timestep` in the divergence, "chip timestep", "us" for event-driven chips, "timestep" for GPUs.
     """
 
     bundle: str
@@ -58,7 +58,7 @@ class Verdict:
     errors: tuple[NeurodeployError, ...]
     checks: tuple[Check, ...]
     trace: dict[str, Any] | None = None
-    time_unit: Literal["chip timestep", "us"] = "chip timestep"
+    time_unit: Literal["chip timestep", "timestep", "us"] = "chip timestep"
 
     @property
     def ok(self) -> bool:

@@ -1,0 +1,172 @@
+"""The verdict over a bundle for GPUs: every check, from the files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.early_exit.confidence import ConfidencePolicy, evaluate_policy, fixed_accuracy
+from neurodeploy.errors import Mismatch, NeurodeployError, UsageError
+from neurodeploy.export.gpu import FILES
+from neurodeploy.export.write import NIR
+from neurodeploy.ir.nir import read_nir
+from neurodeploy.ir.nodes import Array
+from neurodeploy.ir.votes import predictions
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.sim.gpu_input import Float32, latency
+from neurodeploy.sim.gpu_reference import run_reference
+from neurodeploy.sim.gpu_run import GpuTrace, run
+from neurodeploy.validate.compare import golden_mismatch, silent_golden
+from neurodeploy.validate.gpu_bundle import GpuBundle, open_gpu_bundle
+from neurodeploy.validate.gpu_compare import Comparison, compare
+from neurodeploy.validate.gpu_onnx import NAME, OnnxOracle
+from neurodeploy.validate.verdict import Check, EarlyExit, Verdict, accuracy_check, files_check
+
+_BATCH = 256
+
+
+def validate_gpu_bundle(
+    bundle: Path | GpuBundle, x: Array | Iterable[Array] | None = None, labels: NDArray[Any] | None = None, *,
+    max_drop: float = 0.5, float_accuracy: float | None = None, early_exit: EarlyExit | None = None,
+    oracle: Literal["onnxruntime"] | None = None, trace: bool = False, progress: Progress = SILENT,
+) -> Verdict:
+    """Check a bundle and, where labelled inputs x [T, N, *input shape] or batches of them are given, its accuracy.
+
+    Golden spikes are computed again by both simulators; the ONNX forms are written again from `graph.npz` and must be those
+    in the bundle. oracle: onnxruntime plays the golden inputs and x in every form, spike by spike (`gpu_compare` has the rule
+    for spikes at the threshold), and leaves early where the bundle has a policy. early_exit: further figures from votes
+    [T, N, n] and labels. trace: list golden spikes of each layer and timestep.
+    Raises UnsafeFile where a file was changed, UsageError for inputs that do not fit; what disagrees is in `errors`.
+    """
+    opened = bundle if isinstance(bundle, GpuBundle) else open_gpu_bundle(bundle)
+    where, graph, golden = str(opened.path), opened.graph, opened.golden
+    errors: list[NeurodeployError] = []
+    checks = [files_check(opened.manifest)]
+    x_golden = golden.x[: graph.n_timesteps]
+    ours = run(graph, x_golden, membranes=True)
+    results = [_golden(opened, name, found, ours, errors, checks) for name, found in
+               (("float32", ours), ("reference", run_reference(graph, x_golden)))]
+    if not any(golden.n_spikes.values()):
+        errors.append(silent_golden(where))
+    checks.append(_artifacts(opened, errors))
+    asked = None
+    if oracle is not None:
+        sound = {form: payload for form, payload in opened.forms.items() if form not in opened.differing}
+        asked = OnnxOracle(graph, sound, opened.policy)
+        asked.ask(x_golden, ours)
+    found: dict[str, float | None] = {
+        "float": (opened.manifest.get("accuracy") or {}).get("float") if float_accuracy is None else float_accuracy,
+        "quantized": None, "simulator": None,
+    }
+    exits = None
+    if x is not None and labels is not None:
+        votes = _votes(opened, x, labels, asked, progress)
+        found["simulator"] = float((predictions(votes)[-1] == labels).mean())
+        if opened.policy is not None:
+            exits = exit_report(votes, labels, opened.policy, latency(graph))
+            exits |= (early_exit(votes.astype(np.float64), labels) or {}) if early_exit is not None else {}
+        if found["float"] is not None:
+            checks.append(accuracy_check(where, found, max_drop, errors))
+    divergence = next((r.divergence for r in results if r.divergence is not None), None)
+    if asked is not None:
+        errors += asked.errors(where)
+        checks += [Check(f"{NAME}, {r.file}", r.ok, asked.what(form)) for form, r in asked.routes.items()]
+        if opened.policy is not None:
+            same = f"{asked.n_exits - asked.n_other_exits} of {asked.n_exits} samples stop as they do here, or flipped before"
+            checks.append(Check(f"{NAME}, early exit", not asked.n_other_exits, same))
+        divergence = divergence or asked.divergence
+    n_compared = sum(r.n_compared for r in results)
+    return Verdict(
+        bundle=where, target=opened.profile.name, accuracy=found,
+        agreement=1 - sum(r.n_differences for r in results) / max(1, n_compared), n_compared=n_compared,
+        n_spikes=sum(golden.n_spikes.values()), n_samples=None if labels is None else len(labels),
+        first_divergence=divergence, early_exit=exits, oracle=None if asked is None else asked.to_dict(),
+        errors=tuple(errors), checks=tuple(checks), trace=_trace(opened, ours) if trace else None, time_unit="timestep",
+    )
+
+
+def exit_report(votes: Float32, labels: NDArray[Any], policy: ConfidencePolicy, latency: int) -> dict[str, Any]:
+    """What a policy does on votes [T, N, n], beside running all T timesteps; energies are for the caller to add."""
+    point = evaluate_policy(votes, labels, policy)  # type: ignore[arg-type]  # float32: rounded as such by `ir.votes`
+    fixed = fixed_accuracy(votes, labels)  # type: ignore[arg-type]
+    return {
+        "policy": policy.to_dict(), "threshold": policy.threshold, "accuracy": point.accuracy, "n": len(labels),
+        "mean_timesteps": point.mean_timesteps, "mean_chip_timesteps": point.mean_timesteps + latency,
+        "pipeline_timesteps": latency, "histogram": list(point.histogram), "accuracy_fixed": fixed,
+        "accuracy_fixed_at_mean": float(np.interp(point.mean_timesteps, np.arange(1, len(fixed) + 1), fixed)), "energy_j": None,
+    }
+
+
+def _golden(
+    opened: GpuBundle, name: str, found: GpuTrace, ours: GpuTrace, errors: list[NeurodeployError], checks: list[Check]
+) -> Comparison:
+    """Golden spikes against those of one of our simulators; a flip is judged by our own membranes."""
+    golden = opened.golden
+    result = compare(opened.graph, golden.spikes, found.spikes, ours.membranes)
+    n_spikes, n_samples = sum(golden.n_spikes.values()), golden.x.shape[1]
+    flips = f", {len(result.flips)} flipped at the threshold" if result.flips else ""
+    checks.append(Check(
+        f"golden spikes, {name} simulator", result.divergence is None and n_spikes > 0,
+        f"{result.n_compared - result.n_differences:,} of {result.n_compared:,} values equal{flips}: {n_samples} "
+        f"sample{'s' if n_samples != 1 else ''}, {n_spikes:,} spikes",
+    ))
+    if result.divergence is not None:
+        errors.append(golden_mismatch(name, result.divergence, result.n_differences, result.n_compared, str(opened.path),
+                                      values="values"))
+    return result
+
+
+def _artifacts(opened: GpuBundle, errors: list[NeurodeployError]) -> Check:
+    if NIR in opened.manifest["files"]:
+        read_nir(opened.path / NIR)  # raises where it is damaged
+    for form in opened.differing:
+        errors.append(Mismatch(
+            f"{FILES[form]} is not the {form} form of graph.npz", where=str(opened.path), code="artifact_mismatch",
+            limit="It was not run", remedy="Export again",
+        ))
+    what = f"{', '.join(FILES.values())} are the forms of graph.npz"
+    if NIR not in opened.manifest["files"]:
+        what += f"; no {NIR}: {opened.manifest['nir']['reason']}"
+    return Check("artifacts", not opened.differing, what)
+
+
+def _batches(x: Array | Iterable[Array]) -> Iterator[Array]:
+    if not isinstance(x, np.ndarray):
+        yield from x
+        return
+    for first in range(0, x.shape[1], _BATCH):
+        yield x[:, first : first + _BATCH]
+
+
+def _votes(
+    opened: GpuBundle, x: Array | Iterable[Array], labels: NDArray[Any], asked: OnnxOracle | None, progress: Progress
+) -> Float32:
+    """Votes [T, N, n] of all inputs; onnxruntime is asked about each batch on the way."""
+    task = "validation" if asked is None else f"validation, {NAME}"
+    progress.start(task, len(labels))
+    votes = []
+    for part in _batches(x):
+        found = run(opened.graph, part, membranes=asked is not None)
+        votes.append(found.votes)
+        if asked is not None:
+            asked.ask(part, found)
+        progress.advance(task, part.shape[1])
+    progress.done(task)
+    if (n := sum(v.shape[1] for v in votes)) != len(labels):
+        raise UsageError(f"{n} inputs and {len(labels)} labels", where=str(opened.path), limit="One label each")
+    return np.concatenate(votes, axis=1)
+
+
+def _trace(opened: GpuBundle, now: GpuTrace) -> dict[str, Any]:
+    """Spikes of every layer in every timestep over the golden samples: as stored, and as simulated now."""
+
+    def per_step(raster: Array) -> list[int]:
+        return [int(n) for n in raster.reshape(len(raster), -1).sum(axis=1)]
+
+    return {
+        name: {"expected": per_step(raster), "got": per_step(now.spikes[name])} for name, raster in opened.golden.spikes.items()
+    }
