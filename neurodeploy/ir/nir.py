@@ -1,9 +1,11 @@
 """Graphs as `.nir` files (package nir >= 1.0.8) and back; `nir_nodes.py` has the equations of the mapping.
 
-NIR describes continuous time; the unit of time in these files is one timestep (dt = 1, forward Euler). NIR has no notion
-of a synapse's timestep: a pipelined graph is written without its delays, which leaves its function unchanged because
-all paths into a node are equally long (checked), and the delays are kept in the metadata for the way back. A host part
-is written in front of the chip's input, which becomes a Scale by `value_scale` (integer graphs round after it).
+NIR describes continuous time; the unit of time in these files is one timestep (dt = 1, forward Euler) unless `dt` says how long
+one is: spikingjelly and snntorch write and expect 1e-4. NIR has no notion of a synapse's timestep: a pipelined graph, whose
+paths into a node are equally long, is written without its delays, which leaves its function unchanged, and the delays are kept
+in the metadata for the way back. Where paths differ or lead back, every delay is a Delay, except one timestep that is all the
+delay of a loop, which forward Euler has by itself. A host part is written in front of the chip's input, which becomes a Scale
+by `value_scale` (integer graphs round after it).
 
 The graph's metadata hold the conventions that NIR leaves open, as text, and under `neurodeploy` the structure of our
 graph; the arrays live in the NIR nodes alone. Reading rebuilds the graph, writes it again in memory and compares, so
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +27,13 @@ import h5py
 import nir
 import numpy as np
 
-from neurodeploy.errors import NeurodeployError, UnsafeFile
+from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
 from neurodeploy.ir import archive, serialize
-from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.hdf5 import open_checked
 from neurodeploy.ir.nir_foreign import NirOptions, to_graph
 from neurodeploy.ir.nir_foreign_repair import repair
-from neurodeploy.ir.nir_nodes import array_of, host_name, to_node
+from neurodeploy.ir.nir_nodes import array_of, current_of, host_name, to_node, with_timestep
 from neurodeploy.ir.nodes import Array, Input
 
 _CONVENTIONS = {
@@ -39,33 +42,38 @@ _CONVENTIONS = {
     "reset": "to v_reset in the timestep of the spike, or metadata `reset`: `soft` subtracts v_threshold; all states start at "
              "v_reset; the current of a CubaLIF is kept",
     "floor": "metadata `v_min` of a neuron: no state stays below it; `multi_spike`: floor(v / v_threshold) spikes a timestep",
-    "delays": "not represented; all paths are equally long, so outputs equal those of the pipelined graph up to a shift",
     "samples": "a sample starts with all neurons at v_reset; run neurodeploy's n_timesteps timesteps",
     "integers": "an integer graph is written as real numbers; the chip's rounding and saturation are not represented",
 }
+
+_PIPELINED = "not represented; all paths are equally long, so outputs equal those of the pipelined graph up to a shift"
+_DELAYED = "Delay nodes; a recurrent connection without one acts a timestep later"
 
 
 def _fail(where: str, what: str, remedy: str) -> NeurodeployError:
     return NeurodeployError(what, where=where, code="not_nir", remedy=remedy)
 
 
-def _unbalanced(graph: Graph) -> str:
-    if graph.is_acyclic:
-        for edge in graph.edges:
-            if graph.latencies[edge.src] + edge.delay != graph.latencies[edge.dst]:
-                return f"{edge.src} -> {edge.dst}"
-    return graph.nodes[0].name
+def to_nir(graph: Graph, dt: float = 1.0) -> nir.NIRGraph:
+    """The graph in NIR, with timesteps of dt in the file's unit of time.
 
-
-def to_nir(graph: Graph) -> nir.NIRGraph:
-    """The graph in NIR. Raises NeurodeployError naming the node or edge without an equivalent there."""
-    if not graph.is_acyclic or not graph.is_balanced:
-        raise _fail(
-            _unbalanced(graph), "paths of different delay have no NIR equivalent",
-            "Lower the graph first: relays make all paths equally long",
-        )
+    Raises NeurodeployError naming the node without an equivalent there.
+    """
     nodes: dict[str, Any] = {}
-    edges: list[tuple[str, str]] = [(e.src, e.dst) for e in graph.edges]
+    fronts = {current.name: node.name for node in graph.nodes if (current := current_of(node, graph)) is not None}
+    delays: dict[str, Any] = {}
+    edges: list[tuple[str, str]] = []
+    pipelined = graph.is_acyclic and graph.is_balanced
+    for edge in graph.edges:
+        if edge.src in fronts:
+            continue
+        src, dst = edge.src, fronts.get(edge.dst, edge.dst)
+        if edge.delay and not pipelined and not _closes(graph, edge):
+            name = f"{dst}.delay.{src}"
+            delays[name] = nir.Delay(np.full(graph.shapes[src], float(edge.delay)))
+            edges.append((src, name))
+            src = name
+        edges.append((src, dst))
     if graph.host is not None:
         for node in graph.host.nodes:
             nodes[host_name(node.name)] = to_node(node, graph.host)
@@ -73,25 +81,50 @@ def to_nir(graph: Graph) -> nir.NIRGraph:
         edges = [(host_name(e.src), host_name(e.dst)) for e in graph.host.edges] + edges
         edges.insert(0, (host_name(graph.host.output.name), entry.name))
     for node in graph.nodes:
-        if "/" in node.name or node.name in nodes:
+        if "/" in node.name or node.name in nodes or node.name in delays:
             raise _fail(node.name, "a node cannot have this name in NIR", "Rename it")
+        if node.name in fronts:
+            continue
         if isinstance(node, Input) and graph.host is not None:
             nodes[node.name] = nir.Scale(scale=np.full(node.shape, float(node.value_scale)))
         else:
             nodes[node.name] = to_node(node, graph)
+    nodes |= delays
     end = "output" if "output" not in nodes else "neurodeploy.output"
     nodes[end] = nir.Output(output_type=np.array(graph.shapes[graph.output.name]))
     edges.append((graph.output.name, end))
     document, _ = archive.unpack(serialize.to_bytes(graph), "graph")
-    metadata = {**_CONVENTIONS, "neurodeploy": json.dumps(document, sort_keys=True)}
+    metadata: dict[str, Any] = {**_CONVENTIONS, "delays": _PIPELINED if pipelined else _DELAYED}
+    metadata["neurodeploy"] = json.dumps(document, sort_keys=True)
+    if dt != 1:
+        metadata |= {"dt": dt, "time": metadata["time"].replace("dt = 1 timestep", f"dt = {dt:g}, one timestep")}
+        nodes = {name: with_timestep(node, dt) for name, node in nodes.items()}
     square = all(n.weight.shape[2] == n.weight.shape[3] for n in nodes.values() if isinstance(n, nir.Conv2d))
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata, type_check=square)
 
 
-def write_nir(graph: Graph, path: Path) -> None:
-    """Write a graph as `.nir`; equal graphs give equal bytes. Raises as `to_nir`, UsageError where it cannot be written."""
+def _closes(graph: Graph, edge: Edge) -> bool:
+    """Whether a delay of one timestep is all that a loop through this edge has: forward Euler's own."""
+    if edge.delay != 1:
+        return False
+    reached, waiting = {edge.dst}, [edge.dst]
+    while waiting:
+        for other in graph.outgoing(waiting.pop()):
+            if other.delay == 0 and other.dst not in reached:
+                reached.add(other.dst)
+                waiting.append(other.dst)
+    return edge.src in reached
+
+
+def write_nir(graph: Graph, path: Path, dt: float = 1.0) -> None:
+    """Write a graph as `.nir`, a timestep being dt long; equal graphs give equal bytes.
+
+    Raises as `to_nir`, UsageError where it cannot be written.
+    """
+    if not 0 < dt < math.inf:
+        raise UsageError(f"a timestep of {dt:g}", where=str(path), limit="Above 0")
     out = io.BytesIO()
-    nir.write(out, to_nir(graph))
+    nir.write(out, to_nir(graph, dt))
     archive.write(path, out.getvalue())
 
 
@@ -120,7 +153,7 @@ def read_nir(path: Path, foreign: NirOptions | None = None) -> Graph:
             remedy="Load it as a network of its own",
         )
     graph = _rebuild(text, found, str(path))
-    changed = _difference(to_nir(graph), found)
+    changed = _difference(to_nir(graph, _timestep(found, str(path))), found)
     if changed is not None:
         raise UnsafeFile("its values and its structure disagree", where=f"{path}: {changed}", remedy="Export it again")
     return graph
@@ -131,6 +164,13 @@ def _parse(group: h5py.Group) -> tuple[Any, list[str]]:
     tree = nir.serialization.hdf2dict(group)
     repairs = repair(tree)
     return nir.dict2NIRNode(tree), repairs
+
+
+def _timestep(found: nir.NIRGraph, where: str) -> float:
+    dt = np.asarray(found.metadata.get("dt", 1.0))
+    if dt.dtype.kind != "f" or dt.shape != () or not 0 < dt < math.inf:
+        raise UnsafeFile("the timestep in its metadata is no number above 0", where=where)
+    return float(dt)
 
 
 def _rebuild(text: str, found: nir.NIRGraph, where: str) -> Graph:

@@ -9,6 +9,8 @@ CubaLif, u = (1 - i_decay/4096) u + 2^6 a;  v = (1 - v_decay/4096) v + u + bias 
     i_decay = 4096, v_decay = 0:                               IF, r = 2^6; bias / 2^6 becomes the synapse's bias
     i_decay < 4096, v_decay > 0:                               CubaLIF, tau_syn = 4096/i_decay, w_in = 2^6 tau_syn,
                                                                tau_mem = 4096/v_decay, r = tau_mem, v_leak = bias tau_mem
+Li, v += gain x - (v - v_leak) inv_tau:                        LI, tau = 1/inv_tau, r = gain tau; I, r = gain, where inv_tau = 0
+Li in front of a leaky Lif, read by it alone:                  CubaLIF with it: tau_syn = 1/inv_tau, w_in = gain tau_syn
 Decays and thresholds may differ between the neurons of a layer; some leakless and some not have no NIR type in common.
 v_threshold is v_th (CubaLif: v_th 2^6). Vote is a Linear of 1/group. NIR has no max-pool. Its text resets hard and knows no
 floor and no second spike in a timestep; tools for event-driven chips (sinabs) write neurons that do all this as IF, and so are
@@ -18,6 +20,7 @@ Lif with inv_tau = 0, soft reset, a floor or several spikes;  Iaf without bias (
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import nir
@@ -26,7 +29,7 @@ import numpy as np
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.fixedpoint import DECAY_BITS
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Flatten, Iaf, Input, Lif, Linear, Node, SumPool2d, Vote
+from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Flatten, Iaf, Input, Li, Lif, Linear, Node, SumPool2d, Vote
 
 _ONE = 2**DECAY_BITS
 
@@ -64,7 +67,10 @@ def to_node(node: Node, graph: Graph) -> Any:
         average = np.kron(np.eye(node.n_classes), np.full((1, node.group), 1 / node.group))
         return nir.Linear(weight=average, metadata={"group": node.group})
     if isinstance(node, Lif):
-        return _lif(node)
+        current = current_of(node, graph)
+        return _lif(node) if current is None else _with_current(current, node)
+    if isinstance(node, Li):
+        return _li(node)
     if isinstance(node, CubaLif):
         return _cuba_lif(node, graph)
     if isinstance(node, Iaf):
@@ -119,6 +125,48 @@ def _lif(node: Lif) -> Any:
         tau=ones * tau, r=ones if node.decay_input else ones * tau, v_leak=ones * node.v_reset,
         v_threshold=ones * node.v_th, v_reset=ones * node.v_reset, metadata=metadata,
     )
+
+
+def current_of(node: Node, graph: Graph) -> Li | None:
+    """The integrator that is the current of a layer of leaky neurons and nothing else, one value for all of them."""
+    into = graph.incoming(node.name)
+    source = graph[into[0].src] if len(into) == 1 and not into[0].delay else None
+    if not isinstance(source, Li) or len(graph.outgoing(source.name)) != 1 or not isinstance(node, Lif) or not node.inv_tau:
+        return None
+    plain = not isinstance(source.gain, np.ndarray) and not isinstance(source.inv_tau, np.ndarray)
+    return source if plain and source.inv_tau and not np.any(source.v_leak) else None
+
+
+def _with_current(current: Li, node: Lif) -> Any:
+    lif, ones = _lif(node), np.ones(node.shape)
+    tau_syn = ones / current.inv_tau
+    return nir.CubaLIF(
+        tau_syn=tau_syn, tau_mem=lif.tau, r=lif.r, v_leak=lif.v_leak, v_threshold=lif.v_threshold, v_reset=lif.v_reset,
+        w_in=tau_syn * current.gain, metadata=lif.metadata,
+    )
+
+
+def _li(node: Li) -> Any:
+    ones = np.ones(node.shape)
+    inv_tau, gain, leak = ones * node.inv_tau, ones * node.gain, ones * node.v_leak
+    # The arrays as they are, for the way back; what they mean is in the parameters, and both are compared.
+    fields = {name: getattr(node, name) for name in ("inv_tau", "gain", "v_leak")}
+    metadata = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    if not inv_tau.any():
+        if leak.any():
+            raise _fail(node, "an integrator without leak that starts at another value than 0", "Start it at 0")
+        return nir.I(r=gain, metadata=metadata)
+    if not inv_tau.all():
+        raise _fail(node, "a layer with and without leak", "Give each kind a layer of its own")
+    return nir.LI(tau=1 / inv_tau, r=gain / inv_tau, v_leak=leak, metadata=metadata)
+
+
+def with_timestep(node: Any, dt: float) -> Any:
+    """A node of a file whose timestep is dt: times grow by it, and the rates of what has no time constant shrink."""
+    if isinstance(node, nir.IF | nir.I):
+        return replace(node, r=node.r / dt)
+    times = {name: getattr(node, name) * dt for name in ("tau", "tau_syn", "tau_mem", "delay") if hasattr(node, name)}
+    return replace(node, **times) if times else node
 
 
 def _event_driven(node: Lif | Iaf) -> dict[str, Any]:

@@ -43,6 +43,11 @@ def euler(
     seen: dict[str, list[Any]] = {name: [] for name in nodes}
     for frame in x:
         for name, node in nodes.items():
+            if isinstance(node, nir.Delay):  # what its source put out so many timesteps ago, in any order of nodes
+                (src,) = (s for s, d in edges if d == name)
+                t = len(seen[name]) - round(float(np.ravel(node.delay)[0]) / dt)
+                seen[name].append(seen[src][t] if t >= 0 else np.zeros(np.shape(node.delay)))
+                continue
             arriving = []
             for src, dst in edges:
                 if dst == name and (src, dst) not in last:
@@ -51,7 +56,7 @@ def euler(
                     history = seen[src] if list(nodes).index(src) >= list(nodes).index(name) else seen[src][:-1]
                     arriving += history[-1:]
             a: Any = sum(arriving) if arriving else 0.0
-            at = state.get(name, {"v": np.asarray(getattr(node, "v_reset", 0.0), float) * 1.0, "i": 0.0, "past": []})
+            at = state.get(name, {"v": np.asarray(getattr(node, "v_reset", 0.0), float) * 1.0, "i": 0.0})
             if isinstance(node, nir.Input):
                 a = frame
             elif isinstance(node, nir.Conv1d | nir.Conv2d):
@@ -66,14 +71,10 @@ def euler(
                 a = node.scale * a
             elif isinstance(node, nir.Threshold):
                 a = (a > node.threshold).astype(float)
-            elif isinstance(node, nir.Delay):
-                at["past"].append(a)
-                steps = round(float(np.ravel(node.delay)[0]) / dt)
-                a = at["past"][-1 - steps] if len(at["past"]) > steps else np.zeros_like(a)
             elif isinstance(node, nir.I):
                 at["v"] = a = at["v"] + dt * node.r * a
             elif isinstance(node, nir.LI | nir.CubaLI):
-                v = at.setdefault("rest", node.v_leak) if "rest" not in at else at["v"]
+                v = at["v"] if name in state else node.v_leak
                 if isinstance(node, nir.CubaLI):
                     at["i"] = a = at["i"] + dt * (node.w_in * a - at["i"]) / node.tau_syn
                 tau = node.tau if isinstance(node, nir.LI) else node.tau_mem

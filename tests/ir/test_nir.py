@@ -172,13 +172,17 @@ def test_what_nir_lacks_is_named(node: Node, what: str) -> None:
     assert caught.value.remedy
 
 
-def test_unbalanced_paths_are_refused() -> None:
+def test_unbalanced_paths_get_delays(tmp_path: Path) -> None:
     graph = residual()
     edges = tuple(replace(e, src="a") if (e.src, e.dst) == ("a.relay1", "c.identity") else e for e in graph.edges)
     kept = tuple(n for n in graph.nodes if not n.name.startswith("a.relay1"))
     edges = tuple(e for e in edges if "a.relay1" not in e.src + e.dst)
-    with pytest.raises(NeurodeployError, match=r"c\.identity -> c: paths of different delay"):
-        to_nir(IntGraph(kept, edges, graph.n_timesteps))
+    uneven = IntGraph(kept, edges, graph.n_timesteps)
+    assert not uneven.is_balanced
+    write_nir(uneven, tmp_path / "g.nir")
+    loaded = nir.read(tmp_path / "g.nir")
+    assert sum(isinstance(n, nir.Delay) for n in loaded.nodes.values()) == sum(e.delay > 0 for e in uneven.edges)
+    assert same(uneven, read_nir(tmp_path / "g.nir")) is None
 
 
 def test_changed_and_foreign_files_are_refused(tmp_path: Path) -> None:
