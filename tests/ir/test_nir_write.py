@@ -55,7 +55,8 @@ def recurrent() -> Graph:
              Li("n1.current", (5,), inv_tau=0.4), neuron("n1"), linear(rng, "r1", 5, 5), linear(rng, "w2", 2, 5),
              linear(rng, "late", 2, 5), neuron("n2", 2))  # fmt: skip
     edges = (Edge("x", "w0"), Edge("w0", "n0"), Edge("n0", "r0", 1), Edge("r0", "n0"), Edge("n0", "w1"),
-             Edge("w1", "n1.current"), Edge("n1.current", "n1"), Edge("n1", "r1", 3), Edge("r1", "n1.current"), Edge("n1", "w2"), Edge("w2", "n2"),
+             Edge("w1", "n1.current"), Edge("n1.current", "n1"),
+             Edge("n1", "r1", 3), Edge("r1", "n1.current"), Edge("n1", "w2"), Edge("w2", "n2"),
              Edge("n0", "late", 2), Edge("late", "n2"))  # fmt: skip
     return Graph(nodes, edges, T)
 
