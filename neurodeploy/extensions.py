@@ -37,14 +37,16 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[S], S]:
         """A decorator that gives a thing its name in this process. UsageError for a name that is taken or unsuitable.
 
-        The same definition may be registered again, as a notebook does that runs a cell twice.
+        The same definition may be registered again, as a notebook does that runs a cell twice, and so may one that its
+        package lists as an entry point.
         """
 
         def add(thing: S) -> S:
             before = self._registered.get(name)
             if before is not None and _definition(before) != _definition(thing):
-                raise self._error(f"{self.kind} {name!r} is registered twice", "Choose another name", limit=_definition(before))
-            if before is None and self._installed(name):
+                raise self._error(f"{self.kind} {name!r} is registered already", "Choose another name",
+                                  limit=f"It is {_definition(before)}")
+            if any(entry.value.replace(":", ".") != _definition(thing) for entry in self._installed(name)):
                 raise self._error(f"an installed package has a {self.kind} {name!r}", "Choose another name")
             self._accept(name, thing, _definition(thing))
             self._registered[name] = cast("T", thing)  # as `check` has found
@@ -67,7 +69,7 @@ class Registry(Generic[T]):
         if name not in self._loaded:
             found = self._installed(name)
             if not found:
-                raise self._error(f"no {self.kind} {name!r}", self.remedy, limit=self.known())
+                raise self._error(f"no {self.kind} {name!r}", f"Check the name, or {self.remedy}", limit=self.known())
             packages = [entry.dist.name if entry.dist else entry.value for entry in found]
             if len(set(packages)) > 1:
                 raise self._error(f"{self.kind} {name!r} is in the packages {', '.join(packages)}", "Uninstall all but one")
@@ -89,13 +91,13 @@ class Registry(Generic[T]):
 
     @property
     def remedy(self) -> str:
-        """How a name becomes known."""
-        return (f"Install the package that lists it in the entry point group {self.group}, or run the script that registers it "
+        """How a name becomes known, to be read after "or"."""
+        return (f"install the package that lists it in the entry point group {self.group}, or run the script that registers it "
                 f"with {self.decorator}")
 
     def only_in_this_process(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of the names that other processes would not know."""
-        return tuple(name for name in names if name in self._registered)
+        return tuple(name for name in names if name in self._registered and not self._installed(name))
 
     def _installed(self, name: str) -> list[EntryPoint]:
         return [] if name in self._reserved else list(entry_points(group=self.group, name=name))

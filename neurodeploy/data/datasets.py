@@ -84,7 +84,7 @@ def load(
         return _from_arrays(path.stem, _read_npz(path.read_bytes(), str(path)), str(path))
     if path.exists():
         raise UsageError(f"{path.suffix or 'such'} files cannot be read as a dataset", where=str(path), limit=SUPPORTED)
-    raise UsageError(f"no dataset {name!r}", where="dataset", remedy=f"Check the path. A name: {DATASETS.remedy}",
+    raise UsageError(f"no dataset {name!r}", where="dataset", remedy=f"Check the path, or {DATASETS.remedy}",
                      limit=f"Looked for the names of datasets and for {path.resolve()}. {SUPPORTED}. {DATASETS.known()}")
 
 

@@ -46,7 +46,7 @@ def load_events(
         return read_folder(path, camera, seed, selection)
     if path.exists():
         raise UsageError(f"{path.suffix or 'such'} files cannot be read as events", where=str(path), limit=SUPPORTED)
-    raise UsageError(f"no events {str(name_or_path)!r}", where="events", remedy=f"Check the path. A name: {DATASETS.remedy}",
+    raise UsageError(f"no events {str(name_or_path)!r}", where="events", remedy=f"Check the path, or {DATASETS.remedy}",
                      limit=f"Looked for the names of datasets and for {path.resolve()}. {SUPPORTED}. {DATASETS.known()}")
 
 

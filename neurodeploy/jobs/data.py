@@ -12,8 +12,10 @@ from neurodeploy.search.recipe import DataSettings
 AnyDataset = Dataset | EventDataset
 
 
-def load_data(asked: DataSettings, kind: str) -> AnyDataset:
+def load_data(asked: DataSettings | str, kind: str) -> AnyDataset:
     """The dataset that networks with an input of this kind (`InputSettings.kind`) take."""
+    if isinstance(asked, str):
+        asked = DataSettings(name=asked)
     if kind != "events":
         return load_images(asked.name, size=asked.size, channels=asked.channels)
     if (asked.size, asked.channels) != (None, None):

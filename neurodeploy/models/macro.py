@@ -188,7 +188,8 @@ def check_arch(arch: Sequence[str], n_positions: int = N_POSITIONS, blocks: Sequ
         if block not in BLOCKS and not (isinstance(block, str) and block in OWN_BLOCKS):
             raise UsageError(
                 f"unknown block {block!r:.80}", where=f"arch position {i}",
-                limit=f"Known: {', '.join((*BLOCKS, *OWN_BLOCKS.names()))}", remedy=f"Choose one of them. {OWN_BLOCKS.remedy}",
+                limit=f"Known: {', '.join((*BLOCKS, *OWN_BLOCKS.names()))}",
+                remedy=f"Choose one of them, or {OWN_BLOCKS.remedy}",
                 code="unknown_extension" if isinstance(block, str) else None,
             )
         if blocks is not None and block not in blocks:

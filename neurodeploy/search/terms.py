@@ -48,6 +48,6 @@ def _value(name: str, metrics: Metrics, graph: Graph, arch: Sequence[str]) -> fl
     except Exception as error:  # whatever a stranger's function raises
         raise failure("fitness term", name, error, of) from error
     if not math.isfinite(found) or found <= 0:
-        raise UsageError(f"is {found}", where=f"fitness term {name!r}{of}", limit="It must be a number above 0", code="bad_term",
+        raise UsageError(f"is {found}", where=f"fitness term {name!r}{of}", limit="It must be finite, above 0", code="bad_term",
                          remedy="Let the function give what is to be small or, with an exponent above 0, large")
     return found
