@@ -30,9 +30,11 @@ class GpuArithmetic(Strict):
 
 
 class GpuCapacity(Strict):
-    """Memory that holds weights, states and activations; `multiprocessors` share the tiles of a kernel's outputs."""
+    """Memory that holds weights, states and activations; the last-level `cache` that spares it traffic; `multiprocessors`
+    share the tiles of a kernel's outputs."""
 
     memory: Quantity
+    cache: Quantity
     multiprocessors: Quantity
 
 
@@ -44,7 +46,8 @@ class GpuProfile(Strict):
     rates: peak operations per second of each precision (a multiply-accumulate is two), `bandwidth` of the memory.
     energy: `op_<precision>`, dynamic and all-in, on work that moves `factors.values_per_op` values an operation: what
     remains of it net of `byte` for those values is the operation's own. `byte`: read from or written to the memory.
-    time: `launch` of one kernel. power: `idle`; `launch`, drawn above idle while kernels wait; `maximum` of the boundary.
+    time: `launch` of one kernel by the host; `gap` between two kernels that wait for each other. power: `idle`; `launch`,
+    drawn above idle while kernels wait; `maximum` of the boundary.
     factors: `eta_<precision>`, share of the peak that busy multiprocessors reach; `values_per_op`; `tile`, outputs that one
     multiprocessor takes at a time; `fusion`, kernels that one launch starts.
     """
@@ -68,13 +71,13 @@ class GpuProfile(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for part, unit in (("memory", "GB"), ("multiprocessors", "multiprocessor")):
+        for part, unit in (("memory", "GB"), ("cache", "MB"), ("multiprocessors", "multiprocessor")):
             quantity = getattr(self.capacity, part)
             if quantity.unit != unit or quantity.value <= 0:
                 raise ValueError(f"capacity.{part} is {quantity.value} {quantity.unit}, expected some {unit}")
         asked = self.arithmetic.precisions
         known = {
-            "rates": {*asked, "bandwidth"}, "energy": {*(f"op_{p}" for p in asked), "byte"}, "time": {"launch"},
+            "rates": {*asked, "bandwidth"}, "energy": {*(f"op_{p}" for p in asked), "byte"}, "time": {"launch", "gap"},
             "power": {"idle", "launch", "maximum"}, "factors": {*(f"eta_{p}" for p in VALUE_BYTES), *_FACTORS},
         }
         for where, names in known.items():
@@ -90,7 +93,7 @@ class GpuProfile(Strict):
             for name in sorted(needed[where]):
                 if name not in getattr(self, where):
                     raise ValueError(f"{where}.{name} is missing: without it there is no time")
-                if getattr(self, where)[name].band[0] <= 0 and name != "values_per_op":
+                if getattr(self, where)[name].band[0] <= 0 and name not in ("values_per_op", "gap"):
                     raise ValueError(f"{where}.{name} must be above zero")
         return self
 

@@ -11,7 +11,7 @@ STATUS_ORDER: tuple[Status, ...] = ("measured", "published", "estimated", "assum
 
 _SI = {
     "pJ": 1e-12, "nJ": 1e-9, "ns": 1e-9, "us": 1e-6, "W/chip": 1.0, "mW/chip": 1e-3, "W": 1.0, "mW": 1e-3, "uW": 1e-6,
-    "synop/s": 1.0, "share": 1.0, "Top/s": 1e12, "GB/s": 1e9, "TB/s": 1e12, "GB": 1e9, "value/op": 1.0,
+    "synop/s": 1.0, "share": 1.0, "Top/s": 1e12, "GB/s": 1e9, "TB/s": 1e12, "GB": 1e9, "MB": 1e6, "value/op": 1.0,
     "value": 1.0, "kernel": 1.0,
 }
 _COUNTS = {
