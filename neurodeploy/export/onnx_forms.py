@@ -153,7 +153,7 @@ def _step(ops: Ops, graph: Graph, x: str, states: dict[str, str], after: dict[st
         state = f"past/{node.name}"
         if state in states:
             ops.owner = node.name
-            newest = ops.op("Unsqueeze", values[node.name], ops.constant("axis", [1], np.int64))
+            newest = ops.op("Unsqueeze", values[node.name], ops.axis(1))
             longest = max(e.delay for e in graph.outgoing(node.name))
             kept = [] if longest == 1 else [ops.slice(states[state], 0, longest - 1, axis=1)]
             ops.op("Concat", newest, *kept, axis=1, output=after[state])
@@ -214,10 +214,10 @@ def _by_timesteps(ops: Ops, graph: Graph, steps: int) -> dict[str, str]:
     ops.owner = X
     states = step_states(graph)
     if steps > 1:
-        currents = [ops.op("Squeeze", part, ops.constant("axis", [0], np.int64)) for part in
+        currents = [ops.op("Squeeze", part, ops.axis(0)) for part in
                     ops.ops("Split", X, n=steps, axis=0, num_outputs=steps)]
     else:
-        currents = [ops.op("Squeeze", X, ops.constant("axis", [0], np.int64))]
+        currents = [ops.op("Squeeze", X, ops.axis(0))]
     names = dict(zip((s.name for s in states), _initial_states(ops, states), strict=True))
     seen: dict[str, list[str]] = {n.name: [] for n in (*graph.neurons, graph.output)}
     for t, current in enumerate(currents):
@@ -225,7 +225,7 @@ def _by_timesteps(ops: Ops, graph: Graph, steps: int) -> dict[str, str]:
         values = _step(ops, graph, current, names, after)
         for name, outputs in seen.items():
             ops.owner = name
-            outputs.append(ops.op("Unsqueeze", values[name], ops.constant("axis", [0], np.int64)))
+            outputs.append(ops.op("Unsqueeze", values[name], ops.axis(0)))
         names = after
     stacked = {}
     for name, outputs in seen.items():

@@ -72,13 +72,17 @@ class Ops:
         """A constant of the layer, `<layer>:<name>`; asked for again it is the same one."""
         full = f"{self.owner}:{name}"
         if full not in self.constants:
-            self.constants[full] = numpy_helper.from_array(np.ascontiguousarray(value, dtype=dtype), full)
+            self.constants[full] = numpy_helper.from_array(np.asarray(value, dtype, order="C"), full)
         return full
+
+    def axis(self, n: int) -> str:
+        """The number of an axis, as operators take it."""
+        return self.constant(f"axis{n}", [n], np.int64)
 
     def slice(self, x: str, start: int, end: int, axis: int) -> str:
         """x[start:end] along an axis."""
-        bounds = [self.constant(f"{what}{n}", [n], np.int64) for what, n in (("start", start), ("end", end), ("axis", axis))]
-        return self.op("Slice", x, *bounds)
+        bounds = [self.constant(f"{what}{n}", [n], np.int64) for what, n in (("start", start), ("end", end))]
+        return self.op("Slice", x, *bounds, self.axis(axis))
 
     def publish(self, name: str, public: str) -> None:
         """Give a tensor a name of the finished graph; a copy where it has one already, or is an input."""

@@ -103,23 +103,32 @@ class Runtime:
         except ImportError as error:
             fail(MISSING, f"onnxruntime does not run here ({error}); pip install onnxruntime-gpu, or onnxruntime for the CPU")
         known = self.ort.get_available_providers()
-        self.provider = PROVIDERS.get(wanted, wanted)
-        if wanted == "best":
-            self.provider = next((p for p in PROVIDERS.values() if p in known), known[0])
+        self.tf32, self.wanted = tf32, wanted
+        best = next(p for p in PROVIDERS.values() if p in known)
+        self.use(best if wanted == "best" else PROVIDERS.get(wanted, wanted), index)
         if self.provider not in known:
             fail(MISSING, f"this onnxruntime has no {self.provider} (it has {', '.join(known)}); pip install onnxruntime-gpu")
-        self.device, self.index = ON_DEVICE.get(self.provider, "cpu"), index if self.provider in ON_DEVICE else 0
-        self.options: dict[str, str] = {"device_id": str(index)} if self.provider in ON_DEVICE else {}
-        if self.provider == PROVIDERS["cuda"]:
-            self.options["use_tf32"] = "1" if tf32 else "0"
+
+    def use(self, provider: str, index: int) -> None:
+        self.provider = provider
+        self.device, self.index = ON_DEVICE.get(provider, "cpu"), index if provider in ON_DEVICE else 0
+        self.options: dict[str, str] = {"device_id": str(index)} if provider in ON_DEVICE else {}
+        if provider == PROVIDERS["cuda"]:
+            self.options["use_tf32"] = "1" if self.tf32 else "0"
 
     def session(self, path: Path) -> Any:
         options = self.ort.SessionOptions()
         options.log_severity_level = 3
         session = self.ort.InferenceSession(str(path), options, providers=[(self.provider, self.options)])
-        if self.provider not in session.get_providers():
-            fail(MISSING, f"{self.provider} does not start here (no device, or its libraries are missing); --provider cpu does")
-        return session
+        if self.provider in session.get_providers():
+            return session
+        what = f"{self.provider} does not start here: no device, or its libraries are missing"
+        if self.wanted != "best":
+            fail(MISSING, f"{what}; --provider cpu does")
+        note(f"{what}; this runs on the CPU")
+        self.wanted = "cpu"
+        self.use(PROVIDERS["cpu"], 0)
+        return self.session(path)
 
     def place(self, array: Any) -> Any:
         return self.ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.device, self.index)
