@@ -182,6 +182,7 @@ def show_lowering(console: Console, notes: Mapping[str, Any] | None) -> None:
     """Which layers share a synapse with others, and what the chip's neurons do other than the network's."""
     notes = notes or {}
     rows = [(name, f"one synapse, with {', '.join(maps)}") for name, maps in notes.get("folded", {}).items()]
+    rows += [("input", notes["input"])] if "input" in notes else []
     rows += [("neurons", text) for text in notes.get("differences", [])]
     if rows:
         tables.facts(console, "How it was lowered", rows)

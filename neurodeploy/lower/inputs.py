@@ -12,13 +12,15 @@ from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Linear
 
 
-def code_input(graph: Graph, profile: Profile, kind: str, *, n_levels: int, input_bits: int | None) -> Graph:
+def code_input(graph: Graph, profile: Profile, kind: str, *, n_levels: int | None, input_bits: int | None) -> Graph:
     """Replace the analog input (values 0..1, or counts of events) by what the chip receives.
 
     graded: integers 0..m every timestep, m = min(n_levels, 2^input_bits) - 1; the first weights are divided by m.
-    counts: the events of each timestep, as they are, 0..2^input_bits - 1 (default: see `_counts`).
+    counts: the events of each timestep, as they are, 0..2^input_bits - 1.
     bias: the first synapse is computed on the host (`graph.host`), its result enters the first neurons.
     rate: 0 or 1; the network must have been trained on such spikes.
+    Where neither levels nor bits are given, messages take as many bits as the chip's hold and the first currents can take at
+    the finest weights; `metadata["lowering"]["input"]` says so where those are fewer, and what counts are.
     """
     source = graph.inputs[0]
     if len(graph.inputs) != 1:
@@ -34,35 +36,38 @@ def code_input(graph: Graph, profile: Profile, kind: str, *, n_levels: int, inpu
     raise UsageError(f"unknown input coding {kind!r}", limit="Known: graded, counts, bias, rate")
 
 
-def _bits(profile: Profile, bits: int) -> int:
-    most = profile.arithmetic.message_bits
-    if not 1 <= bits <= most:
-        raise UsageError(f"input_bits is {bits}", limit=f"{profile.title} takes graded messages of 1 to {most} bits")
-    return bits
-
-
 def _counts(graph: Graph, source: Input, profile: Profile, input_bits: int | None) -> Graph:
-    """input_bits None: as many as messages hold and the first currents can take at the finest weights."""
-    bits = profile.arithmetic.message_bits
-    if input_bits is None and bits == 1:
+    if input_bits is None and profile.arithmetic.message_bits == 1:
         raise UsageError(
             "counts of events in a timestep", where=source.name, code="cannot_lower",
             limit=f"Spikes into {profile.title} carry no number",
             remedy="Take a chip with graded messages, or shorter timesteps of one event at most: --set input.input_bits=1",
         )
-    found = [_bits_without_wrap(s, profile.arithmetic) for s in _readers(graph, source.name)]
-    bits = min(bits, *found) if input_bits is None else _bits(profile, input_bits)
-    return _swap(graph, replace(source, kind="graded", max_value=2**bits - 1, value_scale=1.0))
+    top = 2 ** _bits(graph, source, profile, input_bits) - 1
+    graph = _swap(graph, replace(source, kind="graded", max_value=top, value_scale=1.0))
+    return _noted(graph, f"counts of events in each timestep, 0 to {top}")
+
+
+def _bits(graph: Graph, source: Input, profile: Profile, given: int | None) -> int:
+    """Bits of graded messages: `given` where the chip holds them, else as many as no first current wraps with."""
+    most = profile.arithmetic.message_bits
+    readers = _readers(graph, source.name)
+    if given is None:
+        return min(most, *(_bits_without_wrap(s, profile.arithmetic) for s in readers))
+    if not 1 <= given <= most:
+        raise UsageError(f"input_bits is {given}", limit=f"{profile.title} takes graded messages of 1 to {most} bits")
+    return given
 
 
 def _bits_without_wrap(synapse: Conv2d | Linear, arithmetic: Arithmetic) -> int:
-    """Bits of messages that can make no state wrap where the largest weight is the largest that the chip has; at least 1."""
+    """Bits of messages that fill half of a state at most where the largest weight is the largest that the chip has, so that
+    fine-tuning has room; at least 1."""
     weight = np.abs(synapse.weight.reshape(len(synapse.weight), -1))
     largest = min(-arithmetic.weight_min, arithmetic.weight_max) / max(weight.max(initial=0.0), np.finfo(float).tiny)
     rounding = weight.shape[1] * arithmetic.weight_step / 2  # moves each weight by half a step at most
     most = weight.sum(1).max(initial=0.0) * largest + rounding
-    room = ((2 ** (arithmetic.state_bits - 1) - 1) >> arithmetic.state_shift) / max(most, 1.0)
-    return max(1, int(np.log2(room + 1)))
+    room = 2 ** (arithmetic.state_bits - 2 - arithmetic.state_shift)
+    return max(1, int(np.log2(room / max(most, 1.0) + 1)))
 
 
 def _readers(graph: Graph, name: str) -> list[Conv2d | Linear]:
@@ -82,13 +87,22 @@ def _readers(graph: Graph, name: str) -> list[Conv2d | Linear]:
     return found
 
 
-def _graded(graph: Graph, source: Input, profile: Profile, n_levels: int, input_bits: int | None) -> Graph:
+def _graded(graph: Graph, source: Input, profile: Profile, n_levels: int | None, input_bits: int | None) -> Graph:
     most = profile.arithmetic.message_bits
-    bits = min(most, (n_levels - 1).bit_length()) if input_bits is None else _bits(profile, input_bits)
-    top = min(n_levels, 2**bits) - 1
-    graph = _swap(graph, replace(source, kind="graded", max_value=top, value_scale=float(top)))
+    known = input_bits if input_bits is not None or n_levels is None else min(most, (n_levels - 1).bit_length())
+    bits = _bits(graph, source, profile, known)
+    top = min(n_levels or 2**bits, 2**bits) - 1
     first = {n.name: replace(n, weight=n.weight / top) for n in _readers(graph, source.name)}
-    return replace(graph, nodes=tuple(first.get(n.name, n) for n in graph.nodes))
+    graph = _swap(graph, replace(source, kind="graded", max_value=top, value_scale=float(top)))
+    graph = replace(graph, nodes=tuple(first.get(n.name, n) for n in graph.nodes))
+    return graph if known is not None or bits == most else _noted(
+        graph, f"values 0 to 1 in {top + 1} levels, of {2**most} that messages hold: more could make a current wrap"
+    )
+
+
+def _noted(graph: Graph, text: str) -> Graph:
+    notes = {**graph.metadata.get("lowering", {}), "input": text}
+    return replace(graph, metadata={**graph.metadata, "lowering": notes})
 
 
 def _bias(graph: Graph, source: Input) -> Graph:

@@ -29,8 +29,8 @@ def lower(
     every synapse takes `profile.arithmetic.synapse_latency` timesteps and relays equalise the paths; each neuron layer
     restarts at its own latency. Spikes are those of `graph`, each layer later by its latency.
 
-    n_levels: grey levels of the data (default: the graph's metadata, else what the message holds); input_bits: bits of
-    a graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered, UsageError for
+    n_levels: grey levels of the data (default: the graph's metadata, else see `code_input`); input_bits: bits of a
+    graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered, UsageError for
     an input coding that is unknown or not what the network was trained on, events among them, DoesNotFit for delays and loops.
     """
     if input_kind == "events" or graph.metadata.get("encoding") == "events":
@@ -40,7 +40,7 @@ def lower(
             remedy="Export it to an event-driven chip, or train a network on images",
         )
     data = graph.metadata.get("data") or {}
-    levels = n_levels or data.get("n_levels") or 2**profile.arithmetic.message_bits
+    levels = n_levels or data.get("n_levels")
     trained = graph.metadata.get("encoding")
     if trained is not None and (trained == "rate") != (input_kind == "rate"):
         raise UsageError(

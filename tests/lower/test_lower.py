@@ -164,9 +164,10 @@ def test_input_codings_are_checked() -> None:
 
 
 @pytest.mark.parametrize(("n_levels", "bits", "top"), [
-    (17, None, 16), (256, None, 255), (1000, None, 255), (2, None, 1), (17, 8, 16), (17, 3, 7), (256, 4, 15), (None, None, 255),
+    (17, None, 16), (256, None, 255), (1000, None, 255), (2, None, 1), (17, 8, 16), (17, 3, 7), (256, 4, 15), (None, None, 15),
 ])  # fmt: skip
 def test_graded_messages_use_the_levels_of_the_data(n_levels: int | None, bits: int | None, top: int) -> None:
+    """Of data that nobody knows as many as half a current holds: 28 times 9 weights of 254, each rounded by 1 at most."""
     graph = chain(IN, CONV, lif("n", 2, 4, 4))
     lowered = lower(graph, CHIP, "graded", n_levels=n_levels, input_bits=bits)
     entry = lowered.inputs[0]
@@ -175,6 +176,7 @@ def test_graded_messages_use_the_levels_of_the_data(n_levels: int | None, bits: 
     assert chip_input(lowered, np.ones((1, 1, 4, 4))).max() == top
     from_data = lower(replace(graph, metadata={"data": {"n_levels": n_levels}}), CHIP, "graded", input_bits=bits)
     assert from_data.inputs[0].max_value == top
+    assert ("in 16 levels" in lowered.metadata.get("lowering", {}).get("input", "")) == (n_levels is bits is None)
 
 
 def test_spikes_may_enter_neurons_directly_and_shortcuts_from_the_input_are_relayed() -> None:

@@ -92,16 +92,16 @@ def test_integers_of_such_neurons_are_those_of_a_network_with_the_chip_s() -> No
         assert wanted[name].sum() > 0 and np.array_equal(found[name], wanted[name])
 
 
-def test_counts_enter_as_they_are_with_as_many_bits_as_cannot_wrap() -> None:
+def test_counts_enter_as_they_are_with_as_many_bits_as_half_a_current_holds() -> None:
     graph = network()
     lowered = lower(graph, CHIP, "counts")
     entry = lowered.inputs[0]
-    assert (entry.kind, entry.max_value, entry.value_scale) == ("graded", 63, 1.0) and lowered["c"] is graph["c"]
+    assert (entry.kind, entry.max_value, entry.value_scale) == ("graded", 31, 1.0) and lowered["c"] is graph["c"]
     sums = np.abs(graph["c"].weight).sum(axis=(1, 2, 3)).max() * 254 / 3 + 9  # type: ignore[attr-defined]
-    assert 63 * sums < 131_071 < 127 * sums
+    assert 31 * sums < 65_536 < 63 * sums
     wide = chain(Input("x", (1, 16, 16)), Conv2d("c", np.ones((2, 1, 9, 9))), Lif("n", shape=(2, 8, 8), v_th=40.0))
     most = lower(wide, CHIP, "counts").inputs[0].max_value
-    # 81 weights of 254 and a rounding of 1 each: 20,655 for each event of 131,071 that a current holds.
+    # 81 weights of 254 and a rounding of 1 each: 20,655 for each event, of the 65,536 that are half a current.
     assert most == 3
     net = quantize(lower(wide, CHIP, "counts"), CHIP)
     x = np.random.default_rng(0).integers(0, most + 1, (6, 2, 1, 16, 16))
