@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from neurodeploy.jobs.search import search as search
     from neurodeploy.jobs.validate import validate as validate
     from neurodeploy.models.macro import register_block as register_block
+    from neurodeploy.pipeline import convert as convert
     from neurodeploy.pipeline import cost as cost
     from neurodeploy.pipeline import export as export
+    from neurodeploy.pipeline import from_torch as from_torch
     from neurodeploy.pipeline import load as load
     from neurodeploy.pipeline import lower as lower
     from neurodeploy.pipeline import optimise_placement as optimise_placement
@@ -42,7 +44,8 @@ _HOME = {
     "search": "neurodeploy.jobs.search",
     "validate": "neurodeploy.jobs.validate",
     **dict.fromkeys(
-        ("cost", "export", "load", "lower", "optimise_placement", "place", "quantize", "save", "simulate"),
+        ("convert", "cost", "export", "from_torch", "load", "lower", "optimise_placement", "place", "quantize", "save",
+         "simulate"),
         "neurodeploy.pipeline",
     ),
 }

@@ -3,6 +3,7 @@
 from neurodeploy.jobs.calibrate import calibrate
 from neurodeploy.jobs.check import check
 from neurodeploy.jobs.compare import compare
+from neurodeploy.jobs.convert import convert
 from neurodeploy.jobs.doctor import doctor
 from neurodeploy.jobs.energy import energy
 from neurodeploy.jobs.env import env_add, env_create, env_list, env_remove
@@ -15,6 +16,6 @@ from neurodeploy.jobs.train import train
 from neurodeploy.jobs.validate import validate
 
 __all__ = [
-    "calibrate", "check", "compare", "doctor", "energy", "env_add", "env_create", "env_list", "env_remove", "events", "export",
-    "resolve_deploy", "resolve_recipe", "search", "simulate", "train", "validate", "worker",
+    "calibrate", "check", "compare", "convert", "doctor", "energy", "env_add", "env_create", "env_list", "env_remove",
+    "events", "export", "resolve_deploy", "resolve_recipe", "search", "simulate", "train", "validate", "worker",
 ]

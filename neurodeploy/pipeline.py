@@ -45,12 +45,14 @@ from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.ir.nodes import Array
 from neurodeploy.lower import InputCoding, to_chip_neurons
 from neurodeploy.lower import lower as lower_graph
+from neurodeploy.lower.ann import convert as convert_ann
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_model
 from neurodeploy.models.files import save as save_module
 from neurodeploy.models.foreign_gate import check_model_file
 from neurodeploy.models.foreign_state import refuse_arch
+from neurodeploy.models.from_torch import from_torch
 from neurodeploy.pipeline_events import (
     cost_of_runs,
     export_on_cores,
@@ -74,7 +76,9 @@ from neurodeploy.validate.event_bundle import open_any
 
 Readout = Literal["lava", "loihi2"]
 
-__all__ = ["cost", "export", "load", "lower", "optimise_placement", "place", "quantize", "save", "simulate"]
+__all__ = [
+    "convert", "cost", "export", "from_torch", "load", "lower", "optimise_placement", "place", "quantize", "save", "simulate",
+]
 
 
 def save(module: AutoSnn, path: str | Path) -> None:
@@ -103,6 +107,17 @@ def load(path: str | Path, arch: str | None = None) -> Graph:
         return read_network(path)
     model = load_model(path, arch)
     return model if isinstance(model, Graph) else to_graph(model)
+
+
+def convert(
+    graph: Graph, images: NDArray[Any], n_timesteps: int, *, percentile: float = 99.9, shift: bool = True,
+    floor: float | None = None,
+) -> Graph:
+    """A ReLU network (`from_torch`) as integrate-and-fire neurons that run n_timesteps, calibrated on images [N, C, H, W].
+
+    shift=False adds no currents, floor puts one (in thresholds) under the membranes: for event-driven chips; see `lower.ann`.
+    """
+    return convert_ann(graph, images, n_timesteps, percentile=percentile, shift=shift, floor=floor).graph
 
 
 def lower(graph: Graph, target: AnyProfile | str, *, input_kind: InputCoding = "graded") -> Graph:

@@ -17,6 +17,7 @@ from neurodeploy.cli import (
     calibrate,
     check,
     compare,
+    convert,
     doctor,
     energy,
     env,
@@ -68,7 +69,7 @@ def application() -> typer.Typer:
     app.callback(invoke_without_command=True, **help_texts(root))(root)
     verbs: tuple[Callable[..., Outcome], ...] = (
         search.search, train.train, check.check, export.export, validate.validate, simulate.simulate, energy.energy,
-        compare.compare, events.events, calibrate.calibrate, worker.worker, doctor.doctor,
+        compare.compare, convert.convert, events.events, calibrate.calibrate, worker.worker, doctor.doctor,
     )  # fmt: skip
     for verb in verbs:
         app.command(**help_texts(verb))(verb)

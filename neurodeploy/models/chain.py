@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,7 @@ class Chain:
         if len(self.nodes) == 1:
             raise UsageError("no layers", where=self.where)
         self._settle("output")
-        edges = tuple(Edge(a.name, b.name) for a, b in zip(self.nodes[:-1], self.nodes[1:], strict=True))
+        edges = tuple(Edge(a.name, b.name) for a, b in pairwise(self.nodes))
         try:
             graph = Graph(tuple(self.nodes), edges, n_timesteps, metadata)
             check_graph(graph)

@@ -118,7 +118,7 @@ def _refuse_pickle(file: BinaryIO, where: str) -> NoReturn:
     head = file.read(foreign_pickle.MAX_BYTES)
     foreign_pickle.refuse_calls(head, where)
     _refuse("a bare pickle, as torch wrote it before version 1.6; nothing in it was executed", where, "Zip archives are read",
-            RESAVE)
+            'Write it anew: torch.save(torch.load(FILE, weights_only=True), "weights.pt"), then give weights.pt with --arch')
 
 
 def zip_entries(file: BinaryIO, where: str) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
@@ -136,6 +136,10 @@ def zip_entries(file: BinaryIO, where: str) -> tuple[zipfile.ZipFile, dict[str, 
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, ValueError, OSError, struct.error, LookupError, NotImplementedError) as error:
         _refuse("the archive is truncated or corrupt", where, str(error))
+    scripted = [name for name in archive.namelist() if name.endswith("constants.pkl") or "/code/" in name]
+    if scripted:
+        _refuse("a TorchScript archive: it holds a program; nothing in it was executed", where, f"For example {scripted[0]}",
+                _SCRIPT)
     entries: dict[str, zipfile.ZipInfo] = {}
     end = 0
     for info in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
@@ -165,10 +169,6 @@ def torch_archive(file: BinaryIO, where: str) -> tuple[zipfile.ZipFile, dict[str
     """(archive, entries, folder in it, what its pickle declares) of a `.pt`, every tensor inside its storage."""
     archive, entries = zip_entries(file, where)
     folder = next((name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl") or name == "data.pkl"), None)
-    scripted = [name for name in entries if name.endswith("constants.pkl") or "/code/" in name]
-    if scripted:
-        _refuse("a TorchScript archive: it holds a program; nothing in it was executed", where, f"For example {scripted[0]}",
-                _SCRIPT)
     if folder is None:
         _refuse("an archive without data.pkl, no file of torch.save", where, f"It holds {', '.join(sorted(entries)[:4])}")
     order = entries.get(f"{folder}byteorder")

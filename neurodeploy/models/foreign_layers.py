@@ -103,7 +103,7 @@ def _complete(items: list[Item], state: State) -> None:
     if lacking:
         tool = tool_of(state)
         raise fail(
-            f"{len(lacking)} layers are not described completely" + (f"; the state_dict is {tool}'s" if tool else ""),
+            f"{len(lacking)} of {len(items)} layers lack something" + (f"; the state_dict is {tool}'s" if tool else ""),
             limit="; ".join(lacking),
             remedy="Put in what the network was trained with; what all neurons share may stand behind T, once",
         )
@@ -212,8 +212,9 @@ def _leaky(item: Item, name: str, tensors: Tensors) -> Leaky:
     for key in ("beta", "threshold", "graded_spikes_factor", "reset_mechanism"):
         said = item.keys.get(key, found.get(key, 1.0 if key == "graded_spikes_factor" else None))
         held = found.setdefault(key, said)
-        numbers = isinstance(said, int | float) and isinstance(held, float)
-        if not (np.isclose(said, held, rtol=1e-6) if numbers else said == held):  # float32 holds 7 digits of what was said
+        # float32 holds 7 digits of what was said
+        numbers = isinstance(said, int | float) and isinstance(held, int | float) and math.isclose(said, held, rel_tol=1e-6)
+        if said != held and not numbers:
             raise fail(f"{key}={said}, but the file holds {name}.{key} = {held}", f"--arch, {item.text}", remedy="Leave it out")
         if held is None and key != "reset_mechanism":
             raise fail(f"{name}.{key} is neither in the file nor here", f"--arch, {item.text}", remedy=f"Add {key}=?")

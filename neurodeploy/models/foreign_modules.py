@@ -56,9 +56,13 @@ def missing_arch(state: State) -> UsageError:
     lacks = f" It was written by {tool}, and lacks {LACKS[tool]}." if tool else ""
     return UsageError(
         "a state_dict alone: it holds weights, but not how they are connected", where=state.where, code="missing_arch",
-        limit=f"It holds {listing(state)}.{lacks}",
+        limit=f"It holds {listing(state)}.{lacks}" + _unordered(state),
         remedy=f"Complete this, each ? (remove the layer where there is none), and give it: --arch '{skeleton(state)}'",
     )
+
+
+def _unordered(state: State) -> str:
+    return "" if state.ordered else " A .safetensors keeps no order of its modules: put the layers in that of the data."
 
 
 def skeleton(state: State) -> str:
@@ -78,12 +82,13 @@ def skeleton(state: State) -> str:
             parts.append(f"conv2d padding={'0' if weight.shape[2:] == (1, 1) else '?'}")
         elif kind == "linear" and weight is not None:
             shape = str(weight.shape[1]) if shape == "?" else shape
-            if channels and weight.shape[1] != channels and weight.shape[1] % channels == 0:
-                side = math.isqrt(weight.shape[1] // channels)
-                square = side * side * channels == weight.shape[1]
-                parts.append(f"maxpool ?  (or avgpool: a map of {side}x{side} is left)" if square else "maxpool ?")
             if channels:
-                parts.append("flatten")
+                for _ in range(2):  # the indices left out before it are those of pool and flatten
+                    if parts[-1] == "?" and parts[-2:] != ["batchnorm", "?"]:
+                        parts.pop()
+                side = math.isqrt(weight.shape[1] // channels)
+                square = side * side * channels == weight.shape[1] and side > 1
+                parts += [f"maxpool ?to{side}x{side}" if square else "maxpool ?", "flatten"]
             channels, rows = 0, weight.shape[0]
             parts.append("linear")
         elif kind == "Leaky":
@@ -92,6 +97,8 @@ def skeleton(state: State) -> str:
             parts.append("ParametricLIFNode decay_input=? v_threshold=? v_reset=?")
         else:
             parts.append(kind if kind == "batchnorm" else f"? ({name}: {', '.join(tensors)})")
+    if kinds[-1][1] in ("linear", "conv2d", "batchnorm"):
+        parts.append("?")
     return " | ".join([f"{shape} T=?", *parts, f"vote {rows}" if rows else "vote ?"])
 
 

@@ -1,0 +1,174 @@
+"""A ReLU network as one of integrate-and-fire neurons, by calibration: rates of spikes stand for activations.
+
+A neuron with soft reset that receives a constant current a * v_th fires T clip(a, 0, 1) times in T timesteps, up to rounding.
+So each ReLU becomes neurons whose threshold stands for the largest activation that counts, a percentile of those on
+calibration data: weights are scaled so that thresholds are 1. Rounding is down; v_th / (2T) more current in each timestep, which
+is half a threshold after T of them, makes it to the nearest. The last layer gets neurons too: its logits are moved and scaled so
+that those of winners and runners-up fill the range of rates. Sources: Rueckauer et al., Front. Neurosci. 2017 (percentiles,
+biases); Deng and Gu, ICLR 2021 (the shift).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurodeploy.errors import NeurodeployWarning, UsageError
+from neurodeploy.ir.graph import Edge, Graph, IntGraph
+from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Lif, Linear, MaxPool2d, Node, Relu, SumPool2d, Vote
+from neurodeploy.lower.fold import fold_batch_norm
+from neurodeploy.models.from_graph import TorchGraph
+
+_BATCH = 256
+_KEPT = 2**18  # values of a layer and batch that its percentile is taken of
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The spiking network, and of each layer of neurons the activation that one spike in every timestep stands for."""
+
+    graph: Graph
+    scales: dict[str, float]
+
+
+def convert(
+    graph: Graph, images: NDArray[Any], n_timesteps: int, *, percentile: float = 99.9, shift: bool = True,
+    floor: float | None = None,
+) -> Converted:
+    """The network of `from_torch` as integrate-and-fire neurons that run `n_timesteps` on constant images.
+
+    images [N, *input shape] calibrate. percentile: of each layer's activations above 0, in (50, 100]. shift: add currents
+    (biases) that round rates and move the logits; chips without biases need a network without them and shift=False. floor: no
+    membrane falls below minus so many thresholds, which event-driven chips want.
+
+    Raises UsageError for a graph that is no chain of synapses, pools and Relu, for images of another shape, and for a layer
+    that no image activates. Warns (`max_pool`) where a max-pool will see spikes: it then takes the earliest, not the largest rate.
+    """
+    if not 50 < percentile <= 100 or n_timesteps < 1 or (floor is not None and not floor > 0):
+        raise UsageError(f"percentile {percentile}, {n_timesteps} timesteps, floor {floor}", where="convert",
+                         limit="A percentile in (50, 100], at least one timestep, a floor above 0")
+    ann = _chain(graph)
+    images = np.asarray(images)
+    if images.shape[1:] != ann.inputs[0].shape or not len(images):
+        raise UsageError(f"images of shape {images.shape}", where="convert", limit=f"Expected [N, *{ann.inputs[0].shape}]")
+    scales, offset = _calibrated(ann, images, percentile, shift)
+    pools = [n.name for n in ann.nodes if isinstance(n, MaxPool2d)]
+    if pools:
+        warnings.warn(NeurodeployWarning(
+            "max-pools take the earliest spike, not the largest rate: activations come out too high", code="max_pool",
+            where=", ".join(pools), remedy="Compare the accuracies; train with average pools where they differ",
+        ), stacklevel=2)
+    nodes = _scaled(ann, scales, offset, 0.5 / n_timesteps if shift else 0.0, floor)
+    edges = tuple(Edge(a.name, b.name) for a, b in pairwise(nodes))
+    note = {"n_timesteps": n_timesteps, "percentile": percentile, "shift": shift, "floor": floor, "scales": scales}
+    return Converted(Graph(nodes, edges, n_timesteps, {**graph.metadata, "converted": note}), scales)
+
+
+def _chain(graph: Graph) -> Graph:
+    """The graph with its batch norms folded and a read-out; checks that it is a chain that can be converted."""
+    if isinstance(graph, IntGraph) or graph.neurons or not any(isinstance(n, Relu) for n in graph.nodes):
+        raise UsageError("this network has no ReLU" if not graph.neurons else "this network spikes already", where="convert",
+                         limit="Networks of ReLU activations are converted", remedy="Leave the conversion out")
+    graph = fold_batch_norm(graph)
+    order = graph.feedforward_order
+    known = (Input, Conv2d, Linear, SumPool2d, MaxPool2d, Flatten, Relu, Vote)
+    for i, node in enumerate(order):
+        sources = [e.src for e in graph.incoming(node.name)]
+        chained = sources == [n.name for n in order[i - 1 : i]] and not any(e.delay for e in graph.incoming(node.name))
+        if not chained or not isinstance(node, known):
+            raise UsageError(f"a {type(node).__name__} fed by {', '.join(sources) or 'nothing'}", where=node.name,
+                             limit="A chain of synapses, pools, flattenings and ReLU",
+                             remedy="Convert a network without shortcuts")
+    last = next((n for n in reversed(order) if not isinstance(n, Vote)), order[-1])
+    if not isinstance(last, Linear):
+        raise UsageError(f"the network ends in a {type(last).__name__}", where=last.name, limit="Logits of a linear layer",
+                         remedy="Give the network as it was trained, with its last linear layer")
+    vote = () if isinstance(order[-1], Vote) else (Vote("vote", graph.shapes[last.name][0], 1),)
+    nodes = (*order, *vote)
+    edges = tuple(Edge(a.name, b.name) for a, b in pairwise(nodes))
+    return replace(graph, nodes=nodes, edges=edges)
+
+
+def activations(graph: Graph, images: NDArray[Any], n_timesteps: int = 1) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Outputs of every node, [T, B, *shape], in batches, for images that stay the same in all timesteps."""
+    module = TorchGraph(graph)
+    with torch.inference_mode():
+        for i in range(0, len(images), _BATCH):
+            x = torch.from_numpy(np.ascontiguousarray(images[i : i + _BATCH], dtype=np.float32))
+            yield {name: value.numpy() for name, value in module(x.expand(n_timesteps, *x.shape)).items()}
+
+
+def _calibrated(ann: Graph, images: NDArray[Any], percentile: float, shift: bool) -> tuple[dict[str, float], float]:
+    """(what a rate of 1 stands for, of each Relu and of the logits; what is added to the logits)."""
+    relus = [n.name for n in ann.nodes if isinstance(n, Relu)]
+    logits_at = ann.incoming(ann.output.name)[0].src
+    seen: dict[str, list[NDArray[Any]]] = {name: [] for name in (*relus, logits_at)}
+    for outputs in activations(ann, images):
+        for name in relus:
+            active = outputs[name][outputs[name] > 0]
+            seen[name].append(active[:: max(1, active.size // _KEPT)])
+        seen[logits_at].append(outputs[logits_at][0])
+    scales = {}
+    for name in relus:
+        active = np.concatenate(seen[name])
+        if not active.size:
+            raise UsageError("no image activates this layer", where=name, limit=f"{len(images)} images were run",
+                             remedy="Give images of the kind that the network was trained on")
+        scales[name] = float(np.percentile(active, percentile))
+    best = np.sort(np.concatenate(seen[logits_at]), axis=1)[:, -2:]
+    high = float(np.percentile(best[:, -1], percentile))
+    low = float(np.percentile(best[:, 0], 100 - percentile)) if shift else 0.0
+    if not high > low:
+        raise UsageError(f"the largest logits lie at {high:g}, not above {low:g}", where=logits_at,
+                         limit="Rates of spikes are positive", remedy="Convert with the shift, which moves them")
+    return {**scales, logits_at: high - low}, -low
+
+
+def _scaled(ann: Graph, scales: dict[str, float], offset: float, shift: float, floor: float | None) -> tuple[Node, ...]:
+    """The nodes of the spiking network. In front of each synapse a value of 1 stands for `unit`."""
+    nodes: list[Node] = []
+    unit, spread = 1.0, 1.0  # spread: how often sum pools between synapse and neurons count a bias
+    at = 0
+    logits_at = ann.incoming(ann.output.name)[0].src
+    neuron = Lif("", v_th=1.0, fire=">=", reset="soft", v_min=None if floor is None else -floor)
+    for node in ann.nodes:
+        last = node.name == logits_at
+        if isinstance(node, Conv2d | Linear):
+            at, spread = len(nodes), 1.0
+            nodes.append(replace(node, bias=None if node.bias is None else node.bias / unit))
+        elif isinstance(node, Relu):
+            nodes.append(replace(neuron, name=node.name, shape=ann.shapes[node.name]))
+        else:
+            spread *= node.kernel[0] * node.kernel[1] if isinstance(node, SumPool2d) else 1
+            nodes.append(node)
+        if isinstance(node, Relu) or last:
+            synapse = nodes[at]
+            if not isinstance(synapse, Conv2d | Linear):
+                raise UsageError("no synapse in front of it", where=node.name, limit="ReLU of a convolution or linear layer")
+            scale = scales[node.name]
+            nodes[at] = _into(synapse, unit / scale, (shift + (offset / scale if last else 0.0)) / spread)
+            unit, at = scale, len(nodes)
+        if last:
+            nodes.append(replace(neuron, name=_free(ann, f"{node.name}.neuron"), shape=ann.shapes[node.name]))
+    return tuple(nodes)
+
+
+def _into(synapse: Conv2d | Linear, factor: float, current: float) -> Conv2d | Linear:
+    """The synapse with its output scaled and a current added."""
+    bias = None if synapse.bias is None else synapse.bias * factor
+    if current:
+        bias = (np.zeros(len(synapse.weight)) if bias is None else bias) + current
+    return replace(synapse, weight=synapse.weight * factor, bias=bias)
+
+
+def _free(graph: Graph, name: str) -> str:
+    while name in graph.by_name:
+        name += "_"
+    return name
