@@ -2,10 +2,10 @@
 
 A neuron with soft reset that receives a constant current a * v_th fires T clip(a, 0, 1) times in T timesteps, up to rounding.
 So each ReLU becomes neurons whose threshold stands for the largest activation that counts, a percentile of those on
-calibration data: weights are scaled so that thresholds are 1. Rounding is down; v_th / (2T) more current in each timestep, which
-is half a threshold after T of them, makes it to the nearest. The last layer gets neurons too: its logits are moved and scaled so
-that those of winners and runners-up fill the range of rates. Sources: Rueckauer et al., Front. Neurosci. 2017 (percentiles,
-biases); Deng and Gu, ICLR 2021 (the shift).
+calibration data: weights are scaled so that thresholds are 1. Rounding is down; v_th / (2T) more current in each timestep,
+which is half a threshold after T of them, makes it to the nearest. The last layer gets neurons too: its logits are moved and
+scaled so that those of winners and runners-up fill the range of rates. Sources: Rueckauer et al., Front. Neurosci. 2017
+(percentiles, biases); Deng and Gu, ICLR 2021 (the shift).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def convert(
     membrane falls below minus so many thresholds, which event-driven chips want.
 
     Raises UsageError for a graph that is no chain of synapses, pools and Relu, for images of another shape, and for a layer
-    that no image activates. Warns (`max_pool`) where a max-pool will see spikes: it then takes the earliest, not the largest rate.
+    that no image activates. Warns (`max_pool`) where a max-pool will see spikes: it takes the earliest, not the largest rate.
     """
     if not 50 < percentile <= 100 or n_timesteps < 1 or (floor is not None and not floor > 0):
         raise UsageError(f"percentile {percentile}, {n_timesteps} timesteps, floor {floor}", where="convert",

@@ -16,6 +16,7 @@ from neurodeploy.ir.event_layers import examine
 from neurodeploy.ir.graph import Edge, Graph, IntGraph
 from neurodeploy.ir.nodes import BatchNorm, Conv2d, Flatten, InputKind, Lif, Linear, MaxPool2d, Node, SumPool2d
 from neurodeploy.lower import event_rules
+from neurodeploy.lower.activations import refuse_relu
 from neurodeploy.lower.fold import fold_batch_norm
 
 MAX_COUNT = 255  # events of one pixel in one timestep that a lowered graph takes
@@ -36,6 +37,7 @@ def lower_to_events(graph: Graph, profile: EventProfile, *, allow_bias: bool = F
         raise UsageError(
             "this network was lowered or quantized before", where="lower", remedy="Lower the trained network in real numbers"
         )
+    refuse_relu(graph, profile.name)
     found = [*_input(graph), *(v for n in graph.nodes for rule in NODE_RULES for v in rule(n, profile))]
     lowered = _fold(graph, found)
     keep_bias = allow_bias and profile.arithmetic.bias != "none"

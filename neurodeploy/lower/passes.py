@@ -9,6 +9,7 @@ from neurodeploy.errors import DoesNotFit, UsageError, Violation
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Lif
+from neurodeploy.lower.activations import refuse_relu
 from neurodeploy.lower.fold import fold_batch_norm
 from neurodeploy.lower.inputs import code_input
 from neurodeploy.lower.linear_maps import fold_linear_maps
@@ -33,6 +34,7 @@ def lower(
     graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered, UsageError for
     an input coding that is unknown or not what the network was trained on, events among them, DoesNotFit for delays and loops.
     """
+    refuse_relu(graph, profile.name)
     if input_kind == "events" or graph.metadata.get("encoding") == "events":
         raise UsageError(
             "this network was made for streams of events", where="lower", code="other_arithmetic",
