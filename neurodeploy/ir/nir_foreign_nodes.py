@@ -204,8 +204,6 @@ class NodeReader:
     def pool(self, name: str, node: Any, shape: Shape, factor: Array) -> Read:
         kernel = self.pair(name, node.kernel_size, "kernel_size", 1)
         stride, padding = self.pair(name, node.stride, "stride", 1), self.pair(name, node.padding, "padding", 0)
-        if np.size(node.kernel_size) != 2 or np.size(node.stride) != 2:
-            self.repaired(name, f"kernel {kernel}, stride {stride}")
         if len(shape) == 3 and (stride != kernel or padding != (0, 0)):
             rows = self._per_channel(name, factor) if factor.ndim else np.full(shape[0], float(factor))
             window = np.full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]) if isinstance(node, nir.AvgPool2d) else 1.0)
