@@ -40,7 +40,7 @@ def generated(seed: int) -> Graph:
             size //= 2
         channels = wider
     classes, n = int(rng.integers(2, 4)), channels * size * size
-    nodes += [Flatten("flat"), Linear("fc", weight=rng.normal(0.1, 0.4, (2 * classes, n))), 
+    nodes += [Flatten("flat"), Linear("fc", weight=rng.normal(0.1, 0.4, (2 * classes, n))),
               *_neurons(rng, "out", (2 * classes,)), Linear("read", weight=rng.normal(0.3, 0.4, (2 * classes, 2 * classes))),
               Li("sum", (2 * classes,), inv_tau=float(rng.uniform(0, 0.5)) * (seed % 2), gain=rng.uniform(0.5, 1, 2 * classes)),
               Vote("vote", n_classes=classes, group=2)]  # fmt: skip
