@@ -31,6 +31,8 @@ class ConfidencePolicy:
     logits: Literal["sum", "mean"] = "sum"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.threshold, int | float) or np.isnan(self.threshold):
+            raise UsageError(f"threshold is {self.threshold!r}", where="early exit", limit="A number")
         if not self.temperature > 0:
             raise UsageError(f"temperature is {self.temperature}", where="early exit", limit="Above 0")
         if self.metric not in ("confidence", "entropy") or self.logits not in ("sum", "mean"):
