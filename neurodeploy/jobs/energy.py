@@ -19,13 +19,15 @@ from neurodeploy.cost.windows import no_window, schedule_for
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.spikes import Layout, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning
-from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile, chip_of
+from neurodeploy.hw.profile import AnyProfile, EventProfile, GpuProfile, Profile
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import Graph
 from neurodeploy.jobs.activity import Activity, asked_activity
 from neurodeploy.jobs.deploy import PlacementSource, accuracy_as_trained, disclaimer, lowering_note
 from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.event_energy import NO_PROXIES, energy_on_cores
+from neurodeploy.jobs.gpu_energy import NO_PROXIES as NO_VALUES
+from neurodeploy.jobs.gpu_energy import energy_on_gpu
 from neurodeploy.jobs.measure import batches, check_length, costs_of, measure_given
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, counted, foremost, open_with, refuses_one_target
@@ -72,7 +74,8 @@ def energy(
     of_model, of_profile = split_overrides(changes)
     settings = opened.settings(of_model)
     activity = asked_activity(
-        opened, data=data, rate=rate, given=given, layout=layout, n_timesteps=n_timesteps, interval_s=interval_s
+        opened, data=data, rate=rate, given=given, layout=layout, n_timesteps=n_timesteps, interval_s=interval_s,
+        needed=any(not isinstance(profile_of(name), GpuProfile) for name in targets),
     )
     found: dict[str, dict[str, Any]] = {}
     errors: list[NeurodeployError] = []
@@ -84,8 +87,11 @@ def energy(
         try:
             if isinstance(profile, EventProfile):
                 found[name], no_proxies = energy_on_cores(profile, settings, activity, schedule, progress), NO_PROXIES
+            elif isinstance(profile, GpuProfile):
+                found[name], of_values = energy_on_gpu(profile, settings, activity, schedule, progress)
+                apart, no_proxies = apart or of_values, no_proxies or NO_VALUES
             else:
-                found[name], apart = _entry(opened, chip_of(profile), settings, activity, schedule, progress)
+                found[name], apart = _entry(opened, profile, settings, activity, schedule, progress)
         except DoesNotFit as error:
             errors.append(error)
             found[name] = _unfit(error, _n_cores(opened, profile, settings))
@@ -100,12 +106,17 @@ def energy(
     return EnergyReport(found, apart, tuple(errors), no_proxies if apart is None else None)
 
 
-def _n_cores(opened: Opened, profile: AnyProfile, settings: DeploySettings) -> int:
-    """Cores that a network would take which does not fit."""
+def _n_cores(opened: Opened, profile: AnyProfile, settings: DeploySettings) -> int | None:
+    """Cores that a network would take which does not fit; None where there are none."""
     if isinstance(profile, EventProfile):
         return len(opened.graph.neurons)
-    chip = chip_of(profile)
-    return check(opened.lowered(chip, settings), chip, settings.cost.n_chips).n_cores
+    if isinstance(profile, GpuProfile):
+        return None
+    try:
+        lowered = opened.lowered(profile, settings)
+    except DoesNotFit:  # it cannot even be lowered
+        return None
+    return check(lowered, profile, settings.cost.n_chips).n_cores
 
 
 def _entry(
@@ -215,7 +226,7 @@ _UNKNOWN = (
 )
 
 
-def _unfit(error: DoesNotFit, n_cores: int) -> dict[str, Any]:
+def _unfit(error: DoesNotFit, n_cores: int | None) -> dict[str, Any]:
     """The contract's fields of a target that the network does not fit: no figure, every violation."""
     return {
         "fits": False, "n_cores": n_cores, "violations": [v.to_dict() for v in error.violations],
