@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import apply_override, describe
@@ -21,9 +21,6 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-_Side = Annotated[int, Field(ge=1, le=1024)]
-
-
 class DataSettings(_Strict):
     """Which dataset: a name, or the path of an `.npz` or of a folder of images.
 
@@ -31,8 +28,15 @@ class DataSettings(_Strict):
     """
 
     name: str
-    size: _Side | tuple[_Side, _Side] | None = None
+    size: int | tuple[int, int] | None = None
     channels: Literal[1, 3] | None = None
+
+    @field_validator("size")
+    @classmethod
+    def _sides(cls, size: int | tuple[int, int] | None) -> int | tuple[int, int] | None:
+        if size is not None and not all(1 <= side <= 1024 for side in (size if isinstance(size, tuple) else (size,))):
+            raise ValueError(f"{size}: one side or [height, width], each from 1 to 1024")
+        return size
 
 
 class NetworkSettings(_Strict):
@@ -59,6 +63,13 @@ class NetworkSettings(_Strict):
     gain: float = Field(default=1.0, gt=0)
     centre: float = Field(default=0.5, ge=0, le=1)
     blocks: tuple[str, ...] = Field(default=BLOCKS, min_length=1)
+
+    @field_validator("blocks")
+    @classmethod
+    def _once(cls, blocks: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(blocks)) < len(blocks):
+            raise ValueError(f"{', '.join(blocks)}: each block once")
+        return blocks
 
     @property
     def n_positions(self) -> int:
