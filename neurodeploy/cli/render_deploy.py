@@ -16,6 +16,7 @@ from neurodeploy.cli.render_event_cores import show_core_integers, show_core_pla
 from neurodeploy.cli.render_event_gap import show_gap
 from neurodeploy.cli.render_exit import show_early_exit
 from neurodeploy.cli.render_front import chip_commands
+from neurodeploy.cli.render_gpu import memory
 from neurodeploy.cli.render_placement import show_optimised, show_utilisation
 
 PLACEMENT_SOURCES = {
@@ -31,6 +32,10 @@ def show_check(console: Console, data: Mapping[str, Any]) -> None:
     """Print whether the network fits, per target: cores of each layer, or every broken limit with its remedy."""
     targets = data["targets"] if "targets" in data else {data["target"]: data}
     for name, entry in targets.items():
+        on_gpu = "memory" in (entry.get("utilisation") or ())
+        if entry["fits"] and on_gpu:
+            tables.facts(console, "", [(name, f"fits: {memory(entry['utilisation']['memory'])}")])
+            continue
         if entry["fits"]:
             tables.facts(console, "", [(name, f"fits, {_cores_of(entry)}")])
             show_lowering(console, entry.get("lowering"))
@@ -44,7 +49,7 @@ def show_check(console: Console, data: Mapping[str, Any]) -> None:
         tables.facts(console, "", [(name, f"does not fit: {n} limit{'s' if n != 1 else ''} broken")])
         _show_violations(console, entry["violations"])
         _show_use(console, entry)
-        if "suggestion" in entry and entry["suggestion"] is not None:
+        if "suggestion" in entry and entry["suggestion"] is not None and not on_gpu:  # there the remedy says it
             _show_suggestion(console, name, entry["suggestion"])
 
 
@@ -55,9 +60,9 @@ def _show_use(console: Console, entry: Mapping[str, Any]) -> None:
         show_optimised(console, entry["optimised"])
 
 
-def _on_cores(placement: Mapping[str, Any]) -> bool:
+def _on_cores(placement: Mapping[str, Any] | None) -> bool:
     """Whether a placement is one of an event-driven chip, a core for each layer."""
-    return "shapes" not in placement
+    return placement is not None and "shapes" not in placement
 
 
 def _cores_of(entry: Mapping[str, Any]) -> str:
@@ -118,6 +123,14 @@ def show_export(console: Console, data: Mapping[str, Any]) -> None:
         rows += _accuracies(accuracy)
     console.print()
     tables.facts(console, "Exported", rows)
+    validate = f"neurodeploy validate {shlex.quote(str(folder))}"
+    if data["placement"] is None:  # on a GPU nothing is quantized or placed
+        if data["early_exit"] is not None:
+            show_early_exit(console, data["early_exit"])
+        tables.lines(console, "Next", [f"{validate} --oracle onnxruntime", *(
+            f"python {shlex.quote(str(script))} --help" for script in sorted(folder.glob("run_on_*.py"))
+        )])  # fmt: skip
+        return
     if on_cores and accuracy is not None:
         show_event_accuracy(console, "Accuracy", accuracy, accuracy.get("agreement"), note=_HELD_OUT)
     show_quantization(console, data["quantization"])
@@ -130,18 +143,17 @@ def show_export(console: Console, data: Mapping[str, Any]) -> None:
         show_gap(console, data["gap"])
     if data.get("early_exit") is not None:
         show_early_exit(console, data["early_exit"])
-    validate = f"neurodeploy validate {shlex.quote(str(folder))}"
     tables.lines(console, "Next", chip_commands(str(folder), data["placement"]["target"]) if on_cores else [validate])
 
 
 def _accuracies(accuracy: Mapping[str, Any]) -> list[tuple[str, str]]:
     based = share_of(accuracy["n_right"], accuracy["n"], accuracy["interval"])
     rows = [("accuracy", f"{percent(accuracy['simulator'])} ({based}), simulated")]
-    if accuracy["float"] is not None:
+    if accuracy["float"] is not None and "quantized" not in accuracy:  # nothing is quantized on a GPU
         rows.append(("before quantization", f"{percent(accuracy['float'])}, computed in float64"))
     if "as_trained" in accuracy:
         rows.append(("with its own neurons", f"{percent(accuracy['as_trained'])}, computed in float64, as it was trained"))
-    if accuracy["agreement"] is not None:
+    if accuracy.get("agreement") is not None:
         same = accuracy["agreement"]
         rows.append(("same answer as before", f"{percent(same['share'])} ({same['n_same']} of {same['n']}), simulated"))
     return rows
@@ -220,9 +232,11 @@ def show_verdict(console: Console, data: Mapping[str, Any]) -> None:
     tables.grid(console, f"{data['bundle']} for {data['target']}", ["check", "", "what was compared"], rows, left=3)
     accuracy = data["accuracy"]
     real, now = accuracy["float"], accuracy["simulator"]
-    shown = [
+    shown = [("as the manifest claims", percent(real))] if data["time_unit"] == "timestep" else [
         ("before quantization", "unknown" if real is None else f"{percent(real)}, computed in float64"),
         ("as the manifest claims", percent(accuracy["quantized"])),
+    ]
+    shown += [
         ("simulated now", "not run: no data" if now is None else f"{percent(now)} of {data['n_samples']} samples"),
     ]
     tables.facts(console, "Accuracy", shown)

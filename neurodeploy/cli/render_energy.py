@@ -13,6 +13,7 @@ from neurodeploy.cli.render_cost import show_cores, show_layers, show_proxies, s
 from neurodeploy.cli.render_deploy import PLACEMENT_SOURCES
 from neurodeploy.cli.render_event_energy import is_event_cost, show_event_target
 from neurodeploy.cli.render_exit import show_early_exit
+from neurodeploy.cli.render_gpu import is_gpu_cost, show_gpu_target
 from neurodeploy.cli.render_steps import show_steps
 
 _LENGTHS = {
@@ -50,15 +51,20 @@ def _show_side_by_side(console: Console, targets: Mapping[str, Mapping[str, Any]
         for name, e in targets.items()
     ]
     columns = ["target", "fits", "cores", "energy", "of it dynamic", "latency", "status"]
-    note = "nominal (low to high)"
+    note = "nominal (low to high)."
     if any(is_event_cost(e) for e in targets.values()):
-        note += ". latency: on an event-driven chip the sample's duration and the way of its last event."
+        note += " latency: on an event-driven chip the sample's duration and the way of its last event."
+    if any(is_gpu_cost(e) for e in targets.values()):
+        note += " On a GPU one sample alone; a batch costs less for each."
     tables.grid(console, "One inference", columns, rows, note=note)
 
 
 def _show_target(console: Console, name: str, entry: Mapping[str, Any]) -> None:
     if is_event_cost(entry):
         show_event_target(console, name, entry)
+        return
+    if is_gpu_cost(entry):
+        show_gpu_target(console, name, entry)
         return
     schedule = {entry["schedule"]: dict(entry)}
     title, simulated = f"{name}: {entry['n_cores']} cores", None

@@ -33,12 +33,13 @@ def show_early_exit(console: Console, found: Mapping[str, Any]) -> None:
         ("accuracy", f"{percent(found['accuracy'])} of {found['n']}, simulated"),
         ("fixed length, same mean", fixed_length),
         ("model timesteps", f"{found['mean_timesteps']:.2f} of {n_timesteps} on average"),
-        ("chip timesteps", f"{found['mean_chip_timesteps']:.2f} of {n_timesteps + pipeline}: "
-                           f"{pipeline} more for the pipeline of {pipeline} synapse layers"),
+        *([("chip timesteps", f"{found['mean_chip_timesteps']:.2f} of {n_timesteps + pipeline}: "
+            f"{pipeline} more for the pipeline of {pipeline} synapse layers")] if pipeline else []),
         ("energy, one sample", f"{band(found['energy_j'], 'J')} instead of {band(found['energy_full_j'], 'J')}{said}"),
         ("  of it dynamic", f"{dynamic}{said}"),
         ("latency", f"{si(found['latency_s'], 's')} instead of {si(found['latency_full_s'], 's')}{said}"),
         ("energy saved", percent(found["energy_saved"])),
+        *_batched(found.get("batched")),
     ]  # fmt: skip
     tables.facts(console, "Early exit", rows)
     largest = max(found["histogram"])
@@ -48,6 +49,18 @@ def show_early_exit(console: Console, found: Mapping[str, Any]) -> None:
     ]
     columns = ["timestep", "samples that stop", "", "accuracy of all, stopped here"]
     tables.grid(console, "", columns, bars, left_also=(2,), note=verdict(found))
+
+
+def _batched(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Of a batch on a GPU, what stopping is worth where it waits for the slowest, and where it goes on with the others."""
+    if found is None:
+        return []
+    waits, goes_on, full = found["stopping"], found["compacted"], found["all_unrolled"]
+    return [
+        (f"each of {found['batch']}", f"{band(full['energy_j'], 'J')} for all timesteps, unrolled"),
+        ("  the batch waits", f"{band(waits['energy_j'], 'J')}: it runs until its slowest sample, {waits['n_timesteps']:.2f} timesteps"),
+        ("  the batch shrinks", f"{band(goes_on['energy_j'], 'J')}: it goes on with the samples that are left"),
+    ]
 
 
 def verdict(found: Mapping[str, Any]) -> str:
@@ -62,6 +75,8 @@ def verdict(found: Mapping[str, Any]) -> str:
     head = f"Stopping early spares {100 * spared:.0f} % of the model's timesteps and {100 * saved:.0f} % of the energy"
     if saved >= _WORTH_LESS * spared:
         return f"{head}."
+    if not found["pipeline_timesteps"]:
+        return f"{head}. That is small because running step by step costs more than all timesteps in one go."
     return (
         f"{head}. That is small because the depth of the network eats it: a vote needs {found['pipeline_timesteps']} chip "
         f"timesteps through the synapse layers, however early the sample stops."

@@ -53,9 +53,10 @@ class Activity:
 
 def asked_activity(
     opened: Opened, *, data: str | None, rate: float | None, given: Path | None, layout: Layout, n_timesteps: int | None,
-    interval_s: float | None,
+    interval_s: float | None, needed: bool = True,
 ) -> Activity:
-    """The activity that was asked for. Raises UsageError where events come from nowhere or from two places."""
+    """The activity that was asked for. Raises UsageError where events come from nowhere or from two places; where none are
+    `needed`, nowhere is a place too."""
     if interval_s is not None and not 0 < interval_s < float("inf"):
         raise UsageError(f"an interval of {interval_s} s", where="--interval", limit="A positive number of seconds",
                          remedy="Give the time between two inferences, for example 1/296 s as --interval 0.00338")
@@ -64,9 +65,10 @@ def asked_activity(
         raise UsageError(f"{' and '.join(asked)} at once", where=asked[1], limit="Events come from one place",
                          remedy="Give one of them")
     found = Activity(opened, data, given, layout, rate, n_timesteps, interval_s)
-    if found.from_dataset and opened.source(data) is None:
+    has_data = found.from_dataset and opened.source(data) is not None
+    if needed and found.from_dataset and not has_data:
         raise _missing(opened)
-    if n_timesteps is not None and found.from_dataset:
+    if n_timesteps is not None and has_data:
         raise UsageError("a dataset's network has its own number of timesteps", where=f"--timesteps {n_timesteps}",
                          remedy="Leave --timesteps out, or give chip input with --input")
     return found

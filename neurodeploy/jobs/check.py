@@ -13,12 +13,14 @@ from neurodeploy.cost.windows import steps_until_settled
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.spikes import Layout, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError, Violation
-from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile, chip_of
+from neurodeploy.hw.profile import AnyProfile, EventProfile, GpuProfile, Profile
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.jobs.deploy import N_TRACED, float_rates, lowered_for, lowering_note
 from neurodeploy.jobs.event_check import check_on_cores
 from neurodeploy.jobs.event_opened import refuse_timesteps
+from neurodeploy.jobs.gpu_check import check_on_gpu
+from neurodeploy.jobs.gpu_opened import refuse_cores
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, counted, foremost, open_with, refuses_one_target
@@ -123,11 +125,15 @@ def _entry(
     opened: Opened, profile: AnyProfile, settings: DeploySettings, asks: _Asked, of_model: dict[str, Any]
 ) -> tuple[dict[str, Any], tuple[Violation, ...]]:
     """(the target's fields, violations); an error where the network cannot be brought onto it."""
+    of_mesh = {"--optimise": asks.optimise, **{
+        f"--set {key}": of_model.get(key) for key in ("place.optimise", "cost.n_chips")
+    }}  # fmt: skip
     if isinstance(profile, EventProfile):
-        changed = {f"--set {key}": of_model.get(key) for key in ("place.optimise", "cost.n_chips")}
-        refuse_timesteps(profile, {"--optimise": asks.optimise, **changed})
+        refuse_timesteps(profile, of_mesh)
         return check_on_cores(opened, profile, suggest=asks.suggest)
-    profile = chip_of(profile)
+    if isinstance(profile, GpuProfile):
+        refuse_cores(profile.name, of_mesh)
+        return check_on_gpu(opened, profile, settings, suggest=asks.suggest)
     lowered = opened.lowered(profile, settings)
     fit, source = opened.checked(lowered, profile, settings)
     fit.warn()

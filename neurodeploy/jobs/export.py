@@ -17,7 +17,7 @@ from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.export.bundle import Bundle, check_out
 from neurodeploy.export.golden import random_inputs
 from neurodeploy.export.write import export as write
-from neurodeploy.hw.profile import EventProfile, chip_of
+from neurodeploy.hw.profile import EventProfile, GpuProfile
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import CubaLif, Lif, Node
@@ -27,6 +27,7 @@ from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.event_export import export_on_cores
 from neurodeploy.jobs.event_opened import refuse_timesteps
 from neurodeploy.jobs.exported import ExportResult, warn_silent
+from neurodeploy.jobs.gpu_export import export_on_gpu
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import open_with
@@ -50,7 +51,7 @@ def export(
     """
     opened, changes = open_with(model, net, overrides)
     of_model, of_profile = split_overrides(changes)
-    settings, profile = opened.settings(of_model), chip_of(profile_of(target, of_profile))
+    settings, profile = opened.settings(of_model), profile_of(target, of_profile)
     if out is None:
         out = Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-export-{opened.path.stem}-{profile.name}"
     check_out(out)  # before the work, not after it
@@ -58,6 +59,10 @@ def export(
         asked = {"--timesteps": n_timesteps, "--layout": None if layout == "torch" else layout}
         refuse_timesteps(profile, asked)
         return export_on_cores(opened, profile, settings, out, data=data, given=given, progress=progress)
+    if isinstance(profile, GpuProfile):
+        return export_on_gpu(
+            opened, profile, settings, out, data=data, given=given, n_timesteps=n_timesteps, progress=progress
+        )
     lowered = opened.lowered(profile, settings)  # whether it can be there at all, before any data is read
     dataset = opened.dataset(data)
     if dataset is not None and (given is not None or n_timesteps is not None):

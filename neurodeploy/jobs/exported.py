@@ -16,15 +16,15 @@ from neurodeploy.jobs.deploy import PlacementSource
 class ExportResult:
     """The bundle, its main artifact, how each layer was quantized, where each went (and who placed it), and accuracy where data
     was known. Of event-driven chips with data also `gap` (clocked and event-driven simulation side by side, a table for each
-    number of bins) and `early_exit`."""
+    number of bins) and `early_exit`. On a GPU nothing is quantized or placed: both are None."""
 
     bundle: Path
     artifact: Path
-    quantization: dict[str, Any]
-    placement: dict[str, Any]
+    quantization: dict[str, Any] | None
+    placement: dict[str, Any] | None
     accuracy: dict[str, Any] | None
     optimised: dict[str, Any] | None = None
-    placement_source: PlacementSource = "placed"
+    placement_source: PlacementSource | None = "placed"
     gap: list[dict[str, Any]] | None = None
     early_exit: dict[str, Any] | None = None
 

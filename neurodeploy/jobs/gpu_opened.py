@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,15 +59,15 @@ class Samples:
         return x.reshape(*x.shape[:2], *self.graph.inputs[0].shape)
 
 
-def lowered_for_gpu(opened: Opened) -> Graph:
+def lowered_for_gpu(opened: Opened, n_timesteps: int | None = None) -> Graph:
     """What a GPU would run: the network of the file, or for a bundle of a chip the one in real numbers that it was made from.
 
-    Raises UsageError for integers that come without it.
+    n_timesteps: instead of the network's own. Raises UsageError for integers that come without their real-valued twin.
     """
     graph = opened.graph
     if isinstance(graph, IntGraph) and opened.bundle is not None and NIR in opened.bundle.manifest["files"]:
         graph = read_nir(opened.path / NIR)
-    return lower_to_gpu(graph)
+    return lower_to_gpu(graph if n_timesteps is None else replace(graph, n_timesteps=n_timesteps))
 
 
 def samples_for(opened: Opened, graph: Graph, data: str | None) -> Samples | None:
@@ -83,7 +83,7 @@ def samples_for(opened: Opened, graph: Graph, data: str | None) -> Samples | Non
     return Samples(graph, found)
 
 
-def refuse_schedules(name: str, asked: dict[str, object]) -> None:
+def refuse_cores(name: str, asked: dict[str, object]) -> None:
     """Raise UsageError naming what was asked for that only chips with cores or a pipeline have."""
     given = [option for option, value in asked.items() if value is not None]
     if given:

@@ -34,6 +34,7 @@ from neurodeploy.quantize.passing import for_target
 from neurodeploy.search.recipe import DeploySettings, parse_deploy
 from neurodeploy.validate.bundle import OpenBundle
 from neurodeploy.validate.event_bundle import EventBundle, open_any
+from neurodeploy.validate.gpu_bundle import GpuBundle
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Opened:
     module: AutoSnn | None
     policy: ConfidencePolicy | None
     data_name: str | None
-    bundle: OpenBundle | EventBundle | None = None
+    bundle: OpenBundle | EventBundle | GpuBundle | None = None
 
     def settings(self, overrides: dict[str, Any] | None = None) -> DeploySettings:
         """How the model wants to be deployed (the recipe it was trained by), with overrides; see `settings_elsewhere`."""

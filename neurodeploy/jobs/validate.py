@@ -21,6 +21,7 @@ from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.deploy import float_votes
 from neurodeploy.jobs.event_oracle import ask_event_oracle, check_rebuildable
 from neurodeploy.jobs.event_validate import validate_events
+from neurodeploy.jobs.gpu_validate import validate_on_gpu
 from neurodeploy.jobs.measure import early_exit_report, measure
 from neurodeploy.jobs.opened import data_for, stored_policy
 from neurodeploy.jobs.oracle import DEFAULT_TIMEOUT_S, ask_oracle, find_oracle
@@ -28,6 +29,7 @@ from neurodeploy.jobs.run import write_json
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
 from neurodeploy.validate import EventBundle, OpenBundle, Verdict, open_any
+from neurodeploy.validate.gpu_bundle import GpuBundle
 from neurodeploy.validate import validate as validate_bundle
 
 VERDICT = "verdict.json"  # one of export.bundle.BESIDE, which are not hashed
@@ -41,13 +43,18 @@ def validate(
     """Hashes, golden spikes on both simulators, placement, artifacts, accuracy on the test split, early exit.
 
     oracle: a vendor's tool, for at most oracle_timeout_s a process: `lava` plays the golden inputs of a Loihi bundle too,
-    `samna` says whether it accepts the configuration of an event-driven chip, `sinabs` makes its own to compare.
+    `samna` says whether it accepts the configuration of an event-driven chip, `sinabs` makes its own to compare, `onnxruntime`
+    runs the forms of a bundle for GPUs, here, in every timestep of every sample.
     Writes `verdict.json` beside the bundle's files, or into `out`; never into a packaged or read-only bundle. Raises
     UnsafeFile where a file was changed, EnvironmentMissing where the tool's environment is not there; what disagrees is in
     the verdict's `errors`.
     """
     path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
     opened = open_any(path)
+    if isinstance(opened, GpuBundle):
+        verdict = validate_on_gpu(opened, data, oracle=oracle, trace=trace, max_drop=max_drop, progress=progress)
+        _keep(verdict, path, out)
+        return verdict
     asked = None
     if oracle is not None:  # before the work, not after it
         if isinstance(opened, EventBundle):
@@ -63,8 +70,7 @@ def validate(
             verdict = ask_oracle(opened, asked, verdict, progress)
         if trace:
             verdict = replace(verdict, trace=_trace(opened))
-    if out is not None or _may_hold(path):
-        _write(verdict, path if out is None else out)
+    _keep(verdict, path, out)
     return verdict
 
 
@@ -122,6 +128,11 @@ def _early_exit(opened: OpenBundle, images: NDArray[Any], labels: NDArray[Any]) 
         return None
     full = measure(opened.net, opened.plan, images, zeros=opened.profile.zeros)
     return early_exit_report(opened.net, opened.plan, opened.profile, policy, images, labels, full)
+
+
+def _keep(verdict: Verdict, bundle: Path, out: Path | None) -> None:
+    if out is not None or _may_hold(bundle):
+        _write(verdict, bundle if out is None else out)
 
 
 def _may_hold(bundle: Path) -> bool:

@@ -36,6 +36,11 @@ class GpuBundle:
     forms: dict[str, bytes]
     differing: tuple[str, ...]
 
+    @property
+    def net(self) -> Graph:
+        """The network, under the name that it has in bundles of chips."""
+        return self.graph
+
 
 def open_gpu_bundle(path: Path) -> GpuBundle:
     """Open a bundle for GPUs; no ONNX file in it is run.

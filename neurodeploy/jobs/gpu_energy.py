@@ -1,0 +1,142 @@
+"""`neurodeploy energy` on GPUs: dense passes, whatever fires; a dataset adds accuracy and where samples may stop."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from neurodeploy.cost.gpu_cost import GpuCost, asked_precision, gpu_cost
+from neurodeploy.cost.gpu_exit import exit_costs
+from neurodeploy.cost.gpu_memory import memory_needed, memory_violations
+from neurodeploy.cost.gpu_work import LayerWork, work_of
+from neurodeploy.data.spikes import read_input
+from neurodeploy.errors import DoesNotFit, NeurodeployWarning, Violation
+from neurodeploy.hw.gpu_profile import Precision
+from neurodeploy.hw.profile import GpuProfile
+from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.jobs.activity import Activity
+from neurodeploy.jobs.exits import choose_policy
+from neurodeploy.jobs.gpu_opened import Samples, lowered_for_gpu, refuse_cores, samples_for
+from neurodeploy.jobs.gpu_run import proxies_at, run_split
+from neurodeploy.jobs.opened import Opened
+from neurodeploy.progress import SILENT, Progress
+from neurodeploy.search.recipe import DeploySettings
+
+NO_PROXIES = "Proxies count what arrives at synapses; no data was run"
+
+
+@dataclass(frozen=True)
+class OnGpu:
+    """A network as work for one GPU: T timesteps, one sample or `batch` of them at once."""
+
+    profile: GpuProfile
+    work: tuple[LayerWork, ...]
+    n_timesteps: int
+    batch: int
+    precision: Precision
+
+    @classmethod
+    def of(cls, graph: Graph, profile: GpuProfile, settings: DeploySettings) -> OnGpu:
+        """As the settings ask (`gpu.batch`, `gpu.precision`). Raises UsageError for a precision that the profile lacks."""
+        return cls(profile, work_of(graph), graph.n_timesteps, settings.gpu.batch, asked_precision(profile, settings.gpu.precision))
+
+    def violations(self) -> tuple[Violation, ...]:
+        """The memory, where the batch does not fit into it."""
+        return memory_violations(self.work, self.profile, self.n_timesteps, batch=self.batch, precision=self.precision)
+
+    def memory(self) -> dict[str, Any]:
+        """What the batch takes of the memory, in bytes."""
+        used = memory_needed(self.work, self.n_timesteps, batch=self.batch, precision=self.precision, form="unrolled")
+        limit = int(self.profile.capacity.memory.si[1])
+        return {"used": used, "limit": limit, "share": used / limit, "batch": self.batch}
+
+    def cost(self, batch: int, interval_s: float | None = None) -> GpuCost:
+        """All timesteps of a batch in the unrolled form."""
+        return gpu_cost(
+            self.work, self.profile, self.n_timesteps, batch=batch, precision=self.precision, interval_s=interval_s
+        )
+
+    def figures(self, interval_s: float | None = None) -> dict[str, Any]:
+        """The contract's figures of one sample alone; `batched`: those of the whole batch that differ."""
+        one, many = self.cost(1, interval_s), self.cost(self.batch, interval_s).to_dict()
+        if self.precision != self.profile.arithmetic.precisions[0] and self.precision != "fp32":
+            warnings.warn(NeurodeployWarning(
+                f"costs are those of {self.precision}; accuracy and exported files are float32", code="float32_only",
+                where=self.profile.name, remedy="Convert the exported model with the runtime's own tools, and measure it",
+            ), stacklevel=2)
+        kept = ("batch", "energy_j", "energy_dynamic_j", "breakdown_j", "latency_s", "latency_band_s", "interval_s", "limiting")
+        return {
+            **one.to_dict(), "batched": {name: many[name] for name in kept}, "memory": self.memory(),
+            "disclaimer": self.profile.disclaimer, "placement_source": None,
+            "interval_source": "predicted" if interval_s is None else "given", "interval_predicted_s": one.latency_s.nominal,
+        }
+
+    def early_exit(self, histogram: Sequence[int]) -> dict[str, Any]:
+        """What stopping early costs, one sample alone (step form), beside all timesteps (unrolled form), and in a batch that
+        waits for its slowest sample (`stopping`) or goes on with those that are left (`compacted`)."""
+        one, many = (
+            exit_costs(self.work, self.profile, histogram, batch=n, precision=self.precision) for n in (1, self.batch)
+        )
+        full, early = one.all_unrolled, one.stopping
+        return {
+            "energy_j": early.energy_j.to_dict(), "energy_dynamic_j": early.energy_dynamic_j.to_dict(),
+            "energy_full_j": full.energy_j.to_dict(), "energy_dynamic_full_j": full.energy_dynamic_j.to_dict(),
+            "energy_full_step_j": one.all_step.energy_j.to_dict(),
+            "latency_s": early.latency_s.nominal, "latency_full_s": full.latency_s.nominal, "status": self.cost(1).status,
+            "energy_saved": 1 - early.energy_j.nominal / full.energy_j.nominal, "batched": many.to_dict(),
+        }
+
+
+def shapes_for_gpu(opened: Opened) -> Graph:
+    """What a GPU would run; integers that come without their real-valued twin stand for a dense pass of the same layers."""
+    if isinstance(opened.graph, IntGraph) and opened.bundle is None:
+        warnings.warn(NeurodeployWarning(
+            "holds the integers of a chip: figures of GPUs are those of a dense pass of the same layers in real numbers",
+            code="dense_pass", where=str(opened.path), remedy="Give the model that it was exported from, for its accuracy too",
+        ), stacklevel=3)
+        return opened.graph
+    return lowered_for_gpu(opened)
+
+
+def energy_on_gpu(
+    profile: GpuProfile, settings: DeploySettings, activity: Activity, schedule: str | None, progress: Progress = SILENT
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """(the contract's fields of one GPU, proxies or None where no data was run).
+
+    The entry's own figures are those of one sample alone in the unrolled form, `batched` those of `gpu.batch` samples at
+    once. Raises DoesNotFit where the memory is too small.
+    """
+    refuse_cores(profile.name, {"--schedule pipelined": schedule if schedule == "pipelined" else None})
+    graph = shapes_for_gpu(activity.opened)
+    entry: dict[str, Any] = {"fits": True, "accuracy": None, "early_exit": None, "data": None}
+    samples = None
+    if activity.given is not None and isinstance(graph, IntGraph):
+        read = read_input(activity.given, graph, activity.layout)
+        graph = replace(graph, n_timesteps=read.n_timesteps(graph, activity.n_timesteps))
+        entry["input"] = {"file": str(activity.given), "n_samples": read.x.shape[1], "n_timesteps": graph.n_timesteps}
+    elif activity.n_timesteps is not None:
+        graph = replace(graph, n_timesteps=activity.n_timesteps)
+    elif activity.from_dataset and not isinstance(graph, IntGraph):
+        samples = samples_for(activity.opened, graph, activity.data)
+    on = OnGpu.of(graph, profile, settings)
+    if on.violations():
+        raise DoesNotFit(on.violations(), target=profile.name)
+    proxies = None
+    if samples is not None:
+        entry |= _answers(on, samples, settings, progress)
+        proxies = proxies_at(graph, next(samples.batches("test")))
+    if activity.rate is not None:
+        entry["rate"] = activity.rate
+    return {**entry, **on.figures(activity.interval_s)}, proxies
+
+
+def _answers(on: OnGpu, samples: Samples, settings: DeploySettings, progress: Progress) -> dict[str, Any]:
+    """Accuracy on the test split, and early exit with a threshold of the validation split."""
+    chosen, runs = run_split(samples, "validation", progress), run_split(samples, "test", progress)
+    found = runs.early_exit(choose_policy(settings.early_exit, chosen.votes, chosen.labels))
+    return {
+        "accuracy": runs.accuracy(), "data": {"name": samples.name, "split": "test"},
+        "early_exit": {**found, **on.early_exit(found["histogram"])},
+    }
