@@ -16,12 +16,15 @@ def show_simulation(console: Console, data: Mapping[str, Any]) -> None:
     if "n_events" in data:
         _show_events(console, data)
         return
-    n, steps, given = data["n_samples"], data["n_timesteps"], data["n_input_timesteps"]
+    n, steps = data["n_samples"], data["n_timesteps"]
+    on_chip = "n_input_timesteps" in data
+    length, how = str(steps), "real numbers in float32"
+    if on_chip:
+        given, how = data["n_input_timesteps"], "integer arithmetic"
+        length = f"{steps} of the chip; the input {'is written once, as biases' if given is None else f'has {given}'}"
     console.print()
     tables.facts(console, "Simulated", [
-        ("samples", f"{n}, each from zero state"),
-        ("timesteps", f"{steps} of the chip; the input {'is written once, as biases' if given is None else f'has {given}'}"),
-        ("simulator", f"{data['simulator']}, integer arithmetic"),
+        ("samples", f"{n}, each from zero state"), ("timesteps", length), ("simulator", f"{data['simulator']}, {how}"),
     ])  # fmt: skip
     rows = []
     for layer, spikes in data["spikes_per_layer"].items():
@@ -32,7 +35,7 @@ def show_simulation(console: Console, data: Mapping[str, Any]) -> None:
             " x ".join(map(str, shape)),
         ])  # fmt: skip
     columns = ["layer", "neurons", "spikes", "rate", "recorded as"]
-    order = "maps (W, H, C), time last" if data["layout"] == "lava" else "time first, maps (C, H, W)"
+    order = "maps (W, H, C), time last" if data.get("layout") == "lava" else "time first, maps (C, H, W)"
     note = f"spikes: non-zero outputs of all samples. rate: per neuron and timestep. recorded as: {order}."
     tables.grid(console, "Layers", columns, rows, note=note)
     tables.lines(console, "Written", [f"{data['out']}: {', '.join(_kinds(data['arrays']))}"])
@@ -63,4 +66,4 @@ def _show_events(console: Console, data: Mapping[str, Any]) -> None:
 
 def _kinds(arrays: Mapping[str, Any]) -> list[str]:
     kinds = dict.fromkeys(name.partition("/")[0] for name in arrays)
-    return [f"{kind}/<layer>" for kind in kinds]
+    return [f"{kind}/<layer>" if any("/" in n for n in arrays if n.startswith(kind)) else kind for kind in kinds]

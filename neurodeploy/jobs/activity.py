@@ -11,6 +11,8 @@ from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.data.spikes import Layout
 from neurodeploy.errors import UsageError
 from neurodeploy.jobs.event_opened import events_for
+from neurodeploy.jobs.gpu_opened import Samples, lowered_for_gpu, samples_for
+from neurodeploy.jobs.gpu_run import GpuRuns, run_split
 from neurodeploy.jobs.opened import Opened
 
 
@@ -49,6 +51,17 @@ class Activity:
         if found is None:
             raise _missing(self.opened)
         return found
+
+    @cached_property
+    def float_samples(self) -> Samples | None:
+        """The dataset, for a network in real numbers; None where the model names none."""
+        return samples_for(self.opened, lowered_for_gpu(self.opened), self.data)
+
+    @cached_property
+    def float_runs(self) -> dict[str, GpuRuns]:
+        """What the network in real numbers does on the validation and the test split; the same for every GPU."""
+        assert self.float_samples is not None  # the caller looked
+        return {split: run_split(self.float_samples, split) for split in ("validation", "test")}
 
 
 def asked_activity(

@@ -88,7 +88,7 @@ def energy(
             if isinstance(profile, EventProfile):
                 found[name], no_proxies = energy_on_cores(profile, settings, activity, schedule, progress), NO_PROXIES
             elif isinstance(profile, GpuProfile):
-                found[name], of_values = energy_on_gpu(profile, settings, activity, schedule, progress)
+                found[name], of_values = energy_on_gpu(profile, settings, activity, schedule)
                 apart, no_proxies = apart or of_values, no_proxies or NO_VALUES
             else:
                 found[name], apart = _entry(opened, profile, settings, activity, schedule, progress)

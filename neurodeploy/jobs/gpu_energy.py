@@ -18,10 +18,9 @@ from neurodeploy.hw.profile import GpuProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.jobs.activity import Activity
 from neurodeploy.jobs.exits import choose_policy
-from neurodeploy.jobs.gpu_opened import Samples, lowered_for_gpu, refuse_cores, samples_for
-from neurodeploy.jobs.gpu_run import proxies_at, run_split
+from neurodeploy.jobs.gpu_opened import lowered_for_gpu, refuse_cores
+from neurodeploy.jobs.gpu_run import proxies_at
 from neurodeploy.jobs.opened import Opened
-from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.recipe import DeploySettings
 
 NO_PROXIES = "Proxies count what arrives at synapses; no data was run"
@@ -101,7 +100,7 @@ def shapes_for_gpu(opened: Opened) -> Graph:
 
 
 def energy_on_gpu(
-    profile: GpuProfile, settings: DeploySettings, activity: Activity, schedule: str | None, progress: Progress = SILENT
+    profile: GpuProfile, settings: DeploySettings, activity: Activity, schedule: str | None
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """(the contract's fields of one GPU, proxies or None where no data was run).
 
@@ -119,24 +118,24 @@ def energy_on_gpu(
     elif activity.n_timesteps is not None:
         graph = replace(graph, n_timesteps=activity.n_timesteps)
     elif activity.from_dataset and not isinstance(graph, IntGraph):
-        samples = samples_for(activity.opened, graph, activity.data)
+        samples = activity.float_samples
     on = OnGpu.of(graph, profile, settings)
     if on.violations():
         raise DoesNotFit(on.violations(), target=profile.name)
     proxies = None
     if samples is not None:
-        entry |= _answers(on, samples, settings, progress)
+        entry |= _answers(on, activity, samples.name, settings)
         proxies = proxies_at(graph, next(samples.batches("test")))
     if activity.rate is not None:
         entry["rate"] = activity.rate
     return {**entry, **on.figures(activity.interval_s)}, proxies
 
 
-def _answers(on: OnGpu, samples: Samples, settings: DeploySettings, progress: Progress) -> dict[str, Any]:
+def _answers(on: OnGpu, activity: Activity, data: str, settings: DeploySettings) -> dict[str, Any]:
     """Accuracy on the test split, and early exit with a threshold of the validation split."""
-    chosen, runs = run_split(samples, "validation", progress), run_split(samples, "test", progress)
+    chosen, runs = activity.float_runs["validation"], activity.float_runs["test"]
     found = runs.early_exit(choose_policy(settings.early_exit, chosen.votes, chosen.labels))
     return {
-        "accuracy": runs.accuracy(), "data": {"name": samples.name, "split": "test"},
+        "accuracy": runs.accuracy(), "data": {"name": data, "split": "test"},
         "early_exit": {**found, **on.early_exit(found["histogram"])},
     }

@@ -16,12 +16,14 @@ from neurodeploy.data.event_input import holds_events
 from neurodeploy.data.spikes import Layout, SpikeInput, axes_back, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
 from neurodeploy.fixedpoint import DECAY_BITS
-from neurodeploy.hw.profile import EventProfile, chip_of
+from neurodeploy.hw.profile import EventProfile, GpuProfile, chip_of
 from neurodeploy.hw.profile import any_target as profile_of
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import CubaLif, Input
 from neurodeploy.jobs.event_opened import deployed_on_cores, events_for, lowered_to_cores
 from neurodeploy.jobs.event_simulate import EventSimulateResult, simulate_events
+from neurodeploy.jobs.gpu_opened import lowered_for_gpu
+from neurodeploy.jobs.gpu_simulate import GpuSimulateResult, simulate_on_gpu
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, open_with
 from neurodeploy.jobs.search import split_overrides
@@ -34,6 +36,7 @@ from neurodeploy.sim import clocked, reference
 from neurodeploy.sim.events_trace import Order
 from neurodeploy.sim.files import check_writable, smallest, write_arrays
 from neurodeploy.sim.trace import Trace
+from neurodeploy.validate.gpu_bundle import GpuBundle
 
 MAX_RECORDED = 2**32  # bytes of one recording, counted before small values are stored small
 _BATCH_BYTES = 2**28  # of the rasters that are held at full width at a time
@@ -69,7 +72,7 @@ def simulate(
     n_timesteps: int | None = None, v_readout: Readout = "lava", layout: Layout = "torch", net: NetOptions | None = None,
     data: str | None = None, order: Order | None = None, overrides: dict[str, Any] | None = None,
     progress: Progress = SILENT,
-) -> SimulateResult | EventSimulateResult:
+) -> SimulateResult | EventSimulateResult | GpuSimulateResult:
     """Run a bundle, `.net`, `.nir`, `graph.npz` or model on the spikes in `given` (`data.spikes.read_input`) and write
     `spikes/<layer>`, with `states` also `v_mem/<layer>` and `i_syn/<layer>`, to `out`, in the axis order of the input.
 
@@ -78,12 +81,25 @@ def simulate(
     timestep an input is zero, or where it is a bias keeps its value. A network in real numbers is quantized for `target`
     on its dataset first. Raises UsageError, UnsafeFile; DoesNotFit is among the result's errors, not raised.
 
-    A file of events (`data.event_input.holds_events`) is run event by event, in `order`: `event_simulate.simulate_events`.
+    On a GPU the network itself is run in float32: `gpu_simulate.simulate_on_gpu`, for which n_timesteps is the length of a
+    sample. A file of events (`data.event_input.holds_events`) is run event by event, in `order`: `event_simulate.simulate_events`.
     """
     check_writable(out)
     if out.exists() and given.exists() and out.samefile(given):
         raise UsageError("the recording would replace its own input", where=str(out), remedy="Name another file with --out")
     opened, changes = open_with(model, net, overrides)
+    on = opened.bundle.profile if target is None and isinstance(opened.bundle, GpuBundle) else None
+    if target is not None:
+        on = profile_of(target, split_overrides(changes)[1])
+    if isinstance(on, GpuProfile):
+        _refuse_on_gpu(on.name, {
+            "--layout": layout != "torch", "--v-readout": v_readout != "lava", "--order": order is not None,
+            "--states with --reference": states and use_reference,
+        })
+        return simulate_on_gpu(
+            lowered_for_gpu(opened, n_timesteps), given, out, target=on.name, states=states, use_reference=use_reference,
+            progress=progress,
+        )
     graph, errors = _network(opened, target, data, changes, progress)
     if holds_events(given):
         _refuse_clocked({
@@ -149,6 +165,13 @@ def _on_cores(
     recordings = events_for(opened, data)
     opened.check_runs_on_spikes(recordings)
     return deployed_on_cores(opened, profile, settings, recordings, progress)[0].net, ()
+
+
+def _refuse_on_gpu(name: str, asked: dict[str, bool]) -> None:
+    given = [option for option, was_asked in asked.items() if was_asked]
+    if given:
+        raise UsageError(f"{' and '.join(given)} on {name}", where=given[0], limit="Real numbers on a GPU have no such choice",
+                         remedy="Leave it out")
 
 
 def _refuse_clocked(asked: dict[str, bool]) -> None:
