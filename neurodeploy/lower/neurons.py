@@ -52,6 +52,9 @@ def to_chip_neurons(lowered: Graph, profile: Profile) -> Graph:
     if not were:
         return lowered
     said = _said(were)
+    for relay, origin in lowered.metadata.get("relays", {}).items():
+        if were.get(origin, {}).get("multi_spike"):  # it passes on what the network's neurons would have sent
+            were[relay] = {**were[origin], "reset": "soft", "v_min": None, "v_th": 1.0, "v_reset": 0.0}
     warnings.warn(NeurodeployWarning(
         f"neurons of {profile.name} do other than the network's: {'; '.join(said)}", code="neuron_differs",
         remedy="Compare the firing rates that `export` shows, or the accuracy with --data; --set neurons=exact refuses it",

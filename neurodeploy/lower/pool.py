@@ -40,7 +40,7 @@ def pools_to_or(graph: Graph) -> Graph:
     """Each max-pool that reads spikes becomes a depthwise convolution of ones and a layer of memoryless neurons.
 
     The neurons keep the pool's name, so that recorded activity keeps its names. Raises UsageError for a pool of
-    real values: the maximum of membranes is not the OR of spikes; and for a sum pool that no synapse took in.
+    real values or counts: the maximum of these is not the OR of spikes; and for a sum pool that no synapse took in.
     """
     nodes: list[Node] = []
     edges: list[Edge] = []
@@ -60,6 +60,12 @@ def pools_to_or(graph: Graph) -> Graph:
             raise UsageError(
                 "a max-pool of real values cannot become an OR of spikes", where=node.name, code="cannot_lower",
                 remedy="Move the pool behind the spiking neurons, or use a strided convolution",
+            )
+        if getattr(sources[0][0], "multi_spike", False):
+            raise UsageError(
+                "a max-pool of neurons that send several spikes in one timestep", where=node.name, code="cannot_lower",
+                limit="An OR of spikes is the maximum of 0 and 1",
+                remedy="Use a sum pool, or let the neurons send one (--set nir.multi_spike=false)",
             )
         shape = graph.shapes[node.name]
         synapse = depthwise_ones(f"{node.name}.or", shape[0], node.kernel)

@@ -120,6 +120,8 @@ BAD: list[tuple[Graph, str]] = [
     (chain(IN, CONV, NORM, lif("n", 2, 4, 4), extra=(Edge("c", "n"),)), "bn: this batch norm does not follow"),
     (chain(IN, CONV, MaxPool2d("p"), lif("n", 2, 2, 2)), "p: a max-pool of real values"),
     (chain(IN, MaxPool2d("p"), Conv2d("c", weight=np.ones((1, 1, 1, 1))), lif("n", 1, 2, 2)), "p: a max-pool of real"),
+    (chain(IN, CONV, replace(lif("n", 2, 4, 4), multi_spike=True), MaxPool2d("p"), Flatten("f"), Linear("d", np.ones((1, 8))),
+           lif("m", 1)), "p: a max-pool of neurons that send several spikes"),
     (chain(IN, lif("n", 1, 4, 4), CONV, lif("m", 2, 4, 4)), "n: graded input must enter through a synapse"),
     (chain(IN, CONV, lif("n", 2, 4, 4), SumPool2d("p"), Flatten("f"), Vote("v", 8)),
      "p: a sum pool sends several spikes in one timestep"),

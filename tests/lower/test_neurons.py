@@ -14,6 +14,7 @@ from neurodeploy.ir.nodes import Conv2d, CubaLif, Flatten, Input, Lif, Linear, N
 from neurodeploy.ir.reference import evaluate
 from neurodeploy.lower import as_trained, lower, to_chip_neurons
 from neurodeploy.quantize import quantize
+from tests.event_nets import residual
 
 CHIP, OLD = target("loihi2"), target("loihi1")
 
@@ -64,6 +65,21 @@ def test_what_the_chip_does_not_do_is_said_once_and_undone_by_as_trained(fields:
         assert isinstance(neuron, Lif) and (neuron.reset, neuron.multi_spike, neuron.v_min) == ("hard", False, None)
     found, wanted = evaluate(as_trained(changed), X), evaluate(lowered, X)
     assert wanted["m"].sum() > 0 and np.array_equal(found["m"], wanted["m"])
+
+
+def test_shortcuts_pass_on_several_spikes_as_trained() -> None:
+    """A relay on the chip sends one spike; the network's own figures need the count."""
+    graph = replace(residual(), metadata={})
+    with pytest.warns(NeurodeployWarning, match=r"\(n1, n2, n3, n4\)"):
+        changed = to_chip_neurons(on_chip(graph), CHIP)
+    (relay,) = changed.metadata["relays"]
+    assert changed[relay] is not as_trained(changed)[relay]
+    x = np.random.default_rng(0).integers(0, 3, (5, 4, 2, 8, 8))
+    found, wanted = evaluate(as_trained(changed), x), evaluate(graph, x)
+    assert wanted["n1"].max() > 1
+    for name in ("n1", "n3", "n4"):
+        d = changed.latencies[name]
+        assert np.array_equal(found[name][d : d + 5], wanted[name]), name
 
 
 def test_neurons_that_rest_elsewhere_are_the_same_measured_from_there() -> None:
