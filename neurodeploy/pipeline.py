@@ -122,7 +122,8 @@ def convert(
 
 def lower(graph: Graph, target: AnyProfile | str, *, input_kind: InputCoding = "graded") -> Graph:
     """A trained Graph in the target's primitives, in real arithmetic: folded, OR layers, delays, relays; for event-driven
-    chips cores of neurons, which raises DoesNotFit with all that they cannot do. `input_kind`: with timesteps only."""
+    chips cores of neurons, which raises DoesNotFit with all that they cannot do. `input_kind`: with timesteps only; there
+    neurons that the chip has not become the nearest that it has (warning `neuron_differs`)."""
     profile = _profile(target)
     if isinstance(profile, EventProfile):
         return lower_for_cores(graph, profile)
