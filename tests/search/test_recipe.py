@@ -104,3 +104,25 @@ def test_deployment_settings_are_checked_alike() -> None:
     ):
         with pytest.raises(UsageError, match=message):
             parse_deploy(raw, overrides)
+
+
+def test_settings_younger_than_files_are_written_where_they_say_something() -> None:
+    plain = parse(MINIMAL).to_dict()
+    assert plain["data"] == {"name": "digits"} and "blocks" not in plain["network"] and "terms" not in plain["fitness"]
+    changes = {"data.size": [8, 6], "data.channels": 1, "network.blocks": ["SRB_k3", "mine"], "fitness.terms.mine": -0.5}
+    recipe = parse(MINIMAL, changes)
+    assert recipe.data.size == (8, 6) and recipe.network.blocks == ("SRB_k3", "mine") and recipe.fitness.terms == {"mine": -0.5}
+    full = recipe.to_dict()
+    assert full["data"] == {"name": "digits", "size": [8, 6], "channels": 1} and full["fitness"]["terms"] == {"mine": -0.5}
+    assert parse(full) == recipe
+    assert parse(full, {"fitness.terms.mine": -1, "fitness.terms.other": 2}).fitness.terms == {"mine": -1.0, "other": 2.0}
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    ({"network.blocks": []}, "network.blocks"), ({"network.blocks": ["SRB_k3", "SRB_k3"]}, "each block once"),
+    ({"data.size": 0}, "height, width"), ({"data.size": [8, 1025]}, "height, width"), ({"data.channels": 2}, "data.channels"),
+    ({"fitness.terms.mine": "much"}, r"fitness\.terms\.mine"), ({"fitness.term.mine": -1}, "no key 'term'"),
+])
+def test_such_settings_that_are_refused(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse(MINIMAL, overrides)
