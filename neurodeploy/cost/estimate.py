@@ -15,7 +15,7 @@ from neurodeploy.cost.idle import idle_spikes, repeats_its_input
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.fixedpoint import DECAY_BITS, shift_signed
 from neurodeploy.hw.profile import Zeros
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Lif, Linear, Node, Shape
+from neurodeploy.ir.nodes import Conv2d, CubaLif, CurrentLif, Lif, Linear, Node, Shape
 from neurodeploy.ir.reference import conv2d
 from neurodeploy.place.layers import Layer, Network, SynapseGroup
 from neurodeploy.place.reach import channel_taps, conv_taps
@@ -181,7 +181,7 @@ def memory_of(node: Node) -> tuple[bool | NDArray[np.bool_], bool | NDArray[np.b
         v, u = (np.asarray(decay) < 2**DECAY_BITS for decay in (node.v_decay, node.i_decay))
         return _plain(v), _plain(u)
     if isinstance(node, Lif) and not node.multi_spike:
-        return node.inv_tau < 1.0, False  # a real-valued neuron has no current of its own
+        return node.inv_tau < 1.0, isinstance(node, CurrentLif) and node.inv_tau_syn < 1.0
     raise NeurodeployError(
         f"rates do not say when a {type(node).__name__} is updated", where=node.name, code="no_rates",
         limit="From rates: CubaLif, and Lif with one spike a timestep", remedy="Simulate the network and count the trace",

@@ -16,6 +16,7 @@ from neurodeploy.ir.nodes import (
     BatchNorm,
     Conv2d,
     CubaLif,
+    CurrentLif,
     Delta,
     Flatten,
     Iaf,
@@ -140,6 +141,11 @@ def _lif(node: Lif) -> None:
         _need(node, node.fire == ">=", "sends several spikes a timestep and fires above its threshold only, not at it")
 
 
+def _current_lif(node: CurrentLif) -> None:
+    _lif(node)
+    _need(node, 0 <= node.inv_tau_syn <= 1, f"inv_tau_syn is {node.inv_tau_syn}, not in 0..1")
+
+
 def _li(node: Li) -> None:
     _shape(node)
     _reset(node)
@@ -208,6 +214,6 @@ def _vote(node: Vote) -> None:
 
 _RULES: dict[type[Node], Callable[[Any], None]] = {
     Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _pool, SumPool2d: _pool,
-    Relu: lambda node: None, Flatten: lambda node: None, Lif: _lif, Li: _li, CubaLif: _cuba_lif, Delta: _delta,
-    SigmaDelta: _delta, Sigma: _shape, Iaf: _iaf, Vote: _vote,
+    Relu: lambda node: None, Flatten: lambda node: None, Lif: _lif, CurrentLif: _current_lif, Li: _li,
+    CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _delta, Sigma: _shape, Iaf: _iaf, Vote: _vote,
 }

@@ -29,7 +29,7 @@ import numpy as np
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.fixedpoint import DECAY_BITS
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, Flatten, Iaf, Input, Li, Lif, Linear, Node, SumPool2d, Vote
+from neurodeploy.ir.nodes import Array, Conv2d, CubaLif, CurrentLif, Flatten, Iaf, Input, Li, Lif, Linear, Node, SumPool2d, Vote
 
 _ONE = 2**DECAY_BITS
 
@@ -67,7 +67,7 @@ def to_node(node: Node, graph: Graph) -> Any:
         average = np.kron(np.eye(node.n_classes), np.full((1, node.group), 1 / node.group))
         return nir.Linear(weight=average, metadata={"group": node.group})
     if isinstance(node, Lif):
-        current = current_of(node, graph)
+        current = Li(node.name, node.shape, node.inv_tau_syn) if isinstance(node, CurrentLif) else current_of(node, graph)
         return _lif(node) if current is None else _with_current(current, node)
     if isinstance(node, Li):
         return _li(node)
@@ -138,6 +138,8 @@ def current_of(node: Node, graph: Graph) -> Li | None:
 
 
 def _with_current(current: Li, node: Lif) -> Any:
+    if not node.inv_tau or not current.inv_tau:
+        raise _fail(node, "a current with memory on a membrane without leak, or one that never decays", "Give both a leak")
     lif, ones = _lif(node), np.ones(node.shape)
     tau_syn = ones / current.inv_tau
     return nir.CubaLIF(

@@ -221,6 +221,17 @@ class Lif(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class CurrentLif(Lif):
+    """A Lif and the Li in front of it as one layer, which chips have whose neurons hold their current; lowering makes it.
+
+    State i_syn = 0 before the first timestep and wherever v_mem is reset by reset_interval; a spike leaves it alone.
+    i = i + (x - i * inv_tau_syn), then the Lif's step with i for x.  inv_tau_syn = 1 is the Lif.
+    """
+
+    inv_tau_syn: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
 class Li(Node):
     """Leaky integrator in real arithmetic: puts out its state and sends no spikes. In front of a Lif it is a synaptic current.
 

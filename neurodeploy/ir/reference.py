@@ -22,6 +22,7 @@ from neurodeploy.ir.nodes import (
     BatchNorm,
     Conv2d,
     CubaLif,
+    CurrentLif,
     Delta,
     Flatten,
     Iaf,
@@ -43,7 +44,8 @@ from neurodeploy.ir.nodes import (
 SIGMA_DELTA_BITS = 32
 
 # Arrays [B, *shape] by node type, nothing for those not named; `t` counts steps.
-#   Lif, Li v_mem, t;  Iaf v_mem;  CubaLif v_mem, i_syn, t;  Delta act, residue;  SigmaDelta sigma, act, residue;  Sigma sigma;
+#   Lif, Li v_mem, t;  Iaf v_mem;  CubaLif, CurrentLif v_mem, i_syn, t;  Delta act, residue;  SigmaDelta sigma, act, residue;
+#   Sigma sigma;
 #   Linear with delays: past [largest delay, B, I], what it received in earlier steps, newest first.
 State = dict[str, Any]
 _SIGMA_DELTA_STATES: dict[type[Node], tuple[str, ...]] = {
@@ -65,7 +67,8 @@ class Moment:
 def initial_state(node: Node, batch: int) -> State:
     """State of `batch` copies of a node before the first timestep."""
     if isinstance(node, Lif):
-        return {"v_mem": np.full((batch, *node.shape), node.v_reset, dtype=np.float64), "t": 0}
+        current = {"i_syn": np.zeros((batch, *node.shape))} if isinstance(node, CurrentLif) else {}
+        return {"v_mem": np.full((batch, *node.shape), node.v_reset, dtype=np.float64), **current, "t": 0}
     if isinstance(node, Li):
         return {"v_mem": np.zeros((batch, *node.shape)) + node.v_leak, "t": 0}
     if isinstance(node, CubaLif):
@@ -209,6 +212,13 @@ def _lif(node: Lif, a: Array, state: State) -> tuple[Array, State]:
     return n, {"v_mem": v if node.v_min is None else np.maximum(v, node.v_min), "t": t + 1}
 
 
+def _current_lif(node: CurrentLif, a: Array, state: State) -> tuple[Array, State]:
+    i = np.zeros_like(state["i_syn"]) if _restarts(node, state["t"]) else state["i_syn"]
+    i = i + (a - i * node.inv_tau_syn)
+    n, after = _lif(node, i, state)
+    return n, {**after, "i_syn": i}
+
+
 def _li(node: Li, a: Array, state: State) -> tuple[Array, State]:
     v, t = state["v_mem"], state["t"]
     if _restarts(node, t):
@@ -281,8 +291,8 @@ def _vote(node: Vote, a: Array, state: State) -> tuple[Array, State]:
 
 _RULES: dict[type[Node], Callable[[Any, Array, State], tuple[Array, State]]] = {
     Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool,
-    SumPool2d: _sum_pool, Relu: _relu, Flatten: _flatten, Lif: _lif, Li: _li, Iaf: _iaf, CubaLif: _cuba_lif, Delta: _delta,
-    SigmaDelta: _sigma_delta, Sigma: _sigma, Vote: _vote,
+    SumPool2d: _sum_pool, Relu: _relu, Flatten: _flatten, Lif: _lif, CurrentLif: _current_lif, Li: _li, Iaf: _iaf,
+    CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _sigma_delta, Sigma: _sigma, Vote: _vote,
 }
 
 

@@ -26,6 +26,7 @@ from neurodeploy.ir.nodes import (
     BatchNorm,
     Conv2d,
     CubaLif,
+    CurrentLif,
     Delta,
     Fire,
     Flatten,
@@ -51,7 +52,7 @@ _FORMAT = "neurodeploy graph"
 _TYPES: dict[str, type[Node]] = {
     t.__name__: t
     for t in (
-        Input, Conv2d, Linear, BatchNorm, MaxPool2d, SumPool2d, Relu, Flatten, Lif, Li, CubaLif, Delta, SigmaDelta,
+        Input, Conv2d, Linear, BatchNorm, MaxPool2d, SumPool2d, Relu, Flatten, Lif, CurrentLif, Li, CubaLif, Delta, SigmaDelta,
         Sigma, Iaf, Vote,
     )
 }
@@ -63,6 +64,7 @@ _LATER: dict[str, frozenset[str]] = {
     "Conv2d": frozenset({"binary", "sum_bits"}),
     "Linear": frozenset({"binary", "weight_exp", "delays"}),
     "Lif": frozenset({"multi_spike", "v_min"}),
+    "CurrentLif": frozenset({"multi_spike", "v_min"}),
     "CubaLif": frozenset({"i_init", "v_init"}),
 }
 

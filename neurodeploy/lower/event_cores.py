@@ -14,7 +14,7 @@ from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError, Violati
 from neurodeploy.hw.event_profile import EventProfile
 from neurodeploy.ir.event_layers import examine
 from neurodeploy.ir.graph import Edge, Graph, IntGraph
-from neurodeploy.ir.nodes import BatchNorm, Conv2d, Flatten, InputKind, Lif, Linear, MaxPool2d, Node, SumPool2d
+from neurodeploy.ir.nodes import BatchNorm, Conv2d, CurrentLif, Flatten, InputKind, Lif, Linear, MaxPool2d, Node, SumPool2d
 from neurodeploy.lower import event_rules
 from neurodeploy.lower.activations import refuse_relu
 from neurodeploy.lower.fold import fold_batch_norm
@@ -63,7 +63,7 @@ def _input(graph: Graph) -> Iterator[Violation]:
 def _neuron(node: Node, profile: EventProfile) -> Iterator[Violation]:
     if not node.is_neuron:
         return
-    if not isinstance(node, Lif):
+    if not isinstance(node, Lif) or isinstance(node, CurrentLif):
         yield Violation("neuron", node.name, f"neurons of type {type(node).__name__}", "Integrate-and-fire neurons",
                         "Start from the trained network in real numbers")
         return

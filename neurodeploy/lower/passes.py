@@ -10,6 +10,7 @@ from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Lif
 from neurodeploy.lower.activations import refuse_relu
+from neurodeploy.lower.current import fold_currents, refuse_biases
 from neurodeploy.lower.fold import fold_batch_norm
 from neurodeploy.lower.inputs import code_input
 from neurodeploy.lower.linear_maps import fold_linear_maps
@@ -26,9 +27,10 @@ def lower(
 ) -> Graph:
     """Lower a trained graph (all delays 0) for the target, in real arithmetic still.
 
-    Batch norms and chains of linear maps are folded, spike max-pools become OR layers, shortcuts become synapse groups,
-    every synapse takes `profile.arithmetic.synapse_latency` timesteps and relays equalise the paths; each neuron layer
-    restarts at its own latency. Spikes are those of `graph`, each layer later by its latency.
+    Integrators become the currents of the neurons behind them, batch norms and chains of linear maps are folded, spike
+    max-pools become OR layers, shortcuts become synapse groups, every synapse takes `profile.arithmetic.synapse_latency`
+    timesteps and relays equalise the paths; each neuron layer restarts at its own latency. Spikes are those of `graph`, each
+    layer later by its latency.
 
     n_levels: grey levels of the data (default: the graph's metadata, else see `code_input`); input_bits: bits of a
     graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered, UsageError for
@@ -56,6 +58,7 @@ def lower(
             "Networks in real numbers are lowered without delays and loops",
             "Remove it, or bring the network in integers, as a lava-dl .net",
         ),), target=profile.name)
+    graph = fold_currents(graph, profile.name)
     lowered = fold_linear_maps(fold_batch_norm(fold_linear_maps(graph)))  # a norm may stand behind a pool, or in front of it
     lowered = from_zero(lowered)
     lowered = pools_to_or(lowered)
@@ -63,6 +66,7 @@ def lower(
     lowered = identities_to_synapses(lowered)
     lowered = delay_synapses(lowered, profile.arithmetic.synapse_latency)
     lowered = balance_delays(lowered)
+    refuse_biases(lowered, profile.name)
     return _start_samples(replace(lowered, metadata={**lowered.metadata, "input": input_kind}))
 
 

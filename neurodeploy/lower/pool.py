@@ -9,7 +9,7 @@ import numpy as np
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, Lif, Linear, MaxPool2d, Node, Shape, SumPool2d
+from neurodeploy.ir.nodes import Conv2d, CurrentLif, Lif, Linear, MaxPool2d, Node, Shape, SumPool2d
 
 
 def memoryless(name: str, shape: Shape) -> Lif:
@@ -31,7 +31,7 @@ def is_or(neuron: Lif, synapses: Iterable[Conv2d | Linear]) -> bool:
     """True for the OR and relay layers of this module: memoryless, and any one spike through a weight of 1 fires."""
     weights = [s.weight for s in synapses]
     return (
-        neuron.inv_tau == 1.0 and not neuron.decay_input and 0 < neuron.v_th < 1.0
+        not isinstance(neuron, CurrentLif) and neuron.inv_tau == 1.0 and not neuron.decay_input and 0 < neuron.v_th < 1.0
         and all(((w == 0) | (w == 1)).all() and w.any() for w in weights)
     )
 

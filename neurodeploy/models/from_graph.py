@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Relu, SumPool2d, Vote
+from neurodeploy.ir.nodes import Conv2d, CurrentLif, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Relu, SumPool2d, Vote
 from neurodeploy.models.neurons import Dynamics, scan
 
 Transform = Callable[[str, Tensor], Tensor]  # (synapse name, parameter) -> what the forward pass uses instead
@@ -74,6 +74,8 @@ class TorchGraph(nn.Module):
                 return functional.linear(x, weight, bias)
             flat = functional.conv2d(x.flatten(0, 1), weight, bias, node.stride, node.padding, node.dilation, node.groups)
             return flat.reshape(*x.shape[:2], *flat.shape[1:])
+        if isinstance(node, CurrentLif):
+            x = _integrate(Li(node.name, inv_tau=node.inv_tau_syn), x)
         if isinstance(node, Lif):
             dynamics = Dynamics(
                 node.decay_input, node.v_th, node.v_reset, node.fire, node.reset, multi_spike=node.multi_spike, v_min=node.v_min

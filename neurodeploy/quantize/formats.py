@@ -1,7 +1,8 @@
 """One neuron layer from real to integer parameters, given its scale.
 
 With synaptic scale s the integer membrane is 64 * s * v' where v' = v / gain and gain = inv_tau for neurons that decay
-their input (v' = alpha_mem * v' + x then fires at v_th / inv_tau), 1 otherwise.
+their input (v' = alpha_mem * v' + x then fires at v_th / inv_tau), 1 otherwise. A current with memory (CurrentLif) is
+u = 64 * s * i: it decays first, then takes the timestep's sum, and the membrane takes it after that, as the chip's does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from neurodeploy.errors import NeurodeployError
 from neurodeploy.fixedpoint import round_to_step
 from neurodeploy.hw.profile import Arithmetic
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Flatten, Input, Lif, Linear
+from neurodeploy.ir.nodes import Conv2d, CubaLif, CurrentLif, Flatten, Input, Lif, Linear
 
 FloatArray = NDArray[np.float64]
 
@@ -39,6 +40,11 @@ class Layer:
     def threshold(self) -> float:
         """Threshold of v' (above), in units of the synaptic sum."""
         return self.neuron.v_th / self.gain
+
+    @property
+    def current_loss(self) -> float:
+        """Fraction of the current lost per timestep."""
+        return self.neuron.inv_tau_syn if isinstance(self.neuron, CurrentLif) else 1.0
 
     @property
     def largest_weight(self) -> float:
@@ -106,6 +112,7 @@ def wrap_scale(layer: Layer, arithmetic: Arithmetic, message: int = 1) -> float:
     # Rounding moves each weight by half a step at most.
     rounding = sum(s.fan_in for s in layer.synapses) * arithmetic.weight_step / 2
     room = ((2 ** (arithmetic.state_bits - 1) - 1) >> arithmetic.state_shift) / message - rounding
+    room *= layer.current_loss  # a current that is driven for ever comes to its sum / loss
     return max(room, 0.0) / most if most > 0 else np.inf
 
 
@@ -129,6 +136,8 @@ def snap(layer: Layer, scale: float) -> float:
 
 def is_grid_exact(neuron: Lif) -> bool:
     """True for neurons whose membranes lie on the threshold's grid (no leak, or no memory): `>` can express `>=`."""
+    if isinstance(neuron, CurrentLif) and neuron.inv_tau_syn not in (0.0, 1.0):
+        return False
     return neuron.inv_tau == 0.0 or (neuron.inv_tau == 1.0 and not neuron.decay_input)
 
 
@@ -161,7 +170,7 @@ def integer_neuron(layer: Layer, scale: float, arithmetic: Arithmetic) -> CubaLi
         v_th = int(np.floor(threshold))
     bias = np.clip(np.rint(layer.bias * scale), -arithmetic.bias_max, arithmetic.bias_max).astype(np.int64)
     return CubaLif(
-        name=neuron.name, shape=neuron.shape, i_decay=arithmetic.decay_one,
+        name=neuron.name, shape=neuron.shape, i_decay=round(arithmetic.decay_one * layer.current_loss),
         v_decay=round(arithmetic.decay_one * neuron.inv_tau), v_th=v_th,
         bias_mant=bias.reshape(-1, *[1] * (len(neuron.shape) - 1)), bias_exp=arithmetic.bias_exp,
         reset_interval=neuron.reset_interval, reset_offset=neuron.reset_offset,

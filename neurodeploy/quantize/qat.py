@@ -20,7 +20,7 @@ from torch import Tensor
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.hw.profile import Arithmetic, Profile
 from neurodeploy.ir.graph import Graph, IntGraph
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Lif, Linear, Node
+from neurodeploy.ir.nodes import Conv2d, CubaLif, CurrentLif, Lif, Linear, Node
 from neurodeploy.ir.votes import predictions
 from neurodeploy.lower.pool import is_or
 from neurodeploy.models.from_graph import TorchGraph
@@ -108,6 +108,8 @@ def _on_grid(graph: Graph, net: IntGraph, scales: Mapping[str, float], arithmeti
             gain = inv_tau if node.decay_input else 1.0
             v_th = per_layer(integer.v_th) / scales[node.name] * gain
             node = replace(node, inv_tau=inv_tau, v_th=v_th, fire=arithmetic.fire)
+            if isinstance(node, CurrentLif):
+                node = replace(node, inv_tau_syn=per_layer(integer.i_decay) / arithmetic.decay_one)
         elif isinstance(node, Lif) and not is_or(node, layer_of(graph, node).synapses):
             # Membranes are whole numbers / scale: half a step above the chip's threshold float rounding cannot reach it.
             integer = net[node.name]
