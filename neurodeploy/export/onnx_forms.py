@@ -25,6 +25,7 @@ from neurodeploy.export.onnx_ops import (
     Ops,
     StateSpec,
     check_expressible,
+    op_counts,
     restarted,
     start,
 )
@@ -36,6 +37,7 @@ from neurodeploy.sim.gpu_input import n_steps
 OPSET = 20
 IR_VERSION = 9  # the oldest that holds opset 20
 MAX_BYTES = 2**31 - 1  # of a protocol buffer
+MAX_OPERATORS = 200_000  # of the unrolled form; runtimes take minutes to load more
 VOTES, X = "votes", "x"
 STATES_KEY = "neurodeploy.states"  # of the step form's metadata: its states as JSON
 
@@ -62,6 +64,12 @@ def unrolled_model(graph: Graph) -> ModelProto:
     """
     graph = prepared(graph)
     ops, steps = Ops(), n_steps(graph)
+    per_step = sum(op_counts(step_model(graph)).values())
+    if steps * per_step > MAX_OPERATORS:
+        raise UsageError(
+            f"{steps} timesteps of {per_step} operators, written out", where=graph.output.name, code="too_long",
+            limit=f"At most {MAX_OPERATORS} operators", remedy="Use fewer timesteps",
+        )
     values = _by_layers(ops, graph, steps) if graph.is_acyclic else _by_timesteps(ops, graph, steps)
     outputs = _publish(ops, graph, values, [steps, "B"])
     return _model("unrolled", ops, [_value(X, FLOAT, [steps, "B", *graph.inputs[0].shape])], outputs, {})

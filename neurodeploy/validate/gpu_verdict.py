@@ -75,7 +75,7 @@ def validate_gpu_bundle(
     if asked is not None:
         errors += asked.errors(where)
         checks += [Check(f"{NAME}, {r.file}", r.ok, asked.what(form)) for form, r in asked.routes.items()]
-        if opened.policy is not None:
+        if asked.n_exits:
             same = f"{asked.n_exits - asked.n_other_exits} of {asked.n_exits} samples stop as they do here, or flipped before"
             checks.append(Check(f"{NAME}, early exit", not asked.n_other_exits, same))
         divergence = divergence or asked.divergence

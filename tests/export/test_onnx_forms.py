@@ -171,6 +171,11 @@ def test_what_has_no_form_is_refused_by_name(graph: Graph, where: str, what: str
         assert caught.value.where == where
 
 
+def test_a_form_that_would_be_too_long_to_load_is_not_written() -> None:
+    with pytest.raises(UsageError, match="100000 timesteps of 11 operators"):
+        unrolled_model(replace(small(), n_timesteps=100_000))
+
+
 def test_two_outputs_are_refused() -> None:
     with pytest.raises(NeurodeployError, match="expected one output"):
         step_model(Graph((Input("in", (3,)), Lif("n", (3,)), Lif("m", (3,))), (Edge("in", "n"), Edge("in", "m")), 2))

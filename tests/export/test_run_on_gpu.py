@@ -216,7 +216,7 @@ def test_devices_that_do_not_start(
             runtime.session(Path("m.onnx"))
         return
     runtime.session(Path("m.onnx"))
-    assert made[0] == ("CUDAExecutionProvider", {"device_id": "1", "use_tf32": "0"})
+    assert made[0] == ("CUDAExecutionProvider", {"device_id": "1", "use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"})
     assert runtime.device == ("cuda" if works else "cpu")
     assert ("runs on the CPU" in capsys.readouterr().err) != works
 

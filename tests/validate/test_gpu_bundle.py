@@ -23,6 +23,7 @@ from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.nodes import Conv2d, Input, Lif, Linear, Vote
 from neurodeploy.ir.serialize import same, save
 from neurodeploy.lower.gpu import lower_to_gpu
+from neurodeploy.models.convert import to_graph
 from neurodeploy.models.from_graph import TorchGraph
 from neurodeploy.resources import folder as packaged
 from neurodeploy.sim.gpu_run import run, run_until, until
@@ -31,6 +32,7 @@ from neurodeploy.validate.gpu_compare import compare
 from neurodeploy.validate.gpu_onnx import OnnxSteps, run_form, session_of
 from tests.event_nets import chain, residual
 from tests.float_networks import values
+from tests.models.test_convert import ARCHS, trained
 from tests.small_nets import int_chain
 from tests.validate.gpu_bundles import METADATA, POLICY, profile, rewrite, write
 
@@ -48,6 +50,11 @@ def recurrent() -> Graph:
              Linear("back", np.eye(4) / 4), Vote("vote", 2, 2))  # fmt: skip
     edges = (Edge("in", "fc"), Edge("fc", "n"), Edge("n", "back", 1), Edge("back", "n"), Edge("n", "vote"))
     return Graph(nodes, edges, 5)
+
+
+def autosnn() -> Graph:
+    """Batch norms, max-pools, leaky neurons that decay their input."""
+    return to_graph(trained(ARCHS[0]))
 
 
 # ---------------------------------------------------------------- export
@@ -103,7 +110,7 @@ def test_integers_of_a_chip_are_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- validation
 
 
-@pytest.mark.parametrize("graph", [residual(), recurrent()], ids=["residual", "recurrent"])
+@pytest.mark.parametrize("graph", [residual(), recurrent(), autosnn()], ids=["residual", "recurrent", "autosnn"])
 @pytest.mark.parametrize("policy", [POLICY, None], ids=["policy", "none"])
 def test_a_good_bundle_holds(graph: Graph, policy: ConfidencePolicy | None, tmp_path: Path) -> None:
     folder = write(graph, tmp_path / "b", policy=policy).path
