@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from neurodeploy.early_exit.confidence import ConfidencePolicy, exit_steps
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Edge, Graph, IntGraph
-from neurodeploy.ir.nodes import Input, Lif, Linear, Vote
+from neurodeploy.ir.nodes import CurrentLif, Input, Lif, Linear, Vote
+from neurodeploy.ir.reference import evaluate
 from neurodeploy.ir.votes import predictions
 from neurodeploy.lower.gpu import lower_to_gpu
 from neurodeploy.models.convert import to_graph
@@ -128,6 +129,17 @@ def test_inputs_that_do_not_fit(x: Any, what: str) -> None:
     with pytest.raises(UsageError, match=what) as caught:
         run(late(), x)
     assert caught.value.where == "in"
+
+
+def test_neurons_that_hold_their_current_run_as_an_integrator_and_a_neuron() -> None:
+    node = CurrentLif("n", (3,), inv_tau=0.5, inv_tau_syn=0.5, reset_interval=4, reset_offset=1)
+    graph = chain(Input("in", (3,)), Linear("fc", np.eye(3) / 2), node, Vote("vote", 3, 1), T=9)
+    x = values(graph)
+    lowered = lower_to_gpu(graph)
+    assert [type(n).__name__ for n in lowered.order] == ["Input", "Linear", "Li", "Lif", "Vote"]
+    expected = evaluate(graph, x)["n"]
+    assert expected.any()
+    np.testing.assert_array_equal(run(lowered, x).spikes["n"], expected)
 
 
 def test_integers_are_refused_by_name() -> None:
