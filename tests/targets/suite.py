@@ -39,7 +39,7 @@ from neurodeploy.quantize import quantize
 from neurodeploy.sim import clocked, reference
 from neurodeploy.sim.trace import Trace, first_difference
 
-CODINGS: tuple[InputCoding, ...] = get_args(InputCoding)
+CODINGS: tuple[InputCoding, ...] = tuple(c for c in get_args(InputCoding) if c != "counts")  # those of images
 N_SAMPLES = 64
 
 
