@@ -23,6 +23,7 @@ from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.ir.nodes import Array
 
 MAX_BYTES = 2**30  # of all datasets together, unpacked
+LEAST_BYTES, UNPACKING = 2**26, 16  # a file may hold so much, and so many times its own size where that is more
 MAX_OBJECTS = 20_000
 MAX_DEPTH, MAX_RANK, MAX_TEXT = 32, 8, 2**16
 _FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
@@ -67,7 +68,8 @@ def open_checked(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise UsageError("no such file", where=str(path))
     with _opened(path, str(path)) as file:
-        for _ in _datasets(file, f"{path}:", 2 * MAX_BYTES, set()):
+        most = min(2 * MAX_BYTES, max(LEAST_BYTES, UNPACKING * path.stat().st_size))
+        for _ in _datasets(file, f"{path}:", most, set()):
             pass
         yield file
 

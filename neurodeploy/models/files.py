@@ -29,7 +29,7 @@ from neurodeploy.models.foreign_gate import check_model_file, safetensors_header
 from neurodeploy.models.foreign_layers import graph_of
 from neurodeploy.models.foreign_modules import missing_arch
 from neurodeploy.models.foreign_spec import Spec, read_spec
-from neurodeploy.models.foreign_state import SUFFIXES, State, carries_architecture, read_state
+from neurodeploy.models.foreign_state import SUFFIXES, State, read_state
 from neurodeploy.models.macro import MacroConfig
 
 SCHEMA_VERSION = 1
@@ -82,11 +82,11 @@ def load_model(path: str | Path, arch: str | None = None) -> AutoSnn | Graph:
     that is not of the file, and beside a file that has its own.
     """
     path = _known_suffix(path, SUFFIXES)
-    if carries_architecture(path):
+    state = read_state(path)
+    if state.own:
         if arch is not None:
             raise UsageError("the file carries its own architecture", where=str(path), remedy="Leave --arch out")
         return load_module(path)
-    state = read_state(path)
     if arch is None:
         raise missing_arch(state)
     spec = read_spec(arch)

@@ -6,7 +6,8 @@ what its suffix says, and when nothing in it declares more than the file can hol
     .pt, .pth      a zip that torch.save wrote: entries stored, apart, its pickle of tensors and plain values (`foreign_pickle`)
     .safetensors   a header whose tensors lie one behind the other to the end of the file
     .npz           a zip of arrays as `ir.archive` writes it
-    .nir, .net     HDF5; what is inside is checked by their readers
+    .nir           HDF5 that declares no more data than its size allows (`ir.hdf5`)
+    .net           HDF5, which its reader opens in a process of its own
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _HOLDS = {".pt": "zip", ".pth": "zip", ".npz": "zip", ".safetensors": "safetenso
 _KINDS = {"zip": "a zip archive (.pt or .npz)", "safetensors": "a .safetensors file", "hdf5": "an HDF5 file (.nir or .net)",
           "pickle": "a pickle", "onnx": "an ONNX model", "empty": "empty", "unknown": "of no kind that is read as a model"}
 _COPY = "Write the file again, or get a fresh copy"
+DOCUMENT = "graph.json"  # of `ir.archive`, which imports more than a refusal needs
 _EXPORT = "Give the weights (a state_dict as .safetensors or .pt, with --arch) or a .nir; `export --target gpu` writes ONNX"
 _SCRIPT = "Give the weights of the module behind it: torch.save(module.state_dict(), \"weights.pt\"), with --arch"
 _END = struct.Struct("<4s4H2LH")  # end of a zip's directory: signature, ..., entries, size, offset, length of the comment
@@ -43,6 +45,24 @@ def check_model_file(path: str | Path) -> None:
     path = Path(path)
     if not path.is_file():
         return
+    check_kind(path)
+    where, suffix = str(path), path.suffix.lower()
+    with path.open("rb") as file:
+        if suffix in (".pt", ".pth"):
+            torch_archive(file, where)
+        elif suffix == ".safetensors":
+            safetensors_header(file, where)
+        elif suffix == ".npz":
+            _arrays(file, where)
+    if suffix == ".nir":
+        from neurodeploy.ir.hdf5 import open_checked  # a refusal of other kinds goes without h5py
+
+        with open_checked(path):
+            pass
+
+
+def check_kind(path: Path) -> None:
+    """The first half of `check_model_file`: whether a file begins as what its suffix says."""
     where, size, suffix = str(path), path.stat().st_size, path.suffix.lower()
     with path.open("rb") as file:
         kind = _kind(file, size)
@@ -59,12 +79,6 @@ def check_model_file(path: str | Path) -> None:
             _refuse(f"it is {_KINDS[kind]}" + (f", {size} bytes" if size else ""), where,
                     f"Its suffix is {path.suffix}" + (f", which is {_KINDS[_HOLDS[suffix]]}" if suffix in _HOLDS else ""),
                     "Rename it to what it is" if kind in _HOLDS.values() else _COPY)
-        if suffix in (".pt", ".pth"):
-            torch_archive(file, where)
-        elif suffix == ".safetensors":
-            safetensors_header(file, where)
-        elif suffix == ".npz":
-            _arrays(file, where)
 
 
 def _refuse(what: str, where: str, limit: str = "", remedy: str = _COPY) -> NoReturn:
@@ -178,24 +192,26 @@ def torch_archive(file: BinaryIO, where: str) -> tuple[zipfile.ZipFile, dict[str
     if stream.file_size > foreign_pickle.MAX_BYTES:
         _refuse(f"its pickle stream has {stream.file_size} bytes", where, f"At most {foreign_pickle.MAX_BYTES}", RESAVE)
     content = foreign_pickle.declared(entry(archive, stream, where), where)
-    for name, tensor in tensors_in(content):
-        _inside(tensor, entries.get(f"{folder}data/{tensor.storage.key}"), f"{where}: {name}")
+    found = _tensors_in(content)
+    for place, tensor in found:
+        _inside(tensor, entries.get(f"{folder}data/{tensor.storage.key}"), f"{where}: {place}")
+    if not found:
+        _refuse("it holds no tensors", where, "A model file is a state_dict: names, and a tensor for each", RESAVE)
     return archive, entries, folder, content
 
 
-def tensors_in(content: Any) -> list[tuple[str, Declared]]:
-    """(dotted place, tensor) of every tensor in dicts and lists, each container visited once."""
+def _tensors_in(content: Any) -> list[tuple[str, Declared]]:
+    """(name, tensor) of every tensor in dicts and lists, each container visited once."""
     found: list[tuple[str, Declared]] = []
-    waiting: list[tuple[str, Any]] = [("", content)]
+    waiting: list[tuple[Any, Any]] = [("", content)]
     seen: set[int] = set()
     while waiting:
-        place, value = waiting.pop()
+        key, value = waiting.pop()
         if isinstance(value, Declared):
-            found.append((place, value))
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            found.append((str(key)[:120], value))
+        elif type(value) in (dict, list, tuple) and value and id(value) not in seen:
             seen.add(id(value))
-            pairs = value.items() if isinstance(value, dict) else enumerate(value)
-            waiting += [(f"{place}.{key}"[:120].lstrip("."), item) for key, item in pairs]
+            waiting += value.items() if isinstance(value, dict) else enumerate(value)
     return found
 
 
@@ -267,6 +283,9 @@ def _arrays(file: BinaryIO, where: str) -> None:
     import numpy as np  # a refusal of other kinds goes without
 
     archive, entries = zip_entries(file, where)
+    if DOCUMENT not in entries:
+        _refuse("arrays alone, no network", where, f"A network of neurodeploy has {DOCUMENT} beside them",
+                "Data is given with --data or --input, not as the model")
     for name, info in entries.items():
         if not name.endswith(".npy"):
             continue

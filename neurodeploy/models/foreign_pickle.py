@@ -71,7 +71,7 @@ def declared(stream: bytes, where: str) -> Any:
     try:
         return _Reader(where).read(stream)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, UnicodeDecodeError, OverflowError) as error:
-        _damaged(where, f"{type(error).__name__}: {error}")
+        _damaged(where, str(error))
 
 
 def refuse_calls(stream: bytes, where: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.archive import MAX_BYTES, missing, refuse
 from neurodeploy.ir.nodes import Array
-from neurodeploy.models.foreign_gate import SAFETENSORS, check_model_file, entry, safetensors_header, torch_archive
+from neurodeploy.models.foreign_gate import SAFETENSORS, check_kind, entry, safetensors_header, torch_archive
 from neurodeploy.models.foreign_pickle import Declared
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -45,37 +45,19 @@ def refuse_arch(path: Path, arch: str | None) -> None:
                          limit=f"Files of {', '.join(SUFFIXES)} are", remedy="Leave --arch out: this file has its own")
 
 
-def carries_architecture(path: str | Path) -> bool:
-    """Whether a model file says itself how its network is built, as those of neurodeploy do; raises as `read_state`."""
-    path = _checked(path)
-    with path.open("rb") as file:
-        if path.suffix.lower() == ".safetensors":
-            return _is_own_header(safetensors_header(file, str(path))[0])
-        return _is_own(torch_archive(file, str(path))[3])
-
-
 def read_state(path: str | Path) -> State:
-    """The tensors in a model file. Of a checkpoint the one state_dict among its entries counts (`state_dict`, `net`, ...).
+    """The tensors in a model file, none of one that is our own. Of a checkpoint the one state_dict among its entries counts
+    (`state_dict`, `net`, ...).
 
     Raises UnsafeFile for a file that may not be read, UsageError where it is none or holds several state_dicts.
     """
-    path = _checked(path)
-    return _safetensors(path) if path.suffix.lower() == ".safetensors" else _torch(path)
-
-
-def _checked(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise UsageError(missing(path), where=str(path))
     if path.stat().st_size > MAX_BYTES:
         refuse("the file is too large", str(path), f"At most {MAX_BYTES} bytes")
-    check_model_file(path)
-    return path
-
-
-def _is_own_header(header: dict[str, Any]) -> bool:
-    metadata = header.get("__metadata__")
-    return isinstance(metadata, dict) and bool({"arch", "schema_version"} & metadata.keys())
+    check_kind(path)
+    return _safetensors(path) if path.suffix.lower() == ".safetensors" else _torch(path)
 
 
 def _is_own(content: Any) -> bool:
@@ -85,14 +67,15 @@ def _is_own(content: Any) -> bool:
 def _safetensors(path: Path) -> State:
     with path.open("rb") as file:
         header, begin = safetensors_header(file, str(path))
-        own = _is_own_header(header)
-        header.pop("__metadata__", None)
+        own = _is_own(header.pop("__metadata__", None))
         tensors = {}
+        if own:
+            return State(str(path), {}, own, False)
         for name, value in header.items():
             first, end = value["data_offsets"]
             file.seek(begin + first)
             tensors[name] = _numbers(file.read(end - first), SAFETENSORS[value["dtype"]]).reshape(value["shape"])
-    return State(str(path), _in_order(tensors), own, False)
+    return State(str(path), _in_order(tensors), False, False)
 
 
 def _in_order(tensors: dict[str, Array]) -> dict[str, Array]:
@@ -108,6 +91,8 @@ def _torch(path: Path) -> State:
     with path.open("rb") as file:
         archive, entries, folder, content = torch_archive(file, where)
         tensors: dict[str, Array] = {}
+        if _is_own(content):
+            return State(where, tensors, True, True)
         storages: dict[str, Array] = {}
         for name, tensor in _state_dict(content, where).items():
             storage = tensor.storage
@@ -117,7 +102,7 @@ def _torch(path: Path) -> State:
             values = storages[storage.key][tensor.offset :]
             strides = [step * values.itemsize for step in tensor.stride]
             tensors[name] = np.lib.stride_tricks.as_strided(values, tensor.shape, strides, writeable=False)
-    return State(where, tensors, _is_own(content), True)
+    return State(where, tensors, False, True)
 
 
 def _state_dict(content: Any, where: str) -> dict[str, Declared]:
