@@ -65,7 +65,7 @@ def show_predicted(
     accuracy = test["accuracy"]["simulator"]
     rows = [["accuracy", percent(best["accuracy"]), percent(accuracy), f"{points(accuracy - best['accuracy'])} points"]]
     for key, (label, unit) in _LABELS.items():
-        if key in found:
+        if found.get(key) is not None and best[key] is not None:
             cells = [si(v, unit) if unit else count(v) for v in (best[key], found[key])]
             rows.append([latency if key == "latency_s" else label, *cells, relative(found[key], best[key])])
     columns = ["", "searched", "simulated", "difference"]
@@ -78,7 +78,8 @@ def show_files(console: Console, data: Mapping[str, Any], cost: Mapping[str, Any
     spent = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
     costs = f"{si(cost['energy_j']['nominal'], 'J')} and {latency} {cost['status']}"
     accuracy = percent(data["test"]["accuracy"]["simulator"])
-    result = f"{arch(data['best']['genome'])}: {accuracy} simulated; {costs}; {count(cost['n_cores'])} cores"
+    cores = "" if cost["n_cores"] is None else f"; {count(cost['n_cores'])} cores"
+    result = f"{arch(data['best']['genome'])}: {accuracy} simulated; {costs}{cores}"
     tables.facts(console, "Files", [
         ("found", result), ("run", str(data["run_dir"])), ("model", str(data["model"])), ("bundle", str(data["bundle"])),
         ("time", f"{sum(seconds.values()):.0f} s: {spent}"),

@@ -14,6 +14,7 @@ from neurodeploy.cli.render_cost import show_layers, show_terms, show_totals, sh
 from neurodeploy.cli.render_event_search import show_event_search
 from neurodeploy.cli.render_exit import show_early_exit
 from neurodeploy.cli.render_front import show_files, show_pareto, show_predicted
+from neurodeploy.cli.render_gpu_search import show_gpu_search
 
 
 def show_search(console: Console, data: Mapping[str, Any]) -> None:
@@ -21,6 +22,9 @@ def show_search(console: Console, data: Mapping[str, Any]) -> None:
     test = data["test"]
     if "events" in test["cost"]:
         show_event_search(console, data)
+        return
+    if "gpu" in test["cost"]:
+        show_gpu_search(console, data)
         return
     costs = {name: test["cost"][name] for name in sorted(test["cost"], key=lambda name: name != data["schedule"])}
     main = costs[data["schedule"]]

@@ -34,14 +34,15 @@ from neurodeploy.train.trainer import as_input
 Rates = dict[str, NDArray[np.float64]]
 
 
-class Evaluator:
+class ImageEvaluator:
     """Calls give the metrics of an architecture, as plain JSON values; a pure function of its arguments.
 
-    Accuracy and activity are those of the validation split, after batch norms were estimated anew for the candidate.
+    Accuracy and activity are those of the validation split, after batch norms were estimated anew for the candidate. What
+    they cost is for each kind of target to say: `_lowered` and `_cost`.
     """
 
-    def __init__(self, supernet: SuperNet, data: Dataset, recipe: Recipe, profile: Profile) -> None:
-        self.supernet, self.recipe, self.profile, self.data = supernet, recipe, profile, data
+    def __init__(self, supernet: SuperNet, data: Dataset, recipe: Recipe) -> None:
+        self.supernet, self.recipe, self.data = supernet, recipe, data
         self._x_train = data.split("train")[0]
         x, self._labels = data.split("validation")
         self._images = x
@@ -67,9 +68,28 @@ class Evaluator:
             paper = float(spikes_paper(recorded).mean())
             rates: Rates = {name: s.mean(dim=1, dtype=torch.float64).numpy() for name, s in recorded.items()}
         accuracy = float((predictions(votes)[-1] == self._labels).mean())
-        lowered = lower(to_graph(network), self.profile, self.recipe.input.kind, input_bits=self.recipe.input.input_bits)
+        lowered = self._lowered(network)
         found = self._cost(lowered, rates, votes, accuracy, paper)
         return with_terms(found, lowered, self.recipe.fitness.terms, network.arch)
+
+    def _lowered(self, network: AutoSnn) -> Graph:
+        """The network as the target holds it."""
+        raise NotImplementedError
+
+    def _cost(self, lowered: Graph, rates: Rates, votes: NDArray[Any], accuracy: float, paper: float) -> Metrics:
+        """Metrics from what fired: mean rates [T, *shape] by layer, votes [T, N, C]."""
+        raise NotImplementedError
+
+
+class Evaluator(ImageEvaluator):
+    """Candidates on a chip with timesteps."""
+
+    def __init__(self, supernet: SuperNet, data: Dataset, recipe: Recipe, profile: Profile) -> None:
+        super().__init__(supernet, data, recipe)
+        self.profile = profile
+
+    def _lowered(self, network: AutoSnn) -> Graph:
+        return lower(to_graph(network), self.profile, self.recipe.input.kind, input_bits=self.recipe.input.input_bits)
 
     def _cost(self, lowered: Graph, rates: Rates, votes: NDArray[Any], accuracy: float, paper: float) -> Metrics:
         fit = check(lowered, self.profile, self.recipe.cost.n_chips)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.ir.graph import Graph
@@ -57,7 +58,7 @@ def simulate_on_gpu(
     trace = run_reference(graph, x) if use_reference else run(graph, x, membranes=states)
     progress.advance("simulation")
     progress.done("simulation")
-    arrays = {f"spikes/{name}": spikes.astype(np.int32) for name, spikes in trace.spikes.items()}
+    arrays: dict[str, NDArray[Any]] = {f"spikes/{name}": spikes.astype(np.int32) for name, spikes in trace.spikes.items()}
     if states:
         arrays |= {f"v_mem/{name}": v for name, v in trace.membranes.items()}
     arrays["votes"] = trace.votes
@@ -66,5 +67,5 @@ def simulate_on_gpu(
         out=out, target=target, n_timesteps=n_steps(graph), n_samples=x.shape[1], input=graph.inputs[0].name,
         spikes_per_layer={name: int(s.sum()) for name, s in trace.spikes.items()},
         neurons_per_layer={n.name: math.prod(graph.shapes[n.name]) for n in graph.neurons},
-        simulator="reference" if use_reference else "float32", arrays={name: list(a.shape) for name, a in arrays.items()},
+        simulator="reference" if use_reference else "fast", arrays={name: list(a.shape) for name, a in arrays.items()},
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from neurodeploy.errors import UsageError
-from neurodeploy.hw.profile import AnyProfile, EventProfile, chip_of
+from neurodeploy.hw.profile import AnyProfile, EventProfile, GpuProfile
 from neurodeploy.jobs.data import AnyDataset
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.models.macro import Arch
@@ -64,20 +64,22 @@ class Route(Protocol):
 
 def route_of(profile: AnyProfile, recipe: Recipe) -> Route:
     """The route to a target; UsageError for a recipe whose data the target cannot take."""
-    profile = chip_of(profile)
     events = isinstance(profile, EventProfile)
     if events != (recipe.input.kind == "events"):
-        takes = "streams of events" if events else "images, not streams of events"
+        takes = "streams of events" if events else "images, not streams of events, in a search"
         raise UsageError(
             f"the recipe's input is {recipe.input.kind!r}", where=f"recipe {recipe.name}", code="other_arithmetic",
             limit=f"{profile.name} takes {takes}",
-            remedy=f"Use a recipe for {'event-driven chips, such as ' if events else 'chips with timesteps, such as '}"
-                   f"{default_recipe(profile)}",
+            remedy=f"Use a recipe for {'event-driven chips' if events else 'images'}, such as {default_recipe(profile)}",
         )
     if isinstance(profile, EventProfile):
         from neurodeploy.jobs.event_route import EventRoute
 
         return EventRoute(profile)
+    if isinstance(profile, GpuProfile):
+        from neurodeploy.jobs.gpu_route import GpuRoute
+
+        return GpuRoute(profile)
     from neurodeploy.jobs.mesh_route import MeshRoute
 
     return MeshRoute(profile)

@@ -88,9 +88,9 @@ def simulate(
     if out.exists() and given.exists() and out.samefile(given):
         raise UsageError("the recording would replace its own input", where=str(out), remedy="Name another file with --out")
     opened, changes = open_with(model, net, overrides)
-    on = opened.bundle.profile if target is None and isinstance(opened.bundle, GpuBundle) else None
-    if target is not None:
-        on = profile_of(target, split_overrides(changes)[1])
+    on = None if target is None else profile_of(target, split_overrides(changes)[1])
+    if on is None and isinstance(opened.bundle, GpuBundle):
+        on = opened.bundle.profile
     if isinstance(on, GpuProfile):
         _refuse_on_gpu(on.name, {
             "--layout": layout != "torch", "--v-readout": v_readout != "lava", "--order": order is not None,

@@ -62,13 +62,14 @@ class Metrics:
     """What is known of one candidate on one target; energies and latency per inference, None where not available.
 
     `spikes_paper` counts by AutoSNN's rule (max-pool outputs count, timesteps after T do not exist), `spikes` are the
-    events of the lowered network; both, and `synops`, are means per sample.
+    events of the lowered network; both, and `synops` (None where a target makes no difference between synapses that a spike
+    met and others), are means per sample.
     """
 
     accuracy: float
     spikes_paper: float
     spikes: float
-    synops: float
+    synops: float | None
     energy_j: float | None
     energy_dynamic_j: float | None
     energy_at_exit_j: float | None

@@ -26,11 +26,12 @@ def pareto_front(candidates: Sequence[Mapping[str, Any]], objectives: Objectives
 
     A candidate is beaten by another that is at least as good in every objective and better in one; equals stay
     together. `candidates` are metrics by name and must hold a finite number for every objective, else UsageError:
-    leave infeasible candidates out before.
+    leave infeasible candidates out before. What is None for all of them, as cores on a target without cores, is no objective.
     """
     if not candidates:
         return ()
-    costs = np.array([[_cost(i, c, name, objectives) for name in objectives] for i, c in enumerate(candidates)])
+    known = [name for name in objectives if any(c.get(name, 0) is not None for c in candidates)]
+    costs = np.array([[_cost(i, c, name, objectives) for name in known] for i, c in enumerate(candidates)])
     front = []
     for i, cost in enumerate(costs):
         beaten = (costs <= cost).all(axis=1) & (costs < cost).any(axis=1)
