@@ -9,6 +9,7 @@ from neurodeploy.jobs.energy import energy
 from neurodeploy.jobs.env import env_add, env_create, env_list, env_remove
 from neurodeploy.jobs.events import events
 from neurodeploy.jobs.export import export
+from neurodeploy.jobs.measure_gpu import measure_gpu
 from neurodeploy.jobs.resolve import resolve_deploy
 from neurodeploy.jobs.search import resolve_recipe, search, worker
 from neurodeploy.jobs.simulate import simulate
@@ -17,5 +18,5 @@ from neurodeploy.jobs.validate import validate
 
 __all__ = [
     "calibrate", "check", "compare", "convert", "doctor", "energy", "env_add", "env_create", "env_list", "env_remove",
-    "events", "export", "resolve_deploy", "resolve_recipe", "search", "simulate", "train", "validate", "worker",
+    "events", "export", "measure_gpu", "resolve_deploy", "resolve_recipe", "search", "simulate", "train", "validate", "worker",
 ]

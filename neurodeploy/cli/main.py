@@ -78,6 +78,7 @@ def application() -> typer.Typer:
     group.command("list", **help_texts(targets.list_targets))(targets.list_targets)
     group.command("show", **help_texts(targets.show))(targets.show)
     group.command("check", **help_texts(targets.check))(targets.check)
+    group.command("measure", **help_texts(targets.measure))(targets.measure)
     app.add_typer(group, name="targets")
     group = typer.Typer(rich_markup_mode="rich")
     group.callback(invoke_without_command=True, **help_texts(env.env))(env.env)

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
-from neurodeploy.cli.options import Debug, Json, Settings, one_target, overrides
+from neurodeploy.cli.options import Arch, Debug, DryRun, Json, Settings, one_target, overrides
+from neurodeploy.cli.render_measure import show_measured
 from neurodeploy.cli.render_targets import show_profile
 from neurodeploy.hw.profile import AnyProfile, GpuProfile, Profile, any_target, names, read, weakest
 
@@ -27,6 +28,7 @@ def targets(ctx: typer.Context, json: Json = False, debug: Debug = False) -> Out
       neurodeploy targets show speck2f
       neurodeploy targets show h200
       neurodeploy targets check my_chip.toml
+      neurodeploy targets measure --out mine.toml
     """
     return None if ctx.invoked_subcommand else _list()
 
@@ -77,6 +79,46 @@ def check(
     profile = read(file)
     data = {"profile": profile.name, "file": file, "digest": profile.digest, **_summary(profile)}
     return Outcome(data, lambda console: tables.show(console, data))
+
+
+def measure(
+    ctx: typer.Context,
+    model: Annotated[Path | None, typer.Argument(metavar="MODEL", exists=True,
+        help="A network to measure too, beside what the model says of it.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="PROFILE.TOML",
+        help="The profile to write; it must not exist. Default: only print.")] = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", metavar="TARGET",
+        help="The packaged profile to extend. Default: the one that names this GPU.")] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="The batch beside batch 1, with MODEL.")] = 64,
+    seconds: Annotated[float, typer.Option("--seconds", metavar="S", help="Length of each of five windows a quantity.")] = 1.0,
+    arch: Arch = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> Outcome:
+    """Measure this machine's GPU: idle power, launches, memory, arithmetic; power through NVML.
+
+    Each constant is the median of five windows, its band their spread. The profile extends the packaged one of this GPU, whose
+    peaks and sizes it keeps. With MODEL, the network itself runs in the unrolled form at batch 1 and --batch. Keep other
+    programs off the GPU. Needs an NVIDIA GPU, torch for CUDA and the package nvidia-ml-py.
+
+    Examples:
+      neurodeploy targets measure
+      neurodeploy targets measure --out mine.toml
+      neurodeploy targets measure model.safetensors --batch 128 --out mine.toml
+    """
+    frame: Frame = ctx.obj
+    name = None if target is None else one_target(frame, target)
+    asked: dict[str, Any] = {"model": model, "target": name, "out": out, "batch": batch, "seconds": seconds}
+    if dry_run:
+        return Outcome(asked, lambda console: tables.show(console, asked))
+
+    from neurodeploy import commands
+
+    with frame.progress() as progress:
+        found = commands.measure_gpu(**asked, overrides=overrides(None, arch), progress=progress).to_dict()
+    base = any_target(found["base"]).model_dump()
+    return Outcome(found, lambda console: show_measured(console, found, base))
 
 
 def _list() -> Outcome:

@@ -46,7 +46,7 @@ class ExitCost:
 
 
 @dataclass(frozen=True)
-class GpuExit:
+class GpuExitCosts:
     """A batch that leaves early, in both ways, beside one that runs all timesteps in both forms.
 
     mean_timesteps: of a sample, what early exit would save were it alone.
@@ -73,7 +73,7 @@ class GpuExit:
 def exit_costs(
     work: Sequence[LayerWork], profile: GpuProfile, histogram: Sequence[int], *, batch: int = 1,
     precision: Precision | None = None,
-) -> GpuExit:
+) -> GpuExitCosts:
     """Costs of batches drawn from samples of which `histogram[t - 1]` leave at timestep t.
 
     Raises UsageError as `gpu_cost`, and for a histogram without samples.
@@ -94,7 +94,7 @@ def exit_costs(
     slowest = 1.0 - gone**batch
     whole = np.zeros((n_timesteps, batch))
     whole[:, -1] = slowest  # the whole batch runs, or nothing
-    return GpuExit(
+    return GpuExitCosts(
         target=profile.name, precision=chosen, batch=batch, mean_timesteps=float(np.sum(1.0 - gone)),
         stopping=_expected(steps, whole, batch, float(slowest.sum())),
         compacted=_expected(steps, np.stack([_survivors(batch, 1.0 - f) for f in gone]), batch, float(slowest.sum())),

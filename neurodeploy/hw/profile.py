@@ -10,24 +10,26 @@ There are three kinds of profile: `Profile`, of chips with timesteps on a mesh, 
 from __future__ import annotations
 
 import tomllib
+import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, overload
 
 from pydantic import ValidationError
 
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.hw.event_profile import EventProfile
 from neurodeploy.hw.events import SYNAPSE, Synapses, Zeros
 from neurodeploy.hw.gpu_profile import GpuProfile
 from neurodeploy.hw.mesh_profile import Arithmetic, Capacity, Partition, Profile
+from neurodeploy.hw.nvml import device_name
 from neurodeploy.hw.quantity import STATUS_ORDER, Counts, Quantity, Status, weakest
 from neurodeploy.resources import folder
 
 __all__ = [
     "STATUS_ORDER", "SYNAPSE", "AnyProfile", "Arithmetic", "Capacity", "Counts", "EventProfile", "GpuProfile", "Partition",
-    "Profile", "Quantity", "Status", "Synapses", "Zeros", "any_target", "apply_override", "chip_of", "describe", "kind_of",
-    "names", "parse", "read", "resolve", "target", "weakest",
+    "Profile", "Quantity", "Status", "Synapses", "Zeros", "any_target", "apply_override", "chip_of", "describe",
+    "gpu_named", "kind_of", "names", "parse", "read", "resolve", "target", "weakest",
 ]
 
 AnyProfile = Profile | EventProfile | GpuProfile
@@ -125,17 +127,45 @@ def describe(error: ValidationError) -> str:
 
 
 def resolve(name: str) -> str:
-    """The profile name behind a name or alias; raises UsageError listing the known ones."""
+    """The profile name behind a name or alias; raises UsageError listing the known ones.
+
+    The alias of a GPU is the GPU of this machine where it has one. Warns (`unknown_gpu`) where that one has no profile.
+    """
     files = _profile_files()
     if name in files:
         return name
     for known in files:
-        if name in read(files[known]).aliases:
-            return known
+        profile = read(files[known])
+        if name in profile.aliases:
+            return _gpu_here(known) if isinstance(profile, GpuProfile) else known
     raise UsageError(
         f"unknown target {name!r}", code="unknown_target", limit=f"Known targets: {', '.join(sorted(files))}",
         remedy="`neurodeploy targets list` shows them; `neurodeploy targets check FILE` checks an own profile",
     )
+
+
+def gpu_named(device: str) -> str | None:
+    """The profile of a GPU by the name that its driver gives it; the longest part of that name decides, None for no match.
+
+    >>> gpu_named("NVIDIA H100 80GB HBM3"), gpu_named("Orin Nano (nvgpu)"), gpu_named("Quadro K4000")
+    ('h100', 'orin-nano', None)
+    """
+    found = [
+        (len(part), name) for name, path in _profile_files().items()
+        if isinstance(profile := read(path), GpuProfile) for part in profile.device_names if part.lower() in device.lower()
+    ]
+    return max(found)[1] if found else None
+
+
+def _gpu_here(otherwise: str) -> str:
+    device = device_name()
+    found = None if device is None else gpu_named(device)
+    if device is not None and found is None:
+        warnings.warn(
+            NeurodeployWarning(f"{device} has no profile; {otherwise} stands for it", code="unknown_gpu", where="target",
+                               remedy="`neurodeploy targets measure` writes its profile"), stacklevel=3,
+        )
+    return found or otherwise
 
 
 def any_target(name: str, overrides: dict[str, Any] | None = None) -> AnyProfile:

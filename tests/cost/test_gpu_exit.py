@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from neurodeploy.cost.gpu_cost import gpu_cost
-from neurodeploy.cost.gpu_exit import GpuExit, exit_costs
+from neurodeploy.cost.gpu_exit import GpuExitCosts, exit_costs
 from neurodeploy.cost.gpu_work import LayerWork
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import GpuProfile, any_target
@@ -88,7 +88,7 @@ def test_early_exit_can_lose_to_the_unrolled_form() -> None:
 
 
 def test_its_json_has_all_four() -> None:
-    found: GpuExit = exit_costs(WORK, h200(), HISTOGRAM, batch=2)
+    found: GpuExitCosts = exit_costs(WORK, h200(), HISTOGRAM, batch=2)
     entry = found.to_dict()
     for name in ("stopping", "compacted", "all_step", "all_unrolled"):
         assert entry[name]["energy_j"]["nominal"] > 0 and entry[name]["latency_s"] > 0
