@@ -7,7 +7,7 @@ products of theirs. A pool of k in front of a convolution makes its kernel, stri
 from __future__ import annotations
 
 from dataclasses import replace
-from math import gcd
+from math import gcd, prod
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nodes import Array, BatchNorm, Conv2d, Flatten, Linear, Node, Shape, SumPool2d
 from neurodeploy.lower.pool import depthwise_ones
+
+MOST_WEIGHTS = 2**27  # of one synapse, a gigabyte while it is computed; no target holds a thousandth
 
 
 def fold_linear_maps(graph: Graph) -> Graph:
@@ -102,6 +104,7 @@ def compose(first: Conv2d, last: Conv2d, source: Shape) -> Conv2d:
     (by, bx), (ay, ax) = b.shape[3:], a.shape[3:]
     dilation = (_step(far[0], by, near[0], ay), _step(far[1], bx, near[1], ax))
     size = [((n - 1) * far[i] + (m - 1) * near[i]) // dilation[i] + 1 for i, (n, m) in enumerate(((by, ay), (bx, ax)))]
+    _check_size(first, last, groups * b.shape[1] * a.shape[2] * size[0] * size[1])
     weight = np.zeros((groups, b.shape[1], a.shape[2], *size), dtype=np.result_type(a, b))
     for y, x, v, u in np.ndindex(by, bx, ay, ax):
         row, column = (y * far[0] + v * near[0]) // dilation[0], (x * far[1] + u * near[1]) // dilation[1]
@@ -148,7 +151,12 @@ def _check_borders(first: Conv2d, last: Conv2d, source: Shape) -> None:
                                         f"leave out or share some that {last.name} would read in its padding")
 
 
-def _refused(first: Conv2d, last: Conv2d, what: str) -> UsageError:
+def _check_size(first: Node, last: Node, n_weights: int) -> None:
+    if n_weights > MOST_WEIGHTS:
+        raise _refused(first, last, f"as one synapse with {last.name} it has {n_weights} weights, of {MOST_WEIGHTS} at most")
+
+
+def _refused(first: Node, last: Node, what: str) -> UsageError:
     return UsageError(
         what, where=first.name, code="cannot_lower", limit="Between two layers of neurons the target has one synapse",
         remedy=f"Use sizes that the pool divides, no padding in {last.name}, or neurons between the two",
@@ -157,9 +165,10 @@ def _refused(first: Conv2d, last: Conv2d, what: str) -> UsageError:
 
 def _into_linear(first: Node, last: Linear, source: Shape) -> Linear:
     """A linear layer that reads what `first` reads: its weights, sent back through the map."""
+    _check_size(first, last, len(last.weight) * prod(source))
     if isinstance(first, Linear):
-        weight, back = last.weight @ first.weight, last.weight
-        constant = None if first.bias is None else back @ first.bias
+        weight = last.weight @ first.weight
+        constant = None if first.bias is None else last.weight @ first.bias
     else:
         conv = _convolution(first, source)
         shape = conv.output_shape(source)

@@ -148,6 +148,9 @@ def test_data_show_what_the_other_neurons_cost(tmp_path: Path, floor: float | No
     assert all(row["float"] > 0 and row["chip"] > 0 for row in result.quantization["rates"])
     measured = quietly(lambda: energy(tmp_path / "imaged.npz", ["loihi2"], data="digits", overrides=told))[0].targets["loihi2"]
     assert measured["accuracy"]["as_trained"] == result.accuracy["as_trained"]
+    compared = quietly(lambda: compare(tmp_path / "imaged.npz", ["loihi2"], data="digits", overrides=told))[0]
+    assert compared.rows[0]["accuracy"]["float"] == result.accuracy["as_trained"]
+    assert floor is not None or result.accuracy["as_trained"] != result.accuracy["float"]
 
 
 def test_what_a_person_sees(model: Path, tmp_path: Path) -> None:

@@ -109,6 +109,15 @@ def test_padding_over_a_row_that_the_pool_drops_is_refused() -> None:
     assert np.array_equal(evaluate(fold_linear_maps(graph), x)["c"], evaluate(graph, x)["c"])
 
 
+def test_what_would_fill_the_memory_is_refused() -> None:
+    far = Conv2d("far", np.ones((1, 1, 2, 2)), stride=(20_000, 20_000), padding=(10_000, 10_000))
+    with pytest.raises(UsageError, match="far: as one synapse with near it has 400080004 weights"):
+        compose(far, Conv2d("near", np.ones((1, 1, 2, 2))), (1, 30_000, 30_000))
+    wide = chain(Input("x", (1, 20_000, 20_000)), SumPool2d("p", (20_000, 20_000)), Flatten("f"), Linear("d", np.ones((1, 1))))
+    with pytest.raises(UsageError, match="p: as one synapse with d it has 400000000 weights"):
+        fold_linear_maps(wide)
+
+
 def test_a_map_with_other_readers_stays_for_them() -> None:
     rng = np.random.default_rng(2)
     nodes: tuple[Node, ...] = (
