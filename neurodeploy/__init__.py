@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from neurodeploy.pipeline import quantize as quantize
     from neurodeploy.pipeline import save as save
     from neurodeploy.pipeline import simulate as simulate
+    from neurodeploy.pipeline_gpu import cost_on_gpu as cost_on_gpu
+    from neurodeploy.pipeline_gpu import export_on_gpu as export_on_gpu
+    from neurodeploy.pipeline_gpu import simulate_on_gpu as simulate_on_gpu
     from neurodeploy.search.terms import register_fitness as register_fitness
 
     target = _profile.any_target
@@ -48,6 +51,7 @@ _HOME = {
          "simulate"),
         "neurodeploy.pipeline",
     ),
+    **dict.fromkeys(("cost_on_gpu", "export_on_gpu", "simulate_on_gpu"), "neurodeploy.pipeline_gpu"),
 }
 
 _NAMED = {"target": "any_target"}  # what goes by another name at home

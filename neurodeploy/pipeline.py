@@ -4,7 +4,7 @@
     IntGraph + images ──simulate──▶ Trace ──cost──▶ Cost          IntGraph + Placement ──export──▶ Bundle ──validate──▶ Verdict
 
 On event-driven chips the words are CorePlan for Placement, streams of events for images, EventRuns for Trace and EventCost
-for Cost; `pipeline_events.py` has those arrows, and the functions here take both.
+for Cost; `pipeline_events.py` has those arrows, and the functions here take both. GPUs run the Graph itself: `pipeline_gpu.py`.
 
 `neurodeploy.jobs` strings them together for the command line (search, train, export, ...). Each function here works
 alone; all of them are `nd.<name>` after `import neurodeploy as nd`.
@@ -123,8 +123,12 @@ def convert(
 def lower(graph: Graph, target: AnyProfile | str, *, input_kind: InputCoding = "graded") -> Graph:
     """A trained Graph in the target's primitives, in real arithmetic: folded, OR layers, delays, relays; for event-driven
     chips cores of neurons, which raises DoesNotFit with all that they cannot do. `input_kind`: with timesteps only; there
-    neurons that the chip has not become the nearest that it has (warning `neuron_differs`)."""
-    profile = _profile(target)
+    neurons that the chip has not become the nearest that it has (warning `neuron_differs`). For GPUs batch norms are folded.
+    """
+    known = any_target(target) if isinstance(target, str) else target
+    if isinstance(known, GpuProfile):
+        return lower_to_gpu(graph)
+    profile = _profile(known)
     if isinstance(profile, EventProfile):
         return lower_for_cores(graph, profile)
     return to_chip_neurons(lower_graph(graph, profile, input_kind), profile)

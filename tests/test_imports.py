@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "neurodeploy"
 ORDER = (
     "errors", "progress", "resources", "extensions", "fixedpoint", "ir", "hw", "data", "models", "train", "search", "lower",
     "quantize", "place", "early_exit", "sim", "cost", "export", "vendor", "validate", "report", "pipeline_events",
-    "pipeline", "jobs", "commands", "cli", "__main__",
+    "pipeline_gpu", "pipeline", "jobs", "commands", "cli", "__main__",
 )  # fmt: skip
 VENDOR = {"lava", "samna", "sinabs"}
 # Verbs of the API: `import neurodeploy.place.rules as r` would look `place` up in the package and find the function.

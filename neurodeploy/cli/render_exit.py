@@ -58,7 +58,8 @@ def _batched(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     waits, goes_on, full = found["stopping"], found["compacted"], found["all_unrolled"]
     return [
         (f"each of {found['batch']}", f"{band(full['energy_j'], 'J')} for all timesteps, unrolled"),
-        ("  the batch waits", f"{band(waits['energy_j'], 'J')}: it runs until its slowest sample, {waits['n_timesteps']:.2f} timesteps"),
+        ("  the batch waits", f"{band(waits['energy_j'], 'J')}: it runs until its slowest sample, "
+                              f"{waits['n_timesteps']:.2f} timesteps"),
         ("  the batch shrinks", f"{band(goes_on['energy_j'], 'J')}: it goes on with the samples that are left"),
     ]
 

@@ -15,14 +15,16 @@ from neurodeploy.cli.render_exit import show_early_exit
 from neurodeploy.cli.render_front import show_files, show_pareto, show_predicted
 from neurodeploy.cli.render_gpu import show_gpu_layers, show_gpu_totals
 
-_ESTIMATED = "Estimated for the search, one sample alone: validation images, weights shared in the supernet; costs are exact sums."
+_ESTIMATED = (
+    "Estimated for the search, one sample alone: validation images, weights shared in the supernet; costs are exact sums."
+)
 _COMPARED = "Searched: weights shared in the supernet, validation images. Simulated: trained anew, in float32, test images."
 
 
 def show_gpu_search(console: Console, data: Mapping[str, Any]) -> None:
     """Print a search's result: what was found, what it costs, how the search saw it, where it lies."""
     test, source = data["test"], data["data"]
-    cost, accuracy = test["cost"]["gpu"], test["accuracy"]
+    cost, accuracy = test["cost"]["dense"], test["accuracy"]
     simulated = (
         f"run in float32, timestep by timestep, {accuracy['n']} images of the {source['split']} split of {source['name']}"
     )

@@ -23,7 +23,7 @@ def show_search(console: Console, data: Mapping[str, Any]) -> None:
     if "events" in test["cost"]:
         show_event_search(console, data)
         return
-    if "gpu" in test["cost"]:
+    if "dense" in test["cost"]:
         show_gpu_search(console, data)
         return
     costs = {name: test["cost"][name] for name in sorted(test["cost"], key=lambda name: name != data["schedule"])}

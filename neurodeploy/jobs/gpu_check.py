@@ -14,7 +14,7 @@ from neurodeploy.search.recipe import DeploySettings
 def check_on_gpu(
     opened: Opened, profile: GpuProfile, settings: DeploySettings, *, suggest: bool
 ) -> tuple[dict[str, Any], tuple[Violation, ...]]:
-    """(fields of the target as of `check.CheckResult`, violations); `utilisation` has the memory that a batch takes, in bytes."""
+    """(fields of the target as of `check.CheckResult`, violations); `utilisation` has the memory of a batch, in bytes."""
     on = OnGpu.of(shapes_for_gpu(opened), profile, settings)
     broken = on.violations()
     entry: dict[str, Any] = {

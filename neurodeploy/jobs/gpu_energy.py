@@ -39,7 +39,8 @@ class OnGpu:
     @classmethod
     def of(cls, graph: Graph, profile: GpuProfile, settings: DeploySettings) -> OnGpu:
         """As the settings ask (`gpu.batch`, `gpu.precision`). Raises UsageError for a precision that the profile lacks."""
-        return cls(profile, work_of(graph), graph.n_timesteps, settings.gpu.batch, asked_precision(profile, settings.gpu.precision))
+        asked = settings.gpu
+        return cls(profile, work_of(graph), graph.n_timesteps, asked.batch, asked_precision(profile, asked.precision))
 
     def violations(self) -> tuple[Violation, ...]:
         """The memory, where the batch does not fit into it."""

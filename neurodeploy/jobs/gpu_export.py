@@ -77,9 +77,8 @@ def write_gpu_bundle(
 def _result(
     bundle: Bundle, accuracy: dict[str, Any] | None = None, early_exit: dict[str, Any] | None = None
 ) -> ExportResult:
-    return ExportResult(
-        bundle.path, bundle.path / bundle.manifest["artifact"], None, None, accuracy, placement_source=None, early_exit=early_exit
-    )
+    artifact = bundle.path / bundle.manifest["artifact"]
+    return ExportResult(bundle.path, artifact, None, None, accuracy, placement_source=None, early_exit=early_exit)
 
 
 def random_values(graph: Graph, seed: int) -> Array:

@@ -40,8 +40,8 @@ def read_values(path: Path, graph: Graph) -> Float32:
             remedy="Reshape it; --timesteps sets the number of timesteps",
         )
     if values.size * (1 if timed else graph.n_timesteps) > MAX_VALUES:
-        raise UsageError(f"{values.shape} over {graph.n_timesteps} timesteps", where=str(path), limit=f"At most {MAX_VALUES} values",
-                         remedy="Give fewer samples at a time")
+        raise UsageError(f"{values.shape} over {graph.n_timesteps} timesteps", where=str(path),
+                         limit=f"At most {MAX_VALUES} values", remedy="Give fewer samples at a time")
     x = values.astype(np.float32)
     if not np.isfinite(x).all():
         raise UsageError("the input holds values that are no finite float32 numbers", where=str(path), remedy="Correct them")

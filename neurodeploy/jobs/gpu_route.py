@@ -62,7 +62,7 @@ class GpuRoute:
         figures["counts"] |= {"spikes": sum(runs.n_spikes.values())}
         return {
             "validation": None, "fine_tuned": False, "test": {
-                "accuracy": written.accuracy, "agreement": None, "early_exit": written.early_exit, "cost": {"gpu": figures},
+                "accuracy": written.accuracy, "agreement": None, "early_exit": written.early_exit, "cost": {"dense": figures},
             },
         }  # fmt: skip
 

@@ -46,14 +46,16 @@ class GpuSimulateResult:
 def simulate_on_gpu(
     graph: Graph, given: Path, out: Path, *, target: str, states: bool, use_reference: bool, progress: Progress = SILENT
 ) -> GpuSimulateResult:
-    """Run the network on `given` (`gpu_input.read_values`) and write `spikes/<layer>`, with `states` also `v_mem/<layer>` (before
-    the threshold is asked), [T, B, *shape], and `votes`, to `out`."""
+    """Run the network on `given` (`gpu_input.read_values`) and write `spikes/<layer>`, with `states` also `v_mem/<layer>`
+    (before the threshold is asked), [T, B, *shape], and `votes`, to `out`."""
     x = read_values(given, graph)
     n_neurons = sum(math.prod(graph.shapes[n.name]) for n in graph.neurons)
     size = n_steps(graph) * x.shape[1] * n_neurons * 4 * (1 + states)
     if size > MAX_RECORDED:
-        raise UsageError(f"the recording would take {size / 2**30:.3g} GiB", where="--out",
-                         limit=f"At most {MAX_RECORDED / 2**30:g} GiB", remedy="Run fewer samples at a time, or leave --states out")
+        raise UsageError(
+            f"the recording would take {size / 2**30:.3g} GiB", where="--out", limit=f"At most {MAX_RECORDED / 2**30:g} GiB",
+            remedy="Run fewer samples at a time, or leave --states out",
+        )
     progress.start("simulation", 1)
     trace = run_reference(graph, x) if use_reference else run(graph, x, membranes=states)
     progress.advance("simulation")

@@ -82,7 +82,8 @@ def simulate(
     on its dataset first. Raises UsageError, UnsafeFile; DoesNotFit is among the result's errors, not raised.
 
     On a GPU the network itself is run in float32: `gpu_simulate.simulate_on_gpu`, for which n_timesteps is the length of a
-    sample. A file of events (`data.event_input.holds_events`) is run event by event, in `order`: `event_simulate.simulate_events`.
+    sample. A file of events (`data.event_input.holds_events`) is run event by event, in `order`:
+    `event_simulate.simulate_events`.
     """
     check_writable(out)
     if out.exists() and given.exists() and out.samefile(given):

@@ -29,8 +29,8 @@ from neurodeploy.jobs.run import write_json
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
 from neurodeploy.validate import EventBundle, OpenBundle, Verdict, open_any
-from neurodeploy.validate.gpu_bundle import GpuBundle
 from neurodeploy.validate import validate as validate_bundle
+from neurodeploy.validate.gpu_bundle import GpuBundle
 
 VERDICT = "verdict.json"  # one of export.bundle.BESIDE, which are not hashed
 
