@@ -154,13 +154,24 @@ def disagreements(found: Fit) -> list[str]:
 
 
 def _line(what: str, cost: GpuCost) -> str:
-    joule, latency = cost.energy_j, cost.latency_s
-    rate = cost.batch / latency.nominal
     shares = ", ".join(f"{bound} {share:.0%}" for bound, share in cost.limiting.items() if share >= 0.005)
-    return (
-        f"{what:<46} {latency.nominal * 1e3:8.3f} ms ({latency.low * 1e3:.3f}-{latency.high * 1e3:.3f}) {rate:9.0f} /s  "
-        f"{joule.nominal * 1e3:7.3f} mJ ({joule.low * 1e3:.3f}-{joule.high * 1e3:.3f})  {cost.boundary}  {shares}"
-    )
+    time, rate, joule = figures(cost)
+    return f"{what:<46} {time:<25} {rate:>10} /s  {joule:<23} {cost.boundary}  {shares}"
+
+
+def figures(cost: GpuCost) -> tuple[str, str, str]:
+    """Latency, rate and energy a sample as docs/gpu.md has them: three digits, the band in parentheses."""
+    rate = _digits(cost.batch / cost.latency_s.nominal)
+    return f"{_band(cost.latency_s, 'ms')}", f"{float(rate):,.0f}", _band(cost.energy_j, "mJ")
+
+
+def _band(band: Band, unit: str) -> str:
+    low, nominal, high = (_digits(x * 1e3) for x in (band.low, band.nominal, band.high))
+    return f"{nominal} {unit} ({low}-{high})"
+
+
+def _digits(x: float) -> str:
+    return f"{x:#.3g}".rstrip(".")
 
 
 def main() -> int:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import (
     BatchNorm,
@@ -103,9 +104,8 @@ def _node_work(graph: Graph, node: Node) -> Iterator[LayerWork]:
         yield LayerWork(node.name, "sum", n_sums, n_sums * source, (n_sums + 1) * source, n_sums * source, each_step=looped)
     if isinstance(node, Conv2d | Linear):
         biases = 0 if node.bias is None else int(node.bias.size)
-        yield _stepwise(
-            LayerWork.of_synapse(node.name, node.weight.shape, (source,), graph.shapes[node.name], n_biases=biases), looped
-        )
+        synapse = LayerWork.of_synapse(node.name, node.weight.shape, (source,), graph.shapes[node.name], n_biases=biases)
+        yield replace(synapse, each_step=looped)
     elif isinstance(node, MaxPool2d | SumPool2d | Vote | Relu):
         n_kernels = int(not (isinstance(node, Vote) and node.group == 1))
         kind: Kind = "readout" if isinstance(node, Vote) else "pool"
@@ -119,14 +119,10 @@ def _node_work(graph: Graph, node: Node) -> Iterator[LayerWork]:
             each_step=True, n_once=once,
         )
     elif not isinstance(node, Input | Flatten | BatchNorm):
-        raise NotImplementedError(f"work of a {type(node).__name__}")  # unreachable: every node type is above
+        raise NeurodeployError(f"the work of a {type(node).__name__} is not known", where=node.name, code="bad_node")
     longest = max((e.delay for e in graph.outgoing(node.name)), default=0)
     if longest and not isinstance(graph, IntGraph):
         yield LayerWork(node.name, "delay", 1 + (longest > 1), 0, values, values, n_state=longest * values, each_step=looped)
-
-
-def _stepwise(work: LayerWork, each_step: bool) -> LayerWork:
-    return LayerWork(**{**vars(work), "each_step": each_step})
 
 
 def _source(graph: Graph, node: Node) -> int:

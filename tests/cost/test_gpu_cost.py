@@ -193,6 +193,25 @@ def test_every_profile_holds_what_the_fit_gives(monkeypatch: pytest.MonkeyPatch)
     assert any("orin: energy.op_int8" in line for line in rows.disagreements(rows.fit())), "another row, other constants"
 
 
+def test_the_page_has_the_answers() -> None:
+    """docs/gpu.md is what benchmarks/gpu_rows.py prints."""
+    rows = benchmark("gpu_rows")
+    page = (ROOT / "docs" / "gpu.md").read_text("utf-8")
+    resnet, spiking = rows.resnet50(), work_of(rows.keyword_spotting(10))
+    dense = work_of(rows.keyword_spotting(1, spiking=False))
+    for cost in (
+        gpu_cost(resnet, gpu("orin"), 1, precision="int8"), gpu_cost(resnet, gpu("h100"), 1, batch=256, precision="int8"),
+        gpu_cost(resnet, gpu("h100-server"), 1, batch=256, precision="int8"), gpu_cost(dense, gpu("orin"), 1),
+        gpu_cost(spiking, gpu("orin"), 10), gpu_cost(spiking, gpu("h200"), 10),
+    ):
+        time, rate, joule = rows.figures(cost)
+        assert f"| {time} | {rate} /s | {joule} | {cost.boundary} |" in page
+    found = rows.fit()
+    for number in (f"{found.eta:.3f} (", f"{found.op_pj.nominal:.3f} pJ (", f"{found.overall:.3f},"):
+        assert number in page
+    assert f"| {found.share_of_maximum:.3f} |" in page
+
+
 def test_memory_is_the_limit() -> None:
     """Weights 10, and of each sample 5 of state and 20 written over 3 timesteps: 4 x (10 + 2 x 65) bytes unrolled."""
     work = [LayerWork("a", "synapse", 1, 2, 7, 20, n_weights=10), LayerWork("b", "neuron", 1, 2, 0, 0, n_state=5)]
