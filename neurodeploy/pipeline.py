@@ -36,7 +36,7 @@ from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.export.golden import random_inputs
 from neurodeploy.export.write import export as write_bundle
-from neurodeploy.hw.profile import AnyProfile, EventProfile, Profile, any_target, chip_of
+from neurodeploy.hw.profile import AnyProfile, EventProfile, GpuProfile, Profile, any_target, chip_of
 from neurodeploy.ir import serialize
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.net import read_network
@@ -45,6 +45,7 @@ from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.ir.nodes import Array
 from neurodeploy.lower import InputCoding, to_chip_neurons
 from neurodeploy.lower import lower as lower_graph
+from neurodeploy.lower.gpu import lower_to_gpu
 from neurodeploy.lower.ann import convert as convert_ann
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph

@@ -58,6 +58,6 @@ def export_on_gpu(
 def _gpu(target: GpuProfile | str) -> GpuProfile:
     profile = any_target(target) if isinstance(target, str) else target
     if not isinstance(profile, GpuProfile):
-        raise UsageError(f"{profile.name} is no GPU", where="target", code="other_arithmetic", limit="This takes a GPU's profile",
-                         remedy="For chips there are quantize, place, simulate, cost and export")
+        raise UsageError(f"{profile.name} is no GPU", where="target", code="other_arithmetic",
+                         limit="This takes a GPU's profile", remedy="For chips there are quantize, place, simulate, cost and export")
     return profile
