@@ -45,8 +45,8 @@ from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.ir.nodes import Array
 from neurodeploy.lower import InputCoding, to_chip_neurons
 from neurodeploy.lower import lower as lower_graph
-from neurodeploy.lower.gpu import lower_to_gpu
 from neurodeploy.lower.ann import convert as convert_ann
+from neurodeploy.lower.gpu import lower_to_gpu
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_model

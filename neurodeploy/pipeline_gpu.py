@@ -59,5 +59,5 @@ def _gpu(target: GpuProfile | str) -> GpuProfile:
     profile = any_target(target) if isinstance(target, str) else target
     if not isinstance(profile, GpuProfile):
         raise UsageError(f"{profile.name} is no GPU", where="target", code="other_arithmetic",
-                         limit="This takes a GPU's profile", remedy="For chips there are quantize, place, simulate, cost and export")
+                         limit="This takes a GPU's profile", remedy="Chips have quantize, place, simulate, cost and export")
     return profile

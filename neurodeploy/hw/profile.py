@@ -203,6 +203,6 @@ def chip_of(profile: AnyProfile) -> Profile | EventProfile:
         raise UsageError(
             f"{profile.name} is a GPU", where=profile.name, code="other_arithmetic",
             limit="Networks are lowered, quantized and placed for neuromorphic chips; a GPU runs them as they are",
-            remedy="`neurodeploy energy` and `compare` take GPUs",
+            remedy="From Python GPUs have lower, cost_on_gpu, simulate_on_gpu and export_on_gpu",
         )
     return profile
