@@ -9,7 +9,7 @@ import numpy as np
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import Arithmetic, Profile
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Linear
+from neurodeploy.ir.nodes import Conv2d, CurrentLif, Flatten, Input, Linear
 
 
 def code_input(graph: Graph, profile: Profile, kind: str, *, n_levels: int | None, input_bits: int | None) -> Graph:
@@ -53,13 +53,19 @@ def _bits(graph: Graph, source: Input, profile: Profile, given: int | None) -> i
     most = profile.arithmetic.message_bits
     readers = _readers(graph, source.name)
     if given is None:
-        return min(most, *(_bits_without_wrap(s, profile.arithmetic) for s in readers))
+        return min(most, *(_bits_without_wrap(s, _lasting(graph, s), profile.arithmetic) for s in readers))
     if not 1 <= given <= most:
         raise UsageError(f"input_bits is {given}", limit=f"{profile.title} takes graded messages of 1 to {most} bits")
     return given
 
 
-def _bits_without_wrap(synapse: Conv2d | Linear, arithmetic: Arithmetic) -> int:
+def _lasting(graph: Graph, synapse: Conv2d | Linear) -> float:
+    """How many times a steady drive the currents behind a synapse reach: their memory."""
+    fed = [graph[e.dst] for e in graph.outgoing(synapse.name)]
+    return max((1 / n.inv_tau_syn for n in fed if isinstance(n, CurrentLif)), default=1.0)
+
+
+def _bits_without_wrap(synapse: Conv2d | Linear, lasting: float, arithmetic: Arithmetic) -> int:
     """Bits of messages that fill half of a state at most where the largest weight is the largest that the chip has, so that
     fine-tuning has room; at least 1."""
     weight = np.abs(synapse.weight.reshape(len(synapse.weight), -1))
@@ -67,7 +73,7 @@ def _bits_without_wrap(synapse: Conv2d | Linear, arithmetic: Arithmetic) -> int:
     rounding = weight.shape[1] * arithmetic.weight_step / 2  # moves each weight by half a step at most
     most = weight.sum(1).max(initial=0.0) * largest + rounding
     room = 2 ** (arithmetic.state_bits - 2 - arithmetic.state_shift)
-    return max(1, int(np.log2(room / max(most, 1.0) + 1)))
+    return max(1, int(np.log2(room / max(most * lasting, 1.0) + 1)))
 
 
 def _readers(graph: Graph, name: str) -> list[Conv2d | Linear]:
@@ -96,7 +102,7 @@ def _graded(graph: Graph, source: Input, profile: Profile, n_levels: int | None,
     graph = _swap(graph, replace(source, kind="graded", max_value=top, value_scale=float(top)))
     graph = replace(graph, nodes=tuple(first.get(n.name, n) for n in graph.nodes))
     return graph if known is not None or bits == most else _noted(
-        graph, f"values 0 to 1 in {top + 1} levels, of {2**most} that messages hold: more could make a current wrap"
+        graph, f"values 0 to 1 in {top + 1} levels, of {2**most} that messages hold, so that no current wraps (input.input_bits)"
     )
 
 

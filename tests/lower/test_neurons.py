@@ -10,7 +10,7 @@ import pytest
 from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import target
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Flatten, Input, Lif, Linear, Node, SumPool2d
+from neurodeploy.ir.nodes import Conv2d, CubaLif, Flatten, Input, Li, Lif, Linear, Node, SumPool2d
 from neurodeploy.ir.reference import evaluate
 from neurodeploy.lower import as_trained, lower, to_chip_neurons
 from neurodeploy.quantize import quantize
@@ -125,6 +125,15 @@ def test_counts_enter_as_they_are_with_as_many_bits_as_half_a_current_holds() ->
     assert lower(wide, CHIP, "counts", input_bits=4).inputs[0].max_value == 15
     with pytest.raises(UsageError, match="1 to 8 bits"):
         lower(graph, CHIP, "counts", input_bits=9)
+
+
+def test_currents_with_memory_hold_fewer_events() -> None:
+    """A steady drive fills a current that loses an eighth of itself in a timestep to eight times of itself: three bits."""
+    graph = network()
+    edges = tuple(Edge(e.src, "i") if e.dst == "n" else e for e in graph.edges)
+    lasting = Graph((*graph.nodes, Li("i", (2, 4, 4), inv_tau=0.125)), (*edges, Edge("i", "n")), 6)
+    assert lower(lasting, CHIP, "counts").inputs[0].max_value == 3
+    assert lower(graph, CHIP, "counts").inputs[0].max_value == 31
 
 
 def test_a_chip_without_graded_messages_takes_counts_only_where_told_that_they_are_0_or_1() -> None:
