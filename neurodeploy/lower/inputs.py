@@ -101,9 +101,10 @@ def _graded(graph: Graph, source: Input, profile: Profile, n_levels: int | None,
     first = {n.name: replace(n, weight=n.weight / top) for n in _readers(graph, source.name)}
     graph = _swap(graph, replace(source, kind="graded", max_value=top, value_scale=float(top)))
     graph = replace(graph, nodes=tuple(first.get(n.name, n) for n in graph.nodes))
-    return graph if known is not None or bits == most else _noted(
-        graph, f"values 0 to 1 in {top + 1} levels, of {2**most} that messages hold, so that no current wraps (input.input_bits)"
-    )
+    if known is not None or bits == most:
+        return graph
+    held = f"of {2**most} that messages hold"
+    return _noted(graph, f"values 0 to 1 in {top + 1} levels, {held}, so that no current wraps (input.input_bits)")
 
 
 def _noted(graph: Graph, text: str) -> Graph:
