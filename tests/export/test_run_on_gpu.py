@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,18 @@ def test_early_exit_really_stops(
     assert batch["n_rows"] == 12 * batch["n_calls"]
     assert compacted["n_rows"] == sum(wanted + late_by) < batch["n_rows"]
     assert "early exit, batch, compacted" in capsys.readouterr().out
+
+
+def test_the_loop_in_the_documentation_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = values(residual(), 6)
+    write(residual(), tmp_path / "digits-gpu", golden_inputs=x)
+    page = (Path(script.__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(code.replace("total + votes", "total + votes; n = globals().get('n', 0) + 1"), found)
+    assert found["n"] < 5
+    np.testing.assert_array_equal(found["total"], run(lower_to_gpu(residual()), x).votes[: found["n"]].sum(axis=0))
 
 
 def test_another_threshold_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
