@@ -73,7 +73,7 @@ def test_the_library_refuses_it(name: str) -> None:
     assert not Path(hostile_files.EXECUTED).exists()
 
 
-@pytest.mark.parametrize("name", ["evil.pt", "two_gigabytes.safetensors", "two_gigabytes.npz", "two_gigabytes.nir", "model.onnx"])
+@pytest.mark.parametrize("name", ["evil.pt", "two_gigabytes.safetensors", "objects.npz", "two_gigabytes.nir", "model.onnx"])
 def test_every_command_refuses_it(name: str) -> None:
     Path(name).write_bytes(FILES[name])
     for command in (
@@ -88,7 +88,8 @@ def test_every_command_refuses_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "ways"),
     [("evil.pt", "getattr called"), ("evil.pt", "state_dict"), ("evil_legacy.pt", "getattr called"),
-     ("script.pt", "state_dict"), ("model.onnx", ".nir"), ("renamed.nir", "Rename"), ("two_gigabytes.pt", "16 bytes"), ("bomb.pt", "52428800"),
+     ("script.pt", "state_dict"), ("model.onnx", ".nir"), ("renamed.nir", "Rename"), ("two_gigabytes.pt", "16 bytes"),
+     ("bomb.pt", "52428800"),
      ("two_gigabytes.safetensors", "describes"), ("objects.npz", "nothing in it was executed")],
 )  # fmt: skip
 def test_the_refusal_says_what_it_saw_and_the_way_out(name: str, ways: str) -> None:
@@ -107,7 +108,7 @@ def test_old_torch_files_of_weights_alone_get_another_way_out() -> None:
 
 @pytest.mark.parametrize("opcodes", [b"}", b"(", b")\x85", b"]", b"N", b"K\x01", b"ccollections\nOrderedDict\n)R"])
 def test_a_stream_as_long_as_may_be_is_read_in_time(opcodes: bytes) -> None:
-    n = (2**20 - 10) // len(opcodes)
+    n = (2**19 - 10) // len(opcodes)
     Path("long.pt").write_bytes(hostile_files.torch_zip(b"\x80\x02(" + opcodes * n + b"t.", {}))
     began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(NeurodeployError) as caught:

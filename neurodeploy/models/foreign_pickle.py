@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from neurodeploy.errors import UnsafeFile
 
-MAX_BYTES = 2**20  # of the stream: tensors lie beside it, 200 bytes of it stand for one
+MAX_BYTES = 2**19  # of the stream: tensors lie beside it, 200 bytes of it stand for one
 MAX_RANK = 8
 RESAVE = (
     "If you made the file yourself, write its weights alone: torch.save(torch.load(FILE, weights_only=False).state_dict(), "
