@@ -18,7 +18,7 @@ from neurodeploy.ir.graph import Graph
 from neurodeploy.jobs.gpu_meter import Load
 from neurodeploy.models.from_graph import TorchGraph
 
-_TINY = 1000  # kernels between two looks at the clock
+_TINY, _SHORT = 1000, 8  # kernels between two looks at the clock: waiting for one costs some microseconds
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -61,7 +61,7 @@ class GpuLoads:
         n = max(1024, int(max(16 * cache_bytes, 256e6) * self._size) // 4)
         a = torch.ones(n, device=self.device)
         b = torch.empty_like(a)
-        return Load(lambda: b.copy_(a), self.finish, 8.0 * n, 8.0 * n)
+        return Load(lambda: b.copy_(a), self.finish, 8.0 * n, 8.0 * n, calls=_SHORT)
 
     def arithmetic(self, precision: Precision) -> Load | None:
         """Convolutions of 256 channels by 3 x 3 kernels, in int8 a matrix product; amount counts operations. None where
@@ -73,7 +73,7 @@ class GpuLoads:
         weight = torch.rand(256, 256, 3, 3, device=self.device, dtype=_TYPES[precision])
         moved = (2 * x.numel() + weight.numel()) * VALUE_BYTES[precision]
         return Load(
-            lambda: functional.conv2d(x, weight, padding=1), self.finish, 2.0 * x.numel() * 256 * 9, float(moved), calls=4
+            lambda: functional.conv2d(x, weight, padding=1), self.finish, 2.0 * x.numel() * 256 * 9, float(moved), _SHORT
         )
 
     def _int8_product(self) -> Load | None:
@@ -81,12 +81,13 @@ class GpuLoads:
         if product is None:
             return None
         n = max(64, int(8192 * self._size) // 64 * 64)
-        a, b = (torch.ones(n, n, dtype=torch.int8, device=self.device) for _ in range(2))
+        a, b = (torch.randint(-127, 128, (n, n), dtype=torch.int8, device=self.device) for _ in range(2))
+        b = b.t()  # the order that cuBLAS has kernels for
         try:
             product(a, b)
         except RuntimeError:  # devices before Turing
             return None
-        return Load(lambda: product(a, b), self.finish, 2.0 * n**3, 6.0 * n * n, calls=4)  # results have 4 bytes
+        return Load(lambda: product(a, b), self.finish, 2.0 * n**3, 6.0 * n * n, _SHORT)  # results have 4 bytes
 
     def network(self, graph: Graph, batch: int) -> Load:
         """One inference of a batch in the unrolled form; amount counts samples. Raises UsageError for a loop."""

@@ -81,13 +81,13 @@ def measure_gpu(
     target: the profile to extend, the one that names this GPU unless given. Raises EnvironmentMissing without a GPU that
     torch can use or a driver that tells its power, UsageError for an `out` that exists and a GPU that no profile names.
     """
-    graph = None if model is None else lowered_for_gpu(open_with(model, None, overrides or {})[0])
     if out is not None:
         check_out(out)
     device = cuda()
     meter = Nvml(uuid_of(device))
-    return measure(meter, GpuLoads(device), base_for(meter.name, target), graph=graph, out=out, batch=batch, seconds=seconds,
-                   progress=progress)
+    base = base_for(meter.name, target)
+    graph = None if model is None else lowered_for_gpu(open_with(model, None, overrides or {})[0])
+    return measure(meter, GpuLoads(device), base, graph=graph, out=out, batch=batch, seconds=seconds, progress=progress)
 
 
 def base_for(device: str, target: str | None) -> GpuProfile:
