@@ -25,7 +25,7 @@ from neurodeploy.ir.nodes import Array
 MAX_BYTES = 2**30  # of all datasets together, unpacked
 LEAST_BYTES, UNPACKING = 2**26, 16  # a file may hold so much, and so many times its own size where that is more
 MAX_OBJECTS = 20_000
-MAX_DEPTH, MAX_RANK, MAX_TEXT = 32, 8, 2**16
+MAX_DEPTH, MAX_RANK, MAX_TEXT, MAX_TEXTS = 32, 8, 2**16, 50_000
 _FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 _LIBRARY_ERRORS = (
     OSError, RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError, MemoryError, OverflowError,
@@ -179,6 +179,8 @@ def _check_dataset(item: Any, where: str, max_bytes: int) -> int:
     shape = tuple(int(n) for n in space.get_simple_extent_dims())
     if len(shape) > MAX_RANK:
         _refuse(f"{len(shape)} dimensions", where, f"At most {MAX_RANK}")
+    if text and math.prod(shape) > MAX_TEXTS:
+        _refuse(f"{math.prod(shape)} texts", where, f"At most {MAX_TEXTS}")
     size = int(kind.get_size())
     # What one value takes here: integers and real numbers are widened, texts are objects of their own.
     n_bytes = math.prod(shape) * (size + 64 if text else size if size in (1, 2, 4) else 8)

@@ -8,6 +8,7 @@ import nir
 import numpy as np
 
 from neurodeploy.errors import NeurodeployError, UnsafeFile
+from neurodeploy.ir.checks import check_graph
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nir_foreign_flat import Pairs, flattened, loops
 from neurodeploy.ir.nir_foreign_fold import Folder
@@ -95,6 +96,7 @@ class Builder:
         edges = tuple(e for e in self.edges if e.dst != end)
         try:
             graph = Graph(nodes, edges, self.conventions["n_timesteps"], {"nir": dict(self.conventions)})
+            check_graph(graph)
             if not graph.is_acyclic and n_classes is None and [graph.output.name] != read_out:
                 self.reader.refuse(end, f"{', '.join(read_out)} feeds it, within a loop", f"Read-out is at {graph.output.name}",
                                    "Put a layer of neurons behind the loop")

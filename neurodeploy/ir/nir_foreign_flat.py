@@ -15,7 +15,7 @@ import nir
 
 from neurodeploy.errors import UnsafeFile
 
-MAX_EDGES, MAX_LOOPS, MAX_INSIDE = 10_000, 200, 500
+MAX_NODES, MAX_EDGES, MAX_LOOPS, MAX_INSIDE = 1_000, 10_000, 200, 500
 Pairs = list[tuple[str, str]]
 _STATEFUL = (nir.IF, nir.LIF, nir.CubaLIF, nir.Threshold, nir.LI, nir.CubaLI, nir.I)
 
@@ -27,6 +27,8 @@ def _refuse(where: str, name: str, what: str, limit: str = "", remedy: str = "")
 def flattened(graph: nir.NIRGraph, where: str) -> tuple[dict[str, Any], Pairs]:
     """(nodes, edges) of a graph without graphs inside. Raises UnsafeFile naming what is inconsistent."""
     nodes, edges, passing = _unpacked(graph, where, "")
+    if len(nodes) > MAX_NODES:
+        raise _refuse(where, "nodes", f"{len(nodes)} nodes", f"At most {MAX_NODES}")
     if len(passing) > 2 * MAX_INSIDE or len(edges) > MAX_EDGES:
         raise _refuse(where, "edges", f"{len(edges)} edges, {len(passing) // 2} graphs inside",
                       f"At most {MAX_EDGES} and {MAX_INSIDE}")

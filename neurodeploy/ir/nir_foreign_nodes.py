@@ -205,6 +205,9 @@ class NodeReader:
         kernel = self.pair(name, node.kernel_size, "kernel_size", 1)
         stride, padding = self.pair(name, node.stride, "stride", 1), self.pair(name, node.padding, "padding", 0)
         if len(shape) == 3 and (stride != kernel or padding != (0, 0)):
+            if shape[0] * kernel[0] * kernel[1] > MOST_VALUES:
+                self.refuse(name, f"windows of {kernel} over {shape[0]} channels that overlap or have a border",
+                            f"At most {MOST_VALUES} weights")
             rows = self._per_channel(name, factor) if factor.ndim else np.full(shape[0], float(factor))
             window = np.full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]) if isinstance(node, nir.AvgPool2d) else 1.0)
             return Read(Conv2d(name, rows.reshape(-1, 1, 1, 1) * window, None, stride, padding, groups=len(rows)))

@@ -9,6 +9,7 @@ axis) is put right in `nir_foreign_nodes.py`.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ def repair(tree: dict[str, Any], prefix: str = "") -> list[str]:
         elif kind in _PARAMETERS and _broadcast(node, _PARAMETERS[kind]):
             told.append(f"{full}: its parameters in one shape")
     edges = [(_text(a).replace("/", "."), _text(b).replace("/", ".")) for a, b in tree.get("edges", ())]
-    if len(set(edges)) < len(edges):
-        twice = next(e for i, e in enumerate(edges) if e in edges[:i])
+    twice, n_times = next(iter(Counter(edges).most_common(1)), (("", ""), 0))
+    if n_times > 1:
         told.append(f"{prefix}{twice[0]} -> {prefix}{twice[1]}: one edge, there several times")
     if "edges" in tree:
         tree["edges"] = list(dict.fromkeys(edges))
