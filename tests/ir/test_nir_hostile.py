@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import nir
 import numpy as np
 import pytest
 from neurodeploy.errors import UnsafeFile
+from neurodeploy.ir import nir_foreign_flat
 from neurodeploy.ir.nir import read_nir
 from tests.ir.test_nir_foreign import STATED, neurons, parts, write
 
@@ -95,5 +95,9 @@ def test_a_small_file_that_is_a_network_of_another_size(tmp_path: Path) -> None:
     pool = {**wide, "input": nir.Input(np.array([1, 65536, 65536])), "n": nir.SumPool2d(huge, one, 0 * one)}
     refused(write(tmp_path / "wide.nir", wide), "beyond any network")
     refused(write(tmp_path / "pool.nir", pool), r"n: windows of \(65536, 65536\) over 1 channels")
-    chain = {"input": nir.Input(np.array([1])), **{f"n{i}": neurons(1) for i in range(1200)}, "output": end}
-    refused(write(tmp_path / "long.nir", chain, list(pairwise(chain))), "nodes: 1202 nodes. At most 1000")
+
+
+def test_more_nodes_than_any_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nir_foreign_flat, "MAX_NODES", 100)
+    nodes = {"input": nir.Input(np.array([1])), **{f"n{i}": neurons(1) for i in range(100)}, "output": nir.Output(np.array([1]))}
+    refused(write(tmp_path / "long.nir", nodes), "nodes: 102 nodes. At most 100")
