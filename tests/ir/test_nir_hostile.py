@@ -99,5 +99,6 @@ def test_a_small_file_that_is_a_network_of_another_size(tmp_path: Path) -> None:
 
 def test_more_nodes_than_any_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nir_foreign_flat, "MAX_NODES", 100)
-    nodes = {"input": nir.Input(np.array([1])), **{f"n{i}": neurons(1) for i in range(100)}, "output": nir.Output(np.array([1]))}
+    one = np.array([1])
+    nodes = {"input": nir.Input(one), **{f"n{i}": neurons(1) for i in range(100)}, "output": nir.Output(one)}
     refused(write(tmp_path / "long.nir", nodes), "nodes: 102 nodes. At most 100")
