@@ -89,7 +89,7 @@ def load_gpu(path: Path, graph: Graph) -> GoldenGpu:
     fits = (
         batch > 0 and golden.x.shape == (steps, batch, *graph.inputs[0].shape)
         and {name: v.shape for name, v in golden.spikes.items()} == shapes
-        and golden.votes.shape == (graph.n_timesteps, batch, *graph.shapes[graph.output.name])
+        and golden.votes.shape == (graph.n_timesteps, batch, int(np.prod(graph.shapes[graph.output.name])))
         and set(golden.near) == set(shapes)
         and all(rows.ndim == 2 and rows.shape[1] == len(shapes[name]) for name, rows in golden.near.items())
     )

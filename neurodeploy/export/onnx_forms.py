@@ -207,9 +207,8 @@ def _later(ops: Ops, value: str, delay: int, rank: int, steps: int) -> str:
 
 
 def _states_over_time(ops: Ops, node: Any, x: str, steps: int) -> str:
-    currents = [x] if steps == 1 else ops.ops("Split", x, n=steps, axis=0, num_outputs=steps)
     v, outputs = start(ops, node), []
-    for t, current in enumerate(currents):
+    for t, current in enumerate(_timesteps(ops, x, steps)):
         if _restarts(node) and (t + 1) % node.reset_interval == node.reset_offset % node.reset_interval:
             v = start(ops, node)
         y, v = STATEFUL[type(node)][0](ops, node, current, v)
@@ -217,15 +216,16 @@ def _states_over_time(ops: Ops, node: Any, x: str, steps: int) -> str:
     return ops.op("Concat", *outputs, axis=0)
 
 
+def _timesteps(ops: Ops, x: str, steps: int) -> list[str]:
+    """[T, B, *shape] as T tensors [1, B, *shape]."""
+    return [x] if steps == 1 else ops.ops("Split", x, n=steps, axis=0, num_outputs=steps)
+
+
 def _by_timesteps(ops: Ops, graph: Graph, steps: int) -> dict[str, str]:
     """A recurrent graph step after step; tensors [T, B, *shape] of its outputs by node."""
     ops.owner = X
     states = step_states(graph)
-    if steps > 1:
-        currents = [ops.op("Squeeze", part, ops.axis(0)) for part in
-                    ops.ops("Split", X, n=steps, axis=0, num_outputs=steps)]
-    else:
-        currents = [ops.op("Squeeze", X, ops.axis(0))]
+    currents = [ops.op("Squeeze", part, ops.axis(0)) for part in _timesteps(ops, X, steps)]
     names = dict(zip((s.name for s in states), _initial_states(ops, states), strict=True))
     seen: dict[str, list[str]] = {n.name: [] for n in (*graph.neurons, graph.output)}
     for t, current in enumerate(currents):

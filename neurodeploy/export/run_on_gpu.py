@@ -169,7 +169,7 @@ class Steps:
         self.spikes = {name[len("spikes/"):]: found[name].numpy() for name in self.recorded}
         self.n_calls += 1
         self.n_rows += len(x)
-        return found["votes"].numpy()
+        return found["votes"].numpy().reshape(len(x), -1)
 
     def keep(self, rows: Any) -> None:
         """Go on with these samples only."""
@@ -187,7 +187,8 @@ def play(runtime: Runtime, form: str, session: Any, x: Any, latency: int) -> tup
         return np.stack(votes[latency:]), {name: np.stack([s[name] for s in spikes]) for name in spikes[0]}
     names = [o.name for o in session.get_outputs()]
     found = dict(zip(names, session.run(names, {"x": x}), strict=True))
-    return found["votes"][latency:], {k[len("spikes/"):]: v for k, v in found.items() if k.startswith("spikes/")}
+    spikes = {name[len("spikes/"):]: v for name, v in found.items() if name.startswith("spikes/")}
+    return found["votes"][latency:].reshape(len(x) - latency, x.shape[1], -1), spikes
 
 
 # ---------------------------------------------------------------- comparison

@@ -33,7 +33,8 @@ def run_reference(graph: Graph, x: Array) -> GpuTrace:
             history[0][node.name], state[node.name] = step(node, a, state[node.name])
         seen.append(history[0])
     spikes = {n.name: np.stack([values[n.name] for values in seen]) for n in graph.neurons}
-    return GpuTrace(spikes, {}, np.stack([values[graph.output.name] for values in seen[latency(graph):]]))
+    votes = [values[graph.output.name].reshape(batch, -1) for values in seen[latency(graph):]]
+    return GpuTrace(spikes, {}, np.stack(votes))
 
 
 def _total(graph: Graph, node: Node, history: deque[dict[str, Float32]], batch: int) -> Float32:

@@ -31,7 +31,7 @@ class GpuTrace:
     """spikes and membranes float32 [T', B, *shape] by neuron layer, T' as `gpu_input.n_steps`; votes float32 [T, B, n].
 
     membranes: before the threshold is asked, empty where not recorded. votes belong to timesteps of the input: they lack the
-    first `gpu_input.latency` of T'.
+    first `gpu_input.latency` of T'. n: values of the last node, whatever its shape.
     """
 
     spikes: dict[str, Float32]
@@ -125,7 +125,7 @@ class GpuNetwork:
     def step(self, x: Float32) -> Float32:
         with torch.inference_mode():
             self._step(torch.from_numpy(np.ascontiguousarray(x)))
-        return np.asarray(self.values[self.graph.output.name].numpy())
+        return np.asarray(self.values[self.graph.output.name].flatten(1).numpy())
 
     def _step(self, x: Tensor) -> None:
         values = self.values = {}

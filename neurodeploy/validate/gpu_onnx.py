@@ -54,7 +54,7 @@ class OnnxSteps:
         found = dict(zip(self._outputs, self._session.run(None, {"x": x, **self._states}), strict=True))
         self._states = {spec.name: found[spec.output] for spec in self._specs}
         self.spikes = {name.removeprefix("spikes/"): v for name, v in found.items() if name.startswith("spikes/")}
-        return np.asarray(found["votes"])
+        return np.asarray(found["votes"]).reshape(len(x), -1)
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
         self._states = {name: state[rows] for name, state in self._states.items()}
@@ -73,7 +73,7 @@ def run_form(form: str, session: onnxruntime.InferenceSession, graph: Graph, x: 
     names = [o.name for o in session.get_outputs()]
     found = dict(zip(names, session.run(None, {"x": x}), strict=True))
     spikes = {name.removeprefix("spikes/"): v for name, v in found.items() if name.startswith("spikes/")}
-    return GpuTrace(spikes, {}, found["votes"][latency(graph):])
+    return GpuTrace(spikes, {}, found["votes"][latency(graph):].reshape(graph.n_timesteps, x.shape[1], -1))
 
 
 @dataclass

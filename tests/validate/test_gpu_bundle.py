@@ -16,6 +16,7 @@ from neurodeploy.data.datasets import load
 from neurodeploy.early_exit.confidence import ConfidencePolicy, exit_steps
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.export import gpu
+from neurodeploy.export import run_on_gpu as script
 from neurodeploy.export.golden_gpu import GoldenGpu, load_gpu, record_gpu, save_gpu
 from neurodeploy.export.onnx_files import read_onnx
 from neurodeploy.ir.graph import Edge, Graph
@@ -50,6 +51,11 @@ def recurrent() -> Graph:
              Linear("back", np.eye(4) / 4), Vote("vote", 2, 2))  # fmt: skip
     edges = (Edge("in", "fc"), Edge("fc", "n"), Edge("n", "back", 1), Edge("back", "n"), Edge("n", "vote"))
     return Graph(nodes, edges, 5)
+
+
+def mapped() -> Graph:
+    """An answer that is a map of spikes."""
+    return chain(Input("in", (1, 3, 2)), Conv2d("c", np.full((2, 1, 2, 2), 0.25)), Lif("n", (2, 2, 1)))
 
 
 def autosnn() -> Graph:
@@ -110,9 +116,10 @@ def test_integers_of_a_chip_are_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- validation
 
 
-@pytest.mark.parametrize("graph", [residual(), recurrent(), autosnn()], ids=["residual", "recurrent", "autosnn"])
+@pytest.mark.parametrize("make", [residual, recurrent, mapped, autosnn])
 @pytest.mark.parametrize("policy", [POLICY, None], ids=["policy", "none"])
-def test_a_good_bundle_holds(graph: Graph, policy: ConfidencePolicy | None, tmp_path: Path) -> None:
+def test_a_good_bundle_holds(make: Callable[[], Graph], policy: ConfidencePolicy | None, tmp_path: Path) -> None:
+    graph = make()
     folder = write(graph, tmp_path / "b", policy=policy).path
     opened = open_any(folder)
     assert isinstance(opened, GpuBundle)
@@ -127,6 +134,7 @@ def test_a_good_bundle_holds(graph: Graph, policy: ConfidencePolicy | None, tmp_
     exits = None if policy is None else {"n_samples": 4, "n_differences": 0}
     assert verdict.oracle["early_exit"] == exits
     json.dumps(verdict.to_dict(), allow_nan=False)
+    assert script.main(["--bundle", str(folder), "--provider", "cpu", "--out", str(tmp_path / "lab.json")]) == 0
     assert verdict.trace is not None and all(t["expected"] == t["got"] for t in verdict.trace.values())
 
 
