@@ -180,11 +180,11 @@ def play(runtime: Runtime, form: str, session: Any, x: Any, latency: int) -> tup
     """(votes [T, B, n], spikes [T', B, ...] by layer) of a form."""
     if form == "step":
         steps = Steps(runtime, session, x.shape[1], record=True)
-        votes, spikes = [], []
+        votes, each = [], []
         for x_t in x:
             votes.append(steps.step(x_t))
-            spikes.append(steps.spikes)
-        return np.stack(votes[latency:]), {name: np.stack([s[name] for s in spikes]) for name in spikes[0]}
+            each.append(steps.spikes)
+        return np.stack(votes[latency:]), {name: np.stack([s[name] for s in each]) for name in each[0]}
     names = [o.name for o in session.get_outputs()]
     found = dict(zip(names, session.run(names, {"x": x}), strict=True))
     spikes = {name[len("spikes/"):]: v for name, v in found.items() if name.startswith("spikes/")}
