@@ -27,6 +27,7 @@ READERS: dict[str, tuple[Callable[[Path], Stream], tuple[int, int, int]]] = {
     "CIFAR10-DVS": (event_files_aedat.read_2, event_files_aedat.SENSOR),
 }
 TRIALS = {"train": "trials_to_train.txt", "test": "trials_to_test.txt"}
+_IMAGES = 256  # at a time as real numbers in front of the camera
 _GRANULE_US = 1000  # recordings last whole milliseconds
 
 
@@ -38,10 +39,13 @@ def read_folder(path: Path, camera: CameraSettings | None, seed: int, selection:
     kind, files = _class_files(path, selection)
     if kind == "images":
         settings = camera or CameraSettings()
-        streams = simulate_camera(read_images([file.path for file in files], settings), settings, seed)
-        check_total(sum(map(len, streams)), str(path))
-        cut = tuple(chosen(s, settings.shape, selection, str(path)) for s in streams)
-        return _dataset(path, cut, files, settings.shape, selection.length_us(settings.duration_us), settings)
+        images = read_images([file.path for file in files], settings)
+        streams: list[Stream] = []
+        for first in range(0, len(images), _IMAGES):
+            seen = simulate_camera(images[first : first + _IMAGES] / 255, settings, seed, first)
+            streams += [chosen(s, settings.shape, selection, str(path)) for s in seen]
+            check_total(sum(map(len, streams)), str(path))
+        return _dataset(path, tuple(streams), files, settings.shape, selection.length_us(settings.duration_us), settings)
     refuse_camera(camera, str(path))
     read, sensor = READERS[kind]
     return _recorded(path, ((file, read(file.path)) for file in files), sensor, selection)

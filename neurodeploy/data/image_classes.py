@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.data.class_folders import ClassFile, class_files
-from neurodeploy.data.image_files import SUFFIXES, header, opened, pixels
+from neurodeploy.data.image_files import SUFFIXES, check_bytes, header, opened, pixels
 from neurodeploy.data.splits import IndexArray, by_part
 from neurodeploy.errors import UsageError
 
 N_LEVELS = 256
-MAX_BYTES = 2**32  # of all images of a folder, one byte a pixel and channel
 SUPPORTED = "A folder of PNG or JPEG images holds one sub-folder a class, perhaps inside train, test and validation"
 Size = tuple[int, int]
 
@@ -37,12 +36,7 @@ def read_image_folder(
     if channels is None:
         channels = max(found[0] for found in headers)
     height, width = size or _common_size(path, files, headers)
-    n_bytes = len(files) * channels * height * width
-    if n_bytes > MAX_BYTES:
-        raise UsageError(
-            f"{len(files)} images of {channels} x {height} x {width} take {n_bytes / 2**30:.3g} GiB", where=str(path),
-            limit=f"At most {MAX_BYTES / 2**30:g} GiB", remedy="Make them smaller with --set data.size=N",
-        )
+    check_bytes(len(files), (channels, height, width), str(path), "Make them smaller with --set data.size=N")
     x = np.empty((len(files), channels, height, width), dtype=np.uint8)
     for place, file in zip(x, files, strict=True):
         place[:] = _read(file.path, channels, (height, width), size is not None)

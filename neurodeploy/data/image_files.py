@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 import zlib
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurodeploy.errors import UnsafeFile
+from neurodeploy.errors import UnsafeFile, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 2**25  # of one image
+MAX_BYTES = 2**32  # of all images of a folder, one byte a pixel and channel
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values with width and height exchanged
 _GREY_MODES = ("1", "L", "LA", "La", "F")
 
@@ -62,6 +64,14 @@ def pixels(image: Image.Image, channels: int) -> Image.Image:
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
     return image.convert("L" if channels == 1 else "RGB")
+
+
+def check_bytes(n_images: int, shape: tuple[int, ...], where: str, remedy: str) -> None:
+    """Raise UsageError where so many images of a shape are more than are held at a time."""
+    n_bytes = n_images * math.prod(shape)
+    if n_bytes > MAX_BYTES:
+        raise UsageError(f"{n_images} images of {' x '.join(map(str, shape))} take {n_bytes / 2**30:.3g} GiB", where=where,
+                         limit=f"At most {MAX_BYTES / 2**30:g} GiB", remedy=remedy)
 
 
 def _is_grey(image: Image.Image) -> bool:

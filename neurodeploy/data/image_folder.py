@@ -9,27 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.data.camera import CameraSettings
-from neurodeploy.data.image_files import opened, pixels
+from neurodeploy.data.image_files import check_bytes, opened, pixels
 from neurodeploy.errors import UsageError
 
 MAX_SIDE = 1024  # of an image that is not made smaller
 
 
-def read_images(paths: Sequence[Path], camera: CameraSettings) -> NDArray[np.float64]:
-    """Grey images [N, H, W] in 0..1, each in the middle of a black canvas of the size of the largest.
+def read_images(paths: Sequence[Path], camera: CameraSettings) -> NDArray[np.uint8]:
+    """Grey images [N, H, W] in 0..255, each in the middle of a black canvas of the size of the largest.
 
     Where the camera chooses its own scale, larger images are first reduced, averaging, to what fits on its sensor; otherwise
-    they keep their size. Raises UnsafeFile for a file that is damaged, too large, or no PNG or JPEG.
+    they keep their size. Raises UnsafeFile for a file that is damaged, too large, or no PNG or JPEG, UsageError for more than
+    4 GiB of pixels.
     """
     room = np.floor(np.asarray(camera.sensor) - np.ptp(camera.path(), axis=0)).astype(int)
     box = None if camera.scale is not None else (max(int(room[0]), 1), max(int(room[1]), 1))
-    images = [_grey(path, box) for path in paths]
-    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    canvas = np.zeros((len(images), height, width))
+    images: list[NDArray[np.uint8]] = []
+    height = width = 1
+    for path in paths:
+        images.append(_grey(path, box))
+        height, width = max(height, images[-1].shape[0]), max(width, images[-1].shape[1])
+        check_bytes(len(images), (height, width), str(path), "Leave camera.scale out, and images are made smaller")
+    canvas = np.zeros((len(images), height, width), dtype=np.uint8)
     for place, image in zip(canvas, images, strict=True):
         top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
         place[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return canvas / 255
+    return canvas
 
 
 def _grey(path: Path, box: tuple[int, int] | None) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from neurodeploy import data
+from neurodeploy.data import event_folders, image_files
 from neurodeploy.data.camera import CameraSettings, simulate_camera
 from neurodeploy.data.event_dataset import EventDataset, rasterize
 from neurodeploy.data.event_sources import load_events
@@ -177,6 +178,17 @@ def test_an_image_folder_with_train_and_test(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="counterpart"):
         (tmp_path / "Test").rename(tmp_path / "Other")
         load_events(tmp_path)
+
+
+def test_many_images_are_seen_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, noisy = images(tmp_path), CameraSettings(noise_hz=50.0, mismatch=0.1)
+    whole = load_events(folder, noisy, seed=3)
+    monkeypatch.setattr(event_folders, "_IMAGES", 3)
+    parts = load_events(folder, noisy, seed=3)
+    assert all(np.array_equal(a, b) and len(a) > 50 for a, b in zip(whole.streams, parts.streams, strict=True))
+    monkeypatch.setattr(image_files, "MAX_BYTES", 300)
+    with pytest.raises(UsageError, match=r"take .* GiB"):
+        load_events(folder)
 
 
 def test_image_files_that_are_refused(tmp_path: Path) -> None:

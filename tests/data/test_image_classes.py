@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from neurodeploy import data
-from neurodeploy.data import image_classes
+from neurodeploy.data import image_files
 from neurodeploy.errors import UnsafeFile, UsageError
 from numpy.typing import NDArray
 from PIL import Image
@@ -135,7 +135,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         data.load(tmp_path / "hole")
     with pytest.raises(UsageError, match="3 sample"):
         data.load(folder(tmp_path / "few", n=3))
-    monkeypatch.setattr(image_classes, "MAX_BYTES", 100)
+    monkeypatch.setattr(image_files, "MAX_BYTES", 100)
     with pytest.raises(UsageError, match=r"take .* GiB.*data\.size"):
         data.load(folder(tmp_path / "much"))
 
