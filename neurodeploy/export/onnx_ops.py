@@ -216,6 +216,10 @@ def check_expressible(node: Node) -> None:
     if type(node) not in STATELESS and type(node) not in STATEFUL:
         known = ", ".join(sorted(kind.__name__ for kind in (*STATELESS, *STATEFUL)))
         raise UsageError(f"{type(node).__name__} has no ONNX form", where=node.name, code="not_onnx", limit=f"Known: {known}")
+    for name, value in vars(node).items():
+        if isinstance(value, np.ndarray | float) and np.abs(value).max(initial=0) > np.finfo(np.float32).max:
+            raise UsageError(f"{name} exceeds what float32 holds", where=node.name, code="not_onnx",
+                             limit=f"At most {np.finfo(np.float32).max:.3g}", remedy="Scale the weights and the threshold")
 
 
 def op_counts(model: ModelProto, *, shaping: bool = False) -> dict[str, int]:

@@ -161,6 +161,8 @@ def test_batch_norms_are_folded() -> None:
         (chain(Input("in", (3,)), Linear("fc", np.eye(3), delays=np.ones((3, 3), dtype=np.int64))), "fc", "integers of a chip"),
         (chain(Input("in", (3,)), Linear("fc", np.eye(3)), Iaf("n", (3,))), "n", "integers of a chip"),
         (Graph((Input("in", (3,)), Lif("n", (3,)), Lif("m", (3,))), (Edge("n", "m"), Edge("in", "m")), 2), "n", "feeds it"),
+        (chain(Input("in", (3,)), Linear("fc", np.eye(3) * 1e300), Lif("n", (3,))), "fc", "weight exceeds what float32 holds"),
+        (chain(Input("in", (3,)), Lif("n", (3,), v_th=1e39)), "n", "v_th exceeds what float32 holds"),
         (int_chain(), "lower", "integers of a chip"),
         (Graph((Input("a", (3,)), Input("b", (3,)), Lif("n", (3,))), (Edge("a", "n"), Edge("b", "n")), 2), "a, b", "2 inputs"),
     ],
