@@ -45,14 +45,15 @@ _TIMES = {
 class NirOptions:
     """What a NIR file does not say. None: not known, assume it (above; first sinabs' convention, then NIR's text).
 
-    fire: `>=` or `>` (assumed `>=`, `>`). reset: `soft` (subtract) or `hard` (assumed `soft`, `hard`). v_min: floor of the
-    state, a number, `none` or `-v_threshold` (assumed `-v_threshold`, `none`). multi_spike: several spikes a timestep (assumed
-    true, false). n_timesteps: of the graph (assumed 32). n_classes: add a Vote of equal groups of output neurons; nothing by
-    default. dt: of a timestep, in the file's unit of time; above 0.
+    fire: `>=` or `>` (assumed `>=`, `>`). reset: `soft` (subtract the threshold), `late` (subtract it in the next timestep, behind
+    the decay: snntorch's default) or `hard` (assumed `soft`, `hard`). v_min: floor of the state, a number, `none` or
+    `-v_threshold` (assumed `-v_threshold`, `none`). multi_spike: several spikes a timestep (assumed true, false). n_timesteps: of
+    the graph (assumed 32). n_classes: add a Vote of equal groups of output neurons; nothing by default. dt: of a timestep, in the
+    file's unit of time; above 0.
     """
 
     fire: Fire | None = None
-    reset: Reset | None = None
+    reset: Reset | Literal["late"] | None = None
     v_min: float | Literal["none", "-v_threshold"] | None = None
     multi_spike: bool | None = None
     n_timesteps: int | None = None
@@ -95,7 +96,8 @@ def to_graph(found: nir.NIRGraph, where: str, options: NirOptions, repairs: list
     if said:
         warnings.warn(
             NeurodeployWarning(f"the file leaves conventions open, assumed: {', '.join(said)}", code="nir_assumed", where=where,
-                               remedy="State them where you know better: --set nir.reset=hard, or NirOptions"),
+                               remedy="State them where you know better: --set nir.reset=hard (snntorch's default is late), "
+                                      "or NirOptions"),
             stacklevel=3,
         )
     return graph

@@ -18,6 +18,9 @@ The factor of x is 1 (within 1e-6: files hold float32), or dt/tau (decay_input),
 constant into their bias. An Li holds both itself: gain, and v_leak for a current that adds a constant. A Lif has one threshold,
 reset and time constant; where a file has several thresholds or resets in a layer, its states are counted from v_reset, in units
 of v_threshold - v_reset: the same neurons but for rounding.
+
+A threshold that is subtracted a timestep late, behind the decay (reset `late`), is v_threshold / (1 - inv_tau) at once: a Lif
+with this for its threshold, whose rest lies v_threshold / (1 - inv_tau) - v_threshold above its zero.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ def _lif(
     """A layer that fires and resets by the conventions; gain: of what arrives; leak: v_leak, None for none."""
     c, v_th = reader.conventions, _threshold(reader, name, node.v_threshold, shape)
     v_reset = reader.spread(name, node.v_reset, "v_reset", shape)
-    if v_reset.any() and c["reset"] == "soft":
+    if v_reset.any() and c["reset"] != "hard":
         reader.refuse(name, f"v_reset is not 0 but {_span(v_reset)}, with a soft reset, which subtracts the threshold",
                       "v_reset = 0", "--set nir.reset=hard resets to v_reset")
     if not (v_reset < v_th).all():
@@ -92,10 +95,16 @@ def _lif(
     elif not gain.ndim:
         decayed = inv_tau > 0 and abs(float(gain) / inv_tau - 1) <= _CLOSE and abs(float(gain) - 1) > _CLOSE
         gain = _ONE if decayed else _rounded(gain)
-    new = Lif(name, shape, inv_tau=inv_tau, decay_input=decayed, v_th=_one(reader, name, (v_th - origin) / unit, "thresholds"),
-              v_reset=_one(reader, name, (v_reset - origin) / unit, "v_reset"), fire=c["fire"], reset=c["reset"],
-              multi_spike=c["multi_spike"], v_min=v_min)
-    offset = None if leak is None else collapsed((leak - origin) / unit - new.v_reset) * (1.0 if decayed else inv_tau)
+    level = _one(reader, name, (v_th - origin) / unit, "thresholds")
+    rest = _one(reader, name, (v_reset - origin) / unit, "v_reset")
+    offset = None if leak is None else collapsed((leak - origin) / unit - rest) * (1.0 if decayed else inv_tau)
+    if c["reset"] == "late":
+        if inv_tau == 1 or c["multi_spike"] or v_min is not None:
+            reader.refuse(name, f"a late reset with inv_tau {inv_tau:g}, multi_spike {c['multi_spike']}, v_min {v_min}",
+                          "Membranes that keep something, one spike a timestep, no floor")
+        rest, level = level / (1 - inv_tau) - level, level / (1 - inv_tau)
+    new = Lif(name, shape, inv_tau=inv_tau, decay_input=decayed, v_th=level, v_reset=rest, fire=c["fire"],
+              reset="hard" if c["reset"] == "hard" else "soft", multi_spike=c["multi_spike"], v_min=v_min)
     if offset is None or not offset.any():
         return Read(new, gain=gain, front=current)
     if current is not None:

@@ -108,7 +108,17 @@ def torch_net(name: str) -> tuple[SnnTorch, Any, tuple[int, ...]]:
         "recurrent current": (lambda: nn.Sequential(nn.Linear(6, 8), snn.RSynaptic(
             alpha=full((8,), 0.5), beta=full((8,), 0.8), threshold=full((8,), 1.0), linear_features=8, init_hidden=True,
             reset_mechanism="zero")), (6,)),
-        "subtract later": (lambda: nn.Sequential(nn.Linear(6, 8), s.leaky(8, reset_mechanism="subtract")), (6,)),
+        "subtract": (lambda: nn.Sequential(nn.Linear(6, 8), s.leaky(8, reset_mechanism="subtract"), nn.Linear(8, 4),
+                                           s.leaky(4, beta=0.5, threshold=1.3, reset_mechanism="subtract")), (6,)),
+        "subtract, thresholds": (lambda: nn.Sequential(nn.Linear(6, 8), snn.Leaky(
+            beta=full((8,), 0.8), threshold=torch.linspace(0.5, 1.5, 8), init_hidden=True)), (6,)),
+        "subtract, current": (lambda: nn.Sequential(nn.Linear(6, 8), snn.Synaptic(
+            alpha=full((8,), 0.5), beta=full((8,), 0.6), threshold=full((8,), 2.0), init_hidden=True)), (6,)),
+        "subtract, recurrent": (lambda: nn.Sequential(nn.Linear(6, 8), snn.RLeaky(
+            beta=full((8,), 0.6), threshold=full((8,), 1.0), linear_features=8, init_hidden=True)), (6,)),
+        "subtract, recurrent current": (lambda: nn.Sequential(nn.Linear(6, 8), snn.RSynaptic(
+            alpha=full((8,), 0.5), beta=full((8,), 0.6), threshold=full((8,), 4.0), linear_features=8, init_hidden=True)),
+            (6,)),
         "current, zero later": (lambda: nn.Sequential(nn.Linear(6, 8), snn.Synaptic(
             alpha=full((8,), 0.5), beta=full((8,), 0.8), threshold=full((8,), 1.0), init_hidden=True, reset_mechanism="zero")),
             (6,)),
@@ -120,24 +130,26 @@ def torch_net(name: str) -> tuple[SnnTorch, Any, tuple[int, ...]]:
 
 @pytest.mark.parametrize(
     "name",
-    ["linear", "thresholds", "recurrent", "one to one", "conv", "flatten first", "current", "subtract at once"],
+    ["linear", "thresholds", "recurrent", "one to one", "conv", "flatten first", "current", "subtract at once",
+     "subtract", "subtract, thresholds", "subtract, current", "subtract, recurrent", "subtract, recurrent current"],
 )
 def test_snntorch_s_files_give_its_spikes(name: str, tmp_path: Path) -> None:
     tool, net, shape = torch_net(name)
     x = inputs(*shape) / (8 if name == "subtract at once" else 1)  # below twice the threshold, where snntorch reset twice
-    graph = read_nir(tool.write(net, tmp_path / "s.nir", *shape), replace(TEXT, reset="soft" if "subtract" in name else "hard"))
+    reset: Any = "soft" if name == "subtract at once" else "late" if "subtract" in name else "hard"
+    graph = read_nir(tool.write(net, tmp_path / "s.nir", *shape), replace(TEXT, reset=reset))
     agree(graph, x, tool.spikes(net, x))
-    assert any(isinstance(n, Li) for n in graph.nodes) == (name == "current")
+    assert any(isinstance(n, Li) for n in graph.nodes) == name.endswith("current")
 
 
-@pytest.mark.parametrize("name", ["subtract later", "current, zero later", "recurrent current"])
-def test_snntorch_s_resets_of_the_next_timestep_have_no_option(name: str, tmp_path: Path) -> None:
-    """Its default subtracts the threshold after the decay; resets to zero of a Synaptic and RSynaptic drop a step's input."""
+@pytest.mark.parametrize("name", ["current, zero later", "recurrent current"])
+def test_snntorch_s_late_zero_of_a_synaptic_has_no_option(name: str, tmp_path: Path) -> None:
+    """Resets to zero of a Synaptic, RLeaky and RSynaptic drop the input of the next timestep."""
     tool, net, shape = torch_net(name)
     x = inputs(*shape)
     path = tool.write(net, tmp_path / "s.nir", *shape)
     (theirs,) = tool.spikes(net, x)
-    for reset in ("hard", "soft"):
+    for reset in ("hard", "soft", "late"):
         graph = read_nir(path, replace(TEXT, reset=reset))  # type: ignore[arg-type]
         ours = evaluate(graph, x)[graph.neurons[0].name]
         assert theirs.any() and ours.any() and not np.array_equal(ours, theirs)
