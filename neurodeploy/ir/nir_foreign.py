@@ -45,11 +45,11 @@ _TIMES = {
 class NirOptions:
     """What a NIR file does not say. None: not known, assume it (above; first sinabs' convention, then NIR's text).
 
-    fire: `>=` or `>` (assumed `>=`, `>`). reset: `soft` (subtract the threshold), `late` (subtract it in the next timestep, behind
-    the decay: snntorch's default) or `hard` (assumed `soft`, `hard`). v_min: floor of the state, a number, `none` or
-    `-v_threshold` (assumed `-v_threshold`, `none`). multi_spike: several spikes a timestep (assumed true, false). n_timesteps: of
-    the graph (assumed 32). n_classes: add a Vote of equal groups of output neurons; nothing by default. dt: of a timestep, in the
-    file's unit of time; above 0.
+    fire: `>=` or `>` (assumed `>=`, `>`). reset: `soft` (subtract the threshold), `late` (subtract it in the next timestep,
+    behind the decay: snntorch's default) or `hard` (assumed `soft`, `hard`). v_min: floor of the state, a number, `none` or
+    `-v_threshold` (assumed `-v_threshold`, `none`). multi_spike: several spikes a timestep (assumed true, false). n_timesteps:
+    of the graph (assumed 32). n_classes: add a Vote of equal groups of output neurons; nothing by default. dt: of a timestep,
+    in the file's unit of time; above 0.
     """
 
     fire: Fire | None = None
