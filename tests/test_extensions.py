@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,16 @@ def test_a_dataset_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     found = data.load("ours")
     assert found.name == "ours" and found.x.shape == (40, 1, 3, 4) and found.n_classes == 4 and len(found.splits["test"]) == 12
     nd.register_dataset("again")(lambda: found)
-    assert data.load("again") is found
+    again = data.load("again")
+    assert np.shares_memory(again.x, found.x) and again.x.dtype == np.uint8 and again.splits.keys() == found.splits.keys()
+    assert np.array_equal(again.split("test")[0], (found.x[found.splits["test"]] / 255).astype(np.float32))
+    nd.register_dataset("half")(lambda: replace(found, splits={"train": np.arange(40)}))
+    with pytest.raises(UsageError, match=r"dataset 'half'.*lack 'validation'"):
+        data.load("half")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ours").mkdir()
     assert located("ours") == "ours", "a folder of that name is not meant"
-    with pytest.raises(UsageError, match=r"no dataset 'theirs'.*Registered: again, ours.*nd\.register_dataset"):
+    with pytest.raises(UsageError, match=r"no dataset 'theirs'.*Registered: again, half, ours.*nd\.register_dataset"):
         data.load("theirs")
     with pytest.raises(UsageError, match=r"data\.size"):
         data.load("ours", size=8)

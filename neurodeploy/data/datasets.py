@@ -91,9 +91,10 @@ def load(
 def _registered(name: str) -> Dataset:
     found = call(name)
     if isinstance(found, Dataset):
-        return found
+        arrays = {"x": found.x, "y": found.y, "n_levels": np.asarray(found.n_levels), **found.splits}
+        return _from_arrays(found.name, arrays, f"dataset {name!r}", as_bytes=True)
     if isinstance(found, tuple) and len(found) == 2:
-        return _from_arrays(name, {"x": np.asarray(found[0]), "y": np.asarray(found[1])}, f"dataset {name!r}")
+        return _from_arrays(name, {"x": np.asarray(found[0]), "y": np.asarray(found[1])}, f"dataset {name!r}", as_bytes=True)
     raise UsageError(f"gives a {type(found).__name__}", where=f"dataset {name!r}", code="wrong_data",
                      limit="A network that takes images needs a Dataset or a pair (x, y)",
                      remedy="Events are for networks of event-driven chips")
@@ -105,18 +106,14 @@ def _from_folder(
     if like is not None and len(like) == 3 and like[0] in (1, 3):
         channels, size = like[0], (like[1], like[2])
     x, y, splits = read_image_folder(path, (size, size) if isinstance(size, int) else size, channels)
-    return _read_only(Dataset(path.resolve().name, x, y, int(y.max()) + 1, N_LEVELS, splits))
-
-
-def _read_only(dataset: Dataset) -> Dataset:
-    arrays: list[NDArray[Any]] = [dataset.x, dataset.y, *dataset.splits.values()]
-    for array in arrays:
-        array.setflags(write=False)
-    return dataset
+    arrays: dict[str, NDArray[Any]] = {"x": x, "y": y, "n_levels": np.asarray(N_LEVELS), **splits}
+    return _from_arrays(path.resolve().name, arrays, str(path), as_bytes=True)
 
 
 def _as_float(x: NDArray[Any], n_levels: int) -> NDArray[np.float32]:
-    return x if x.dtype == np.float32 else (x / np.float64(n_levels - 1)).astype(np.float32)
+    if x.dtype != np.float32:
+        x = (np.arange(n_levels) / np.float64(n_levels - 1)).astype(np.float32)[x]
+    return x
 
 
 def _digits() -> Dataset:
@@ -144,16 +141,20 @@ def _read_npz(content: bytes, where: str) -> dict[str, NDArray[Any]]:
         raise UnsafeFile(f"cannot be read as a plain .npz file ({error})", where=where, limit=SUPPORTED) from error
 
 
-def _from_arrays(name: str, arrays: dict[str, NDArray[Any]], where: str) -> Dataset:
+def _from_arrays(name: str, arrays: dict[str, NDArray[Any]], where: str, as_bytes: bool = False) -> Dataset:
+    """The dataset, checked; as_bytes: images of bytes stay so."""
     for required in ("x", "y"):
         if required not in arrays:
             raise UsageError(f"has no array {required!r}", where=where, limit=SUPPORTED)
     n_levels = _n_levels(arrays.get("n_levels"), where)
-    x = _images(arrays["x"], n_levels, where)
+    x = _images(arrays["x"], n_levels, where, as_bytes)
     y, n_classes = _labels(arrays["y"], len(x), where)
     stored = {part: arrays[part] for part in fixed_splits.NAMES if part in arrays}
     splits = fixed_splits.check(stored, len(x), where) if stored else fixed_splits.stratified(y)
-    return _read_only(Dataset(name, x, y, n_classes, n_levels, splits))
+    read_only: list[NDArray[Any]] = [x, y, *splits.values()]
+    for array in read_only:
+        array.setflags(write=False)
+    return Dataset(name, x, y, n_classes, n_levels, splits)
 
 
 def _n_levels(stored: NDArray[Any] | None, where: str) -> int:
@@ -165,7 +166,7 @@ def _n_levels(stored: NDArray[Any] | None, where: str) -> int:
     return int(stored)
 
 
-def _images(x: NDArray[Any], n_levels: int, where: str) -> NDArray[np.float32]:
+def _images(x: NDArray[Any], n_levels: int, where: str, as_bytes: bool) -> NDArray[Any]:
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise UsageError(f"x has shape {x.shape}", where=where, limit="Images are [N, H, W] or [N, C, H, W]",
                          remedy="Event streams and other shapes must be turned into images first")
@@ -174,7 +175,7 @@ def _images(x: NDArray[Any], n_levels: int, where: str) -> NDArray[np.float32]:
             raise UsageError(f"x reaches {x.max()}", where=where,
                              limit=f"n_levels = {n_levels} allows 0..{n_levels - 1}",
                              remedy="Store n_levels, one more than the largest value")
-        images = _as_float(x, n_levels)
+        images: NDArray[Any] = x.view() if as_bytes and x.dtype == np.uint8 else _as_float(x, n_levels)
     elif x.dtype.kind == "f":
         if not np.isfinite(x).all():
             raise UsageError(f"x has {np.count_nonzero(~np.isfinite(x))} values that are not finite", where=where)

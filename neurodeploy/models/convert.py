@@ -95,13 +95,17 @@ class Builder:
 
     def conv(self, name: str, layer: Conv2d, source: str) -> str:
         """A convolution that `Layers.conv` made."""
+        if not isinstance(layer, Conv2d):
+            raise UsageError(f"is a {type(layer).__name__}", where=name, remedy="Make convolutions with layers.conv(...)")
         pad = layer.kernel_size[0] // 2
         return self.add(nodes.Conv2d(name, _weights(name, layer), padding=(pad, pad), groups=layer.groups), source)
 
     def bn(self, name: str, layer: nn.Module, source: str) -> str:
         """A batch norm; nothing, and `source` again, where the network has no norms."""
-        if not isinstance(layer, BatchNorm):
+        if isinstance(layer, nn.Identity):
             return source
+        if not isinstance(layer, BatchNorm):
+            raise UsageError(f"is a {type(layer).__name__}", where=name, remedy="Make norms with layers.norm(...)")
         mean, var, gamma, beta = (
             _array(name, t) for t in (layer.running_mean, layer.running_var, layer.weight, layer.bias)
         )

@@ -186,6 +186,13 @@ class Takes(Wide):
     def __init__(self) -> None: ...
 
 
+class Plain(Wide):
+    def __init__(self, c_in: int, c_out: int, layers: Any) -> None:
+        super().__init__(c_in, c_out, layers)
+        self.bn = nn.Identity()
+        self.bn2 = nn.BatchNorm3d(c_out)
+
+
 class Pooled(Wide):
     def to_graph(self, graph: Builder, name: str, source: str) -> str:
         return graph.add(SumPool2d(f"{name}.pool", (2, 2)), super().to_graph(graph, name, source))
@@ -196,6 +203,7 @@ class Pooled(Wide):
     (OtherName, r"names its neurons \['block\.mine\.neuron'.*f'\{name\}\.<attribute>'"), (NoNode, "'block', which is no node"),
     (Shrinks, r"gives \[4, 2, 4, 6, 5\] for \[4, 2, 4, 6, 6\].*Keep height and width"), (Pooled, "differ"),
     (ForwardRaises, "4 to 4 channels, forward: raised RuntimeError: no way"), (Takes, "4 to 4 channels: raised TypeError"),
+    (Plain, "forward: raised ValueError|RuntimeError|is a BatchNorm3d"),
 ])
 def test_blocks_that_are_refused_before_anything_is_trained(block: type[nn.Module], message: str) -> None:
     nd.register_block("bad")(block)
