@@ -134,8 +134,6 @@ def damaged_models(tiny: Tiny, folder: Path) -> Iterator[Path]:
             yield folder / f"{name}{suffix}"
     torch.save({"schema_version": 1, "arch": Evil(), "state_dict": {}}, folder / "code.pt")
     yield folder / "code.pt"
-    torch.save({"conv.weight": torch.zeros(3, 3)}, folder / "bare.pt")
-    yield folder / "bare.pt"
     np.savez(folder / "arrays.npz", x=np.zeros(3))
     yield folder / "arrays.npz"
     with zipfile.ZipFile(folder / "zip.pt", "w") as archive:
@@ -157,9 +155,10 @@ def test_model_files_that_are_damaged_or_foreign(tiny: Tiny, tmp_path: Path, cap
     assert not Path("executed").exists()
 
 
-@pytest.mark.parametrize("args", [("nowhere.safetensors",), ("model.onnx",), (".",)])
+@pytest.mark.parametrize("args", [("nowhere.safetensors",), ("model.txt",), ("bare.pt",), (".",)])
 def test_models_that_are_none(tmp_path: Path, capsys: Refused, args: tuple[str, ...]) -> None:
-    (tmp_path / "model.onnx").write_text("")
+    (tmp_path / "model.txt").write_text("")
+    torch.save({"conv.weight": torch.zeros(3, 3)}, tmp_path / "bare.pt")
     for command in ("check", "export", "energy"):
         refused(capsys, 2, command, *args, "--target", "loihi2")
 

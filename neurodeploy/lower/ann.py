@@ -3,9 +3,9 @@
 A neuron with soft reset that receives a constant current a * v_th fires T clip(a, 0, 1) times in T timesteps, up to rounding.
 So each ReLU becomes neurons whose threshold stands for the largest activation that counts, a percentile of those on
 calibration data: weights are scaled so that thresholds are 1. Rounding is down; v_th / (2T) more current in each timestep,
-which is half a threshold after T of them, makes it to the nearest. The last layer gets neurons too: its logits are moved and
-scaled so that those of winners and runners-up fill the range of rates. Sources: Rueckauer et al., Front. Neurosci. 2017
-(percentiles, biases); Deng and Gu, ICLR 2021 (the shift).
+which is half a threshold after T of them, makes it to the nearest. The last layer gets neurons too: its logits are moved,
+which changes no answer (`_calibrated`), and scaled so that those of winners and runners-up fill the range of rates. Sources:
+Rueckauer et al., Front. Neurosci. 2017 (percentiles, biases); Deng and Gu, ICLR 2021 (the shift).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def convert(
     images = np.asarray(images)
     if images.shape[1:] != ann.inputs[0].shape or not len(images):
         raise UsageError(f"images of shape {images.shape}", where="convert", limit=f"Expected [N, *{ann.inputs[0].shape}]")
-    scales, offset = _calibrated(ann, images, percentile, shift)
+    ann, scales, offset = _calibrated(ann, images, percentile, shift)
     pools = [n.name for n in ann.nodes if isinstance(n, MaxPool2d)]
     if pools:
         warnings.warn(NeurodeployWarning(
@@ -105,16 +105,25 @@ def activations(graph: Graph, images: NDArray[Any], n_timesteps: int = 1) -> Ite
             yield {name: value.numpy() for name, value in module(x.expand(n_timesteps, *x.shape)).items()}
 
 
-def _calibrated(ann: Graph, images: NDArray[Any], percentile: float, shift: bool) -> tuple[dict[str, float], float]:
-    """(what a rate of 1 stands for, of each Relu and of the logits; what is added to the logits)."""
+def _calibrated(
+    ann: Graph, images: NDArray[Any], percentile: float, shift: bool
+) -> tuple[Graph, dict[str, float], float]:
+    """(the graph with its logits moved; what a rate of 1 stands for, of each Relu and of the logits; what is added to them).
+
+    Rates are positive, and the answer is the largest logit: moving all of a sample's logits alike changes no answer. They are
+    moved by minus the runner-up, as far as a linear map of the last layer's input can tell it, so that what is left is small.
+    """
     relus = [n.name for n in ann.nodes if isinstance(n, Relu)]
     logits_at = ann.incoming(ann.output.name)[0].src
+    into = ann.incoming(logits_at)[0].src
     seen: dict[str, list[NDArray[Any]]] = {name: [] for name in (*relus, logits_at)}
+    inputs: list[NDArray[Any]] = []
     for outputs in activations(ann, images):
         for name in relus:
             active = outputs[name][outputs[name] > 0]
             seen[name].append(active[:: max(1, active.size // _KEPT)])
         seen[logits_at].append(outputs[logits_at][0])
+        inputs.append(outputs[into][0])
     scales = {}
     for name in relus:
         active = np.concatenate(seen[name])
@@ -122,13 +131,26 @@ def _calibrated(ann: Graph, images: NDArray[Any], percentile: float, shift: bool
             raise UsageError("no image activates this layer", where=name, limit=f"{len(images)} images were run",
                              remedy="Give images of the kind that the network was trained on")
         scales[name] = float(np.percentile(active, percentile))
-    best = np.sort(np.concatenate(seen[logits_at]), axis=1)[:, -2:]
+    best = np.sort(np.concatenate(seen[logits_at]).astype(np.float64), axis=1)[:, -2:]
+    h = np.concatenate(inputs).astype(np.float64)
+    moved = -_ridge(h, best[:, 0])
+    best += (h @ moved)[:, np.newaxis]
     high = float(np.percentile(best[:, -1], percentile))
     low = float(np.percentile(best[:, 0], 100 - percentile)) if shift else 0.0
     if not high > low:
         raise UsageError(f"the largest logits lie at {high:g}, not above {low:g}", where=logits_at,
                          limit="Rates of spikes are positive", remedy="Convert with the shift, which moves them")
-    return {**scales, logits_at: high - low}, -low
+    nodes = tuple(
+        replace(n, weight=n.weight + moved) if isinstance(n, Linear) and n.name == logits_at else n for n in ann.nodes
+    )
+    return replace(ann, nodes=nodes), {**scales, logits_at: high - low}, -low
+
+
+def _ridge(h: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """r [F] so that h @ r comes near to `wanted` [N], for h [N, F], without growing where the samples do not say."""
+    square = h.T @ h
+    least = 1e-2 * np.trace(square) / len(square) + 1e-12
+    return np.asarray(np.linalg.solve(square + least * np.eye(len(square)), h.T @ wanted))
 
 
 def _scaled(ann: Graph, scales: dict[str, float], offset: float, shift: float, floor: float | None) -> tuple[Node, ...]:

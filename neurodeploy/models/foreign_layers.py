@@ -76,9 +76,10 @@ def _known(item: Item) -> Item:
                    f"Known for {kind}: {', '.join((*needed, *optional)) or 'nothing'}")
     if item.source is not None and kind not in _TAKES:
         raise fail(f"from={item.source}, but {kind} takes no weights", f"--arch, {item.text}")
-    shared = {key[1:]: value for key, value in item.keys.items() if key.startswith("*")} if kind in _NEURONS else {}
+    shared = {key[1:]: value for key, value in item.keys.items() if key.startswith("*")}
     if stray := {key for key in shared if not any(key in (*KEYS[k][0], *KEYS[k][1]) for k in _NEURONS)}:
         raise fail(f"unknown {', '.join(sorted(stray))}", "--arch, the conventions of all neurons")
+    shared = shared if kind in _NEURONS else {}
     keys = {**{key: value for key, value in shared.items() if key in (*needed, *optional)}, **own}
     for key, value in keys.items():
         wanted, fits = _TYPES.get(key, ("", lambda v: True))

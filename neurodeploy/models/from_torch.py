@@ -50,6 +50,8 @@ def from_torch(
     chain = Chain(input_shape, where)
     for name, layer in _layers(module, "", where):
         _add(chain, name, layer)
+    if len(chain.nodes) == 1:
+        raise UsageError("no layers", where=where, remedy="Give nn.Sequential of its layers")
     ends_in_neurons = chain.nodes[-1].is_neuron
     if n_classes is not None or not ends_in_neurons:
         if len(chain.shape) != 1:

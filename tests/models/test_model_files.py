@@ -99,7 +99,7 @@ def test_pickles_are_refused_unopened(net: AutoSnn, tmp_path: Path) -> None:
     with pytest.raises(UnsafeFile, match="nothing in it was executed"):
         load_module(path)
     path.write_bytes(pickle.dumps(Bomb(mark)))
-    with pytest.raises(UnsafeFile, match="Path.touch called.*nothing in it was executed"):
+    with pytest.raises(UnsafeFile, match=r"Path\.touch called.*nothing in it was executed"):
         load_module(path)
     path.rename(tmp_path / "m.safetensors")
     with pytest.raises(UnsafeFile):
