@@ -61,7 +61,7 @@ def export(
         return export_on_cores(opened, profile, settings, out, data=data, given=given, progress=progress)
     if isinstance(profile, GpuProfile):
         return export_on_gpu(
-            opened, profile, settings, out, data=data, given=given, n_timesteps=n_timesteps, progress=progress
+            opened, profile, settings, out, data=data, given=given, layout=layout, n_timesteps=n_timesteps, progress=progress
         )
     lowered = opened.lowered(profile, settings)  # whether it can be there at all, before any data is read
     dataset = opened.dataset(data)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.data.spikes import Layout
 from neurodeploy.errors import DoesNotFit, UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.export.gpu import export_gpu
@@ -29,7 +30,7 @@ _N_GOLDEN = 8  # samples whose exact spikes a bundle carries
 
 def export_on_gpu(
     opened: Opened, profile: GpuProfile, settings: DeploySettings, out: Path, *, data: str | None, given: Path | None,
-    n_timesteps: int | None, progress: Progress = SILENT,
+    layout: Layout = "torch", n_timesteps: int | None, progress: Progress = SILENT,
 ) -> ExportResult:
     """Evaluate in float32 on the test split, choose the exit on the validation split, and write the ONNX forms.
 
@@ -45,7 +46,7 @@ def export_on_gpu(
     if on.violations():
         raise DoesNotFit(on.violations(), target=profile.name)
     if samples is None:
-        golden = random_values(graph, settings.seed) if given is None else read_values(given, graph)
+        golden = random_values(graph, settings.seed) if given is None else read_values(given, graph, layout)
         metadata = {"data": None, "seed": settings.seed, "golden_input": "random" if given is None else str(given)}
         bundle = export_gpu(graph, profile, out, golden_inputs=golden, metadata=metadata)
         warn_silent(bundle, str(opened.path), "Give inputs that make it fire with --input, or more timesteps with --timesteps")

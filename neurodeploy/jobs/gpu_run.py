@@ -10,24 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.cost.graph_proxies import proxies_of_values
-from neurodeploy.early_exit.confidence import ConfidencePolicy, evaluate_policy, fixed_accuracy
+from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.gpu_opened import Samples
 from neurodeploy.jobs.statistics import wilson
 from neurodeploy.progress import SILENT, Progress
-from neurodeploy.sim.gpu_input import timed
+from neurodeploy.sim.gpu_input import latency, timed
 from neurodeploy.sim.gpu_run import GpuNetwork, run
+from neurodeploy.validate.gpu_verdict import exit_report
 
 
 @dataclass(frozen=True, eq=False)
 class GpuRuns:
-    """votes float32 [T, N, n] of all samples (`ir.votes` settles ties by their type), n_spikes: mean of a sample by layer."""
+    """votes float32 [T, N, n] of all samples (`ir.votes` settles ties by their type); n_spikes: mean of a sample by layer;
+    latency: timesteps that answers come later than inputs, of a network that has delays."""
 
     votes: NDArray[Any]
     labels: NDArray[np.int64]
     n_spikes: dict[str, float]
+    latency: int
 
     def accuracy(self) -> dict[str, Any]:
         """The contract's accuracies; on a GPU nothing is quantized, so `float` is the simulator's own."""
@@ -38,14 +41,8 @@ class GpuRuns:
 
     def early_exit(self, policy: ConfidencePolicy) -> dict[str, Any]:
         """What stopping early answers; what it costs is `cost.gpu_exit`'s to say."""
-        found = evaluate_policy(self.votes, self.labels, policy)
-        fixed = fixed_accuracy(self.votes, self.labels)
-        return {
-            "policy": policy.to_dict(), "threshold": policy.threshold, "accuracy": found.accuracy, "n": len(self.labels),
-            "mean_timesteps": found.mean_timesteps, "mean_chip_timesteps": found.mean_timesteps, "pipeline_timesteps": 0,
-            "histogram": list(found.histogram), "accuracy_fixed": fixed,
-            "accuracy_fixed_at_mean": float(np.interp(found.mean_timesteps, np.arange(1, len(fixed) + 1), fixed)),
-        }
+        return exit_report(self.votes, self.labels, policy, self.latency)
+
 
 
 def run_split(samples: Samples, split: str, progress: Progress = SILENT) -> GpuRuns:
@@ -55,12 +52,13 @@ def run_split(samples: Samples, split: str, progress: Progress = SILENT) -> GpuR
     progress.start("simulation", len(labels))
     for x in samples.batches(split):
         found = run(graph, x)
-        votes.append(found.votes.reshape(*found.votes.shape[:2], -1))
+        votes.append(found.votes)
         for name in totals:
             totals[name] += float(found.spikes[name].sum(dtype=np.float64))
         progress.advance("simulation", x.shape[1])
     progress.done("simulation")
-    return GpuRuns(np.concatenate(votes, axis=1), labels, {name: n / len(labels) for name, n in totals.items()})
+    mean = {name: n / len(labels) for name, n in totals.items()}
+    return GpuRuns(np.concatenate(votes, axis=1), labels, mean, latency(graph))
 
 
 def proxies_at(graph: Graph, x: Array) -> dict[str, Any]:

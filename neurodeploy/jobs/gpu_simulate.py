@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neurodeploy.data.spikes import Layout
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.ir.graph import Graph
 from neurodeploy.jobs.gpu_input import read_values
@@ -44,11 +45,12 @@ class GpuSimulateResult:
 
 
 def simulate_on_gpu(
-    graph: Graph, given: Path, out: Path, *, target: str, states: bool, use_reference: bool, progress: Progress = SILENT
+    graph: Graph, given: Path, out: Path, *, target: str, layout: Layout, states: bool, use_reference: bool,
+    progress: Progress = SILENT,
 ) -> GpuSimulateResult:
     """Run the network on `given` (`gpu_input.read_values`) and write `spikes/<layer>`, with `states` also `v_mem/<layer>`
     (before the threshold is asked), [T, B, *shape], and `votes`, to `out`."""
-    x = read_values(given, graph)
+    x = read_values(given, graph, layout)
     n_neurons = sum(math.prod(graph.shapes[n.name]) for n in graph.neurons)
     size = n_steps(graph) * x.shape[1] * n_neurons * 4 * (1 + states)
     if size > MAX_RECORDED:

@@ -94,12 +94,11 @@ def simulate(
         on = opened.bundle.profile
     if isinstance(on, GpuProfile):
         _refuse_on_gpu(on.name, {
-            "--layout": layout != "torch", "--v-readout": v_readout != "lava", "--order": order is not None,
-            "--states with --reference": states and use_reference,
+            "--v-readout": v_readout != "lava", "--order": order is not None, "--states with --reference": states and use_reference,
         })
         return simulate_on_gpu(
-            lowered_for_gpu(opened, n_timesteps), given, out, target=on.name, states=states, use_reference=use_reference,
-            progress=progress,
+            lowered_for_gpu(opened, n_timesteps), given, out, target=on.name, layout=layout, states=states,
+            use_reference=use_reference, progress=progress,
         )
     graph, errors = _network(opened, target, data, changes, progress)
     if holds_events(given):

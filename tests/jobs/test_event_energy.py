@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from neurodeploy.errors import NeurodeployWarning, UsageError
+from neurodeploy.hw import profile
 from neurodeploy.hw.profile import EventProfile, any_target
 from neurodeploy.jobs.energy import energy
 from neurodeploy.jobs.export import export
@@ -126,7 +127,8 @@ def test_all_targets(model: EventModel, tmp_path: Path) -> None:
     code, answer = run_json("energy", str(model.path), "--target", "all", "--rate", "0.1")
     targets = answer["data"]["targets"]
     assert code == 0, "that other chips compute otherwise is no fault where all of them were asked for"
-    assert {name for name, t in targets.items() if t["fits"]} == {"speck2e", "speck2f", "dynapcnn"}
+    gpus = {name for name in profile.names() if isinstance(profile.any_target(name), profile.GpuProfile)}
+    assert {name for name, t in targets.items() if t["fits"]} == {"speck2e", "speck2f", "dynapcnn", *gpus}
     for name in ("loihi1", "loihi2"):
         assert "streams of events" in targets[name]["reason"] and set(targets[name]) >= FIELDS
     assert answer["data"]["proxies"] is None and answer["data"]["proxies_reason"]
