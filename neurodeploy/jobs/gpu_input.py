@@ -20,8 +20,8 @@ def read_values(path: Path, graph: Graph, layout: Layout = "torch") -> Float32:
     """x [T, B, *input shape] with the T of `graph`, from the one array of an `.npz` or a file of events.
 
     layout `torch`: [T, B, *shape], or [T, *shape] of one sample; `images`: [B, *shape] or [*shape] in 0..1, coded as the
-    network was trained. Events are counted in T bins of a sample. Raises UsageError for another shape, layout, and values that are no
-    finite numbers, UnsafeFile for a damaged file.
+    network was trained. Events are counted in T bins of a sample. Raises UsageError for another shape, layout, and values
+    that are no finite numbers, UnsafeFile for a damaged file.
     """
     entry = graph.inputs[0]
     if holds_events(path):

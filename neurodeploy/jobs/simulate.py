@@ -94,7 +94,8 @@ def simulate(
         on = opened.bundle.profile
     if isinstance(on, GpuProfile):
         _refuse_on_gpu(on.name, {
-            "--v-readout": v_readout != "lava", "--order": order is not None, "--states with --reference": states and use_reference,
+            "--v-readout": v_readout != "lava", "--order": order is not None,
+            "--states with --reference": states and use_reference,
         })
         return simulate_on_gpu(
             lowered_for_gpu(opened, n_timesteps), given, out, target=on.name, layout=layout, states=states,
