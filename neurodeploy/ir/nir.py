@@ -42,11 +42,11 @@ _CONVENTIONS = {
     "reset": "to v_reset in the timestep of the spike, or metadata `reset`: `soft` subtracts v_threshold; all states start at "
              "v_reset; the current of a CubaLIF is kept",
     "floor": "metadata `v_min` of a neuron: no state stays below it; `multi_spike`: floor(v / v_threshold) spikes a timestep",
+    "delays": "not represented; all paths are equally long, so outputs equal those of the pipelined graph up to a shift",
     "samples": "a sample starts with all neurons at v_reset; run neurodeploy's n_timesteps timesteps",
     "integers": "an integer graph is written as real numbers; the chip's rounding and saturation are not represented",
 }
 
-_PIPELINED = "not represented; all paths are equally long, so outputs equal those of the pipelined graph up to a shift"
 _DELAYED = "Delay nodes; a recurrent connection without one acts a timestep later"
 
 
@@ -94,8 +94,9 @@ def to_nir(graph: Graph, dt: float = 1.0) -> nir.NIRGraph:
     nodes[end] = nir.Output(output_type=np.array(graph.shapes[graph.output.name]))
     edges.append((graph.output.name, end))
     document, _ = archive.unpack(serialize.to_bytes(graph), "graph")
-    metadata: dict[str, Any] = {**_CONVENTIONS, "delays": _PIPELINED if pipelined else _DELAYED}
-    metadata["neurodeploy"] = json.dumps(document, sort_keys=True)
+    metadata: dict[str, Any] = {**_CONVENTIONS, "neurodeploy": json.dumps(document, sort_keys=True)}
+    if not pipelined:
+        metadata["delays"] = _DELAYED
     if dt != 1:
         metadata |= {"dt": dt, "time": metadata["time"].replace("dt = 1 timestep", f"dt = {dt:g}, one timestep")}
         nodes = {name: with_timestep(node, dt) for name, node in nodes.items()}

@@ -105,6 +105,8 @@ def torch_net(name: str) -> tuple[SnnTorch, Any, tuple[int, ...]]:
         "current": (lambda: nn.Sequential(nn.Linear(6, 8), snn.Synaptic(
             alpha=full((8,), 0.5), beta=full((8,), 0.8), threshold=full((8,), 1.0), init_hidden=True, reset_mechanism="zero",
             reset_delay=False)), (6,)),
+        "recurrent, zero later": (lambda: nn.Sequential(nn.Linear(6, 8), snn.RLeaky(
+            beta=full((8,), 0.8), threshold=full((8,), 1.0), linear_features=8, init_hidden=True, reset_mechanism="zero")), (6,)),
         "recurrent current": (lambda: nn.Sequential(nn.Linear(6, 8), snn.RSynaptic(
             alpha=full((8,), 0.5), beta=full((8,), 0.8), threshold=full((8,), 1.0), linear_features=8, init_hidden=True,
             reset_mechanism="zero")), (6,)),
@@ -142,8 +144,8 @@ def test_snntorch_s_files_give_its_spikes(name: str, tmp_path: Path) -> None:
     assert any(isinstance(n, Li) for n in graph.nodes) == (name.split()[-1] == "current")
 
 
-@pytest.mark.parametrize("name", ["current, zero later", "recurrent current"])
-def test_snntorch_s_late_zero_of_a_synaptic_has_no_option(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["current, zero later", "recurrent, zero later", "recurrent current"])
+def test_snntorch_s_late_reset_to_zero_has_no_option(name: str, tmp_path: Path) -> None:
     """Resets to zero of a Synaptic, RLeaky and RSynaptic drop the input of the next timestep."""
     tool, net, shape = torch_net(name)
     x = inputs(*shape)
