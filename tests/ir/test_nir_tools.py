@@ -106,7 +106,8 @@ def torch_net(name: str) -> tuple[SnnTorch, Any, tuple[int, ...]]:
             alpha=full((8,), 0.5), beta=full((8,), 0.8), threshold=full((8,), 1.0), init_hidden=True, reset_mechanism="zero",
             reset_delay=False)), (6,)),
         "recurrent, zero later": (lambda: nn.Sequential(nn.Linear(6, 8), snn.RLeaky(
-            beta=full((8,), 0.8), threshold=full((8,), 1.0), linear_features=8, init_hidden=True, reset_mechanism="zero")), (6,)),
+            beta=full((8,), 0.8), threshold=full((8,), 1.0), linear_features=8, init_hidden=True, reset_mechanism="zero")),
+            (6,)),
         "recurrent current": (lambda: nn.Sequential(nn.Linear(6, 8), snn.RSynaptic(
             alpha=full((8,), 0.5), beta=full((8,), 0.8), threshold=full((8,), 1.0), linear_features=8, init_hidden=True,
             reset_mechanism="zero")), (6,)),
