@@ -24,6 +24,7 @@ from neurodeploy.errors import UsageError
 
 _EXAMPLE = "For example --arch '1x8x8 T=16 | conv2d padding=1 | if v_th=1 fire=>= reset=soft | flatten | linear | vote 10'"
 _HEAD = {"input", "T", "timesteps", "data", "encoding"}
+_ENCODINGS = ("direct", "rate", "events")  # of the data that the network was trained on
 _MAX_TEXT = 2**18
 
 
@@ -103,7 +104,9 @@ def _spec(text: str, head: dict[str, Any], neurons: dict[str, Any], layers: list
     if "data" in head:
         metadata["data"] = {"name": str(head["data"])}
     if "encoding" in head:
-        metadata["encoding"] = str(head["encoding"])
+        if head["encoding"] not in _ENCODINGS:
+            raise fail(f"encoding is {head['encoding']!r}", limit=f"Known: {', '.join(_ENCODINGS)}")
+        metadata["encoding"] = head["encoding"]
     items = tuple(_item(str(layer), i) for i, layer in enumerate(layers, start=1))
     return Spec(text, _shape(head["input"]), steps, tuple(_with(item, neurons) for item in items), metadata)
 

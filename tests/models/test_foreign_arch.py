@@ -101,6 +101,7 @@ def test_what_is_missing_is_said_of_all_layers_at_once(tmp_path: Path) -> None:
     ("arch", "words"),
     [
         ("1x8x8 T=8", "no architecture"), ("1x8x8 | flatten", "timesteps is missing"), ("1x8x8 T=0 | flatten", "T is 0"),
+        ("1x8x8 T=1 encoding=morse | flatten", "encoding is 'morse'"),
         ("8y8 T=1 | flatten", "shape '8y8'"), ("1x8x8 T=1 size=3 | flatten", "unknown size"),
         ("1x8x8 T=1 | convolve", "unknown kind of layer 'convolve'"), ("1x8x8 T=1 | conv2d pad=1", "unknown pad"),
         ("1x8x8 T=1 | conv2d padding = 1", "key=value"), ("1x8x8 T=1 | ?", "`?` is left"),
