@@ -26,6 +26,7 @@ from neurodeploy.jobs.training import MODEL, supernet_of, train_arch
 from neurodeploy.models.macro import check_arch
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.fitness import Metrics, References, energy_field, fitness
+from neurodeploy.search.pareto import objectives_with
 from neurodeploy.search.recipe import Recipe, read
 from neurodeploy.search.space import Space
 from neurodeploy.search.study import StudyResult
@@ -260,7 +261,8 @@ def _study(
     with finish_trial_first() as asked:
         result = run_study(
             run.path / JOURNAL, recipe.evolution, space, recipe.seed, evaluator, score, show,
-            context=_context(recipe, run, references), should_stop=lambda: asked[0],
+            context=_context(recipe, run, references), objectives=objectives_with(recipe.fitness.terms),
+            should_stop=lambda: asked[0],
         )
     progress.done(task)
     if asked[0]:  # perhaps during the last candidate: then the search is complete, and what follows it is not wanted

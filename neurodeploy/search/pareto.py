@@ -21,12 +21,18 @@ OBJECTIVES: Objectives = {
 }
 
 
+def objectives_with(terms: Mapping[str, float]) -> Objectives:
+    """OBJECTIVES and one's own terms of the fitness, {name: exponent}, in the direction of their exponents; with 0 none."""
+    return {**OBJECTIVES, **{f"terms.{name}": "max" if exponent > 0 else "min" for name, exponent in terms.items() if exponent}}
+
+
 def pareto_front(candidates: Sequence[Mapping[str, Any]], objectives: Objectives = OBJECTIVES) -> tuple[int, ...]:
     """Indices, ascending, of the candidates on the front.
 
     A candidate is beaten by another that is at least as good in every objective and better in one; equals stay
     together. `candidates` are metrics by name and must hold a finite number for every objective, else UsageError:
-    leave infeasible candidates out before. What is None for all of them, as cores on a target without cores, is no objective.
+    leave infeasible candidates out before; a dot in a name leads into a mapping. What is None for all of them, as cores on a
+    target without cores, is no objective.
     """
     if not candidates:
         return ()
@@ -41,7 +47,9 @@ def pareto_front(candidates: Sequence[Mapping[str, Any]], objectives: Objectives
 
 
 def _cost(index: int, candidate: Mapping[str, Any], name: str, objectives: Objectives) -> float:
-    value = candidate.get(name)
+    value: Any = candidate
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UsageError(
             f"{name} is {value!r}, not a finite number",

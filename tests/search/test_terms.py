@@ -12,6 +12,7 @@ import pytest
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Input
 from neurodeploy.search.fitness import FitnessSettings, Metrics, References, fitness
+from neurodeploy.search.pareto import OBJECTIVES, objectives_with, pareto_front
 from neurodeploy.search.terms import TERMS, with_terms
 from pydantic import ValidationError
 
@@ -88,3 +89,16 @@ def test_what_is_no_term() -> None:
         TERMS.get("none")
     with pytest.raises(ValidationError, match="finite"):
         FitnessSettings(terms={"cores": math.inf})
+
+
+def test_terms_are_objectives_of_the_front() -> None:
+    few = {"accuracy": 0.9, "energy_j": 1.0, "latency_s": 1.0, "spikes": 1.0, "n_cores": 1}
+    candidates = [
+        {**few, "terms": {"weights": weights, "slack": slack, "noted": noted}}
+        for weights, slack, noted in ((9.0, 1.0, 5.0), (8.0, 1.0, 9.0), (9.0, 2.0, 9.0))
+    ]
+    assert pareto_front(candidates) == (0, 1, 2), "equal in everything else"
+    assert pareto_front(candidates, objectives_with({"weights": -0.1, "slack": 0.3, "noted": 0.0})) == (1, 2)
+    assert objectives_with({}) == OBJECTIVES
+    with pytest.raises(UsageError, match=r"terms\.slack is None"):
+        pareto_front([few, few], objectives_with({"slack": -1.0}))
