@@ -67,6 +67,11 @@ def lowered_for_gpu(opened: Opened, n_timesteps: int | None = None) -> Graph:
     graph = opened.graph
     if isinstance(graph, IntGraph) and opened.bundle is not None and NIR in opened.bundle.manifest["files"]:
         graph = read_nir(opened.path / NIR)
+    if isinstance(graph, IntGraph):
+        raise UsageError(
+            "holds the integers of a chip", where=str(opened.path), code="other_arithmetic",
+            limit="A GPU runs networks in real numbers", remedy="Give the model that it was exported from",
+        )
     return lower_to_gpu(graph if n_timesteps is None else replace(graph, n_timesteps=n_timesteps))
 
 
