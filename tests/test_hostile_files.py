@@ -8,11 +8,13 @@ import resource
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from neurodeploy.data.datasets import load as load_data
 from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
 from neurodeploy.models.files import load_model
 from neurodeploy.models.foreign_gate import check_model_file
@@ -174,3 +176,18 @@ def test_headers_of_json_that_python_takes_and_json_does_not() -> None:
         Path("m.safetensors").write_bytes(hostile_files.safetensors(text))
         with pytest.raises(UnsafeFile):
             check_model_file("m.safetensors")
+
+
+def test_data_that_unpacks_without_end() -> None:
+    """Two megabytes that are two gigabytes of images: refused by what the archive claims. A sound file of its kind is read."""
+    for name, n in (("bomb.npz", 2**31), ("sound.npz", 2**23)):
+        with zipfile.ZipFile(name, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as stream:
+            stream.write(hostile_files.npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({n // 1024}, 32, 32), }}"))
+            for _ in range(n // 2**20):
+                stream.write(bytes(2**20))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UnsafeFile, match="claims to unpack") as caught:
+        load_data("bomb.npz")
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MAX_BYTES and "savez" in caught.value.remedy
+    with pytest.raises(UsageError, match="no array 'y'"):
+        load_data("sound.npz")

@@ -20,6 +20,7 @@ from neurodeploy.errors import UnsafeFile, UsageError
 
 DIGITS_FILE = Path(__file__).resolve().parent / "digits.npz"
 DIGITS_SHA256 = "698ca3f569b5fc2b6429ab8066fc42b84946db400dd49bdc1b13e16d0e4df252"
+LEAST_UNPACKED, MOST_UNPACKING = 2**24, 32  # images compress to a tenth; a file that claims more is made to fill memory
 SUPPORTED = 'Supported: "digits", or a .npz file with arrays x and y, or a folder of images with one sub-folder a class'
 
 
@@ -135,6 +136,12 @@ def _read_npz(content: bytes, where: str) -> dict[str, NDArray[Any]]:
     if not content.startswith(b"PK"):
         raise UnsafeFile("is not a .npz file", where=where, limit=SUPPORTED)
     try:
+        with zipfile.ZipFile(BytesIO(content)) as file:
+            unpacked = sum(info.file_size for info in file.infolist())
+        if unpacked > max(LEAST_UNPACKED, MOST_UNPACKING * len(content)):
+            raise UnsafeFile(f"claims to unpack from {len(content)} to {unpacked} bytes", where=where,
+                             limit=f"At most {MOST_UNPACKING} times its size, or {LEAST_UNPACKED} bytes",
+                             remedy="Save it as it is: numpy.savez(file, x=x, y=y)")
         with np.load(BytesIO(content), allow_pickle=False) as archive:
             return {name: archive[name] for name in wanted if name in archive.files}
     except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
