@@ -21,6 +21,7 @@ from neurodeploy.errors import UnsafeFile, UsageError
 MAX_VALUES = 2**28  # of one input; as int64, in which a simulation holds them, 2 GiB
 _MAX_FILE = 2**31
 _MAX_ENTRIES = 4096
+_LEAST_UNPACKED, _MOST_UNPACKING = 2**26, 128  # sparse spikes compress well; a file of zeros a thousandfold
 _T = TypeVar("_T")
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -55,6 +56,10 @@ def _from_archive(path: Path, read: Callable[[zipfile.ZipFile, str], _T]) -> _T:
         with zipfile.ZipFile(stream) as file:
             if len(file.infolist()) > _MAX_ENTRIES:
                 _refuse(f"{len(file.infolist())} entries", where, f"At most {_MAX_ENTRIES}")
+            packed, unpacked = path.stat().st_size, sum(info.file_size for info in file.infolist())
+            if unpacked > max(_LEAST_UNPACKED, _MOST_UNPACKING * packed):
+                _refuse(f"it claims to unpack from {packed} to {unpacked} bytes", where,
+                        f"At most {_MOST_UNPACKING} times its size")
             return read(file, where)
 
     return _from_file(path, b"PK", ".npz", unzipped)
