@@ -54,7 +54,8 @@ def _registered(name: str, selection: Selection) -> EventDataset:
     found = call(name)
     if not isinstance(found, EventDataset):
         raise UsageError(f"gives a {type(found).__name__}", where=f"dataset {name!r}", code="wrong_data",
-                         limit="A network of event-driven chips needs an EventDataset", remedy="Images are for other networks")
+                         limit="Event-driven chips need an EventDataset",
+                         remedy="Put the images into a folder: a simulated camera looks at those")
     if selection == Selection():
         return found
     kept, splits = selection.samples(found.y, found.splits)
