@@ -148,13 +148,19 @@ def read_nir(path: Path, foreign: NirOptions | None = None) -> Graph:
     text = found.metadata.get("neurodeploy")
     if not isinstance(text, str):
         if foreign is not None:
-            return to_graph(found, str(path), foreign, repairs)
+            with np.errstate(all="ignore"):  # numbers that are too large for a network end as a value that is refused
+                return to_graph(found, str(path), foreign, repairs)
         raise UnsafeFile(
             "this NIR file was not written by neurodeploy", where=str(path), limit="Others' are read where they are asked for",
             remedy="Load it as a network of its own",
         )
     graph = _rebuild(text, found, str(path))
-    changed = _difference(to_nir(graph, _timestep(found, str(path))), found)
+    try:
+        changed = _difference(to_nir(graph, _timestep(found, str(path))), found)
+    except UnsafeFile:
+        raise
+    except NeurodeployError as err:  # a structure that could not have been written
+        changed = str(err)
     if changed is not None:
         raise UnsafeFile("its values and its structure disagree", where=f"{path}: {changed}", remedy="Export it again")
     return graph

@@ -51,9 +51,9 @@ class Builder:
             self.incoming[dst].append(src)
         kinds = {type(node) for node in self.found.values()}
         out = next(n for n, node in self.found.items() if isinstance(node, nir.Output))
-        ends = [s for s in self.incoming[out] if len([p for p in pairs if p[0] == s]) == 1]
-        self.reader = NodeReader(where, conventions, nir.Conv1d in kinds, ends[0] if self.incoming[out] == ends[:1] else None,
-                                 repairs)
+        last = self.incoming[out]
+        end = last[0] if len(last) == 1 and [dst for src, dst in pairs if src == last[0]] == [out] else None
+        self.reader = NodeReader(where, conventions, nir.Conv1d in kinds, end, repairs)
         if {nir.Conv1d, nir.Conv2d} <= kinds:
             name = next(n for n, node in self.found.items() if isinstance(node, nir.Conv1d))
             self.reader.refuse(name, "a Conv1d in one network with a Conv2d", "Maps of one or of two dimensions")
