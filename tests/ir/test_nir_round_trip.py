@@ -114,6 +114,17 @@ def linear_net() -> Graph:
     return Graph(tuple(nodes), tuple(replace(e, delay=0) for e in wire(nodes)), 12)
 
 
+def map_net() -> Graph:
+    rng = np.random.default_rng(1)
+    nodes: list[Node] = [
+        Input("input", shape=(2, 6, 6)),
+        Conv2d("c", weight=rng.normal(0.2, 0.4, (3, 2, 3, 3)), bias=rng.normal(0, 0.1, 3), padding=(1, 1)),
+        Lif("n1", (3, 6, 6), inv_tau=0.5, decay_input=True, fire=">"), Flatten("f"),
+        Linear("fc", weight=rng.normal(0.05, 0.2, (4, 108))), Lif("n2", (4,), fire=">", v_th=2.0),
+    ]  # fmt: skip
+    return Graph(tuple(nodes), tuple(replace(e, delay=0) for e in wire(nodes)), 12)
+
+
 def theirs(net: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """What an imported network puts out; its state goes in and comes out."""
     state, seen = None, []
@@ -124,12 +135,14 @@ def theirs(net: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack(seen)
 
 
-def test_spikingjelly_imports_our_file_with_equal_spikes(tmp_path: Path) -> None:
-    tool, graph, x = SpikingJelly(), linear_net(), inputs(6)
+@pytest.mark.parametrize("make", [linear_net, map_net])
+def test_spikingjelly_imports_our_file_with_equal_spikes(make: Any, tmp_path: Path) -> None:
+    tool, graph = SpikingJelly(), make()
+    x = inputs(*graph.inputs[0].shape)
     write_nir(graph, tmp_path / "g.nir", dt=1e-4)
     ours = evaluate(graph, x)
     found = theirs(tool.exchange.import_from_nir(tmp_path / "g.nir", dtype=torch.float64), x)
-    np.testing.assert_array_equal(found, ours["n3"])  # fires at the threshold, where no state lies here
+    np.testing.assert_array_equal(found, ours[graph.output.name])  # fires at the threshold, where no state lies here
     assert all(0 < ours[n.name].mean() < 1 for n in graph.neurons)
 
 
