@@ -121,14 +121,21 @@ def _reason(err: BaseException) -> str:
 
 def _datasets(file: h5py.File, where: str, max_bytes: int, groups: set[str]) -> Iterator[tuple[str, h5py.Dataset]]:
     """(path, dataset) of every dataset, each checked before it is handed out."""
-    seen = {int(h5py.h5o.get_info(file.id).addr)}
-    waiting = [("", file["/"].id, 0)]
+    try:
+        seen = {int(h5py.h5o.get_info(file.id).addr)}
+        waiting = [("", file["/"].id, 0)]
+    except _LIBRARY_ERRORS as err:
+        _refuse("the file's root cannot be read", where, _reason(err))
     total = 0
     while waiting:
         prefix, group, depth = waiting.pop()
-        if group.get_num_objs() + len(seen) > MAX_OBJECTS:
+        try:
+            names = sorted(group) if group.get_num_objs() + len(seen) <= MAX_OBJECTS else None
+        except _LIBRARY_ERRORS as err:
+            _refuse("the group cannot be read", where + prefix, _reason(err))
+        if names is None:
             _refuse("too many objects", where + prefix, f"At most {MAX_OBJECTS}")
-        for raw in sorted(group):
+        for raw in names:
             name = prefix + raw.decode("utf8", "backslashreplace")
             try:
                 item = _open(group, raw, where + name)
