@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from neurodeploy import resources, vendor
 from neurodeploy.errors import NeurodeployError
+from neurodeploy.hw.nvml import Nvml
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.vendor.cache import cache_folder
 from neurodeploy.vendor.pythons import ask, find_python
@@ -44,7 +45,7 @@ class Diagnosis:
 
 def doctor(progress: Progress = SILENT) -> Diagnosis:
     """Try everything that neurodeploy may need; nothing is changed. Raises nothing: what fails is a finding."""
-    rules: list[Callable[[], Finding]] = [_python, _packaged, _torch, _gpu, _numba, _cache]
+    rules: list[Callable[[], Finding]] = [_python, _packaged, _torch, _onnxruntime, _gpu, _power, _numba, _cache]
     for name in vendor.locks():
         rules += [lambda name=name: _vendor_python(name), lambda name=name: _environment(name)]  # type: ignore[misc]
     progress.start("doctor", len(rules))
@@ -85,6 +86,24 @@ def _gpu() -> Finding:
     except (ImportError, OSError, RuntimeError) as error:
         return Finding("GPU", "none", f"torch cannot ask for one: {error}")
     return Finding("GPU", "none", "torch sees none; training and simulation run on the processor")
+
+
+def _onnxruntime() -> Finding:
+    try:
+        found = importlib.import_module("onnxruntime")
+    except (ImportError, OSError) as error:
+        return Finding("onnxruntime", "gap", f"does not import: {error}", "pip install onnxruntime")
+    return Finding("onnxruntime", "ok", f"{found.__version__}, {', '.join(found.get_available_providers())}")
+
+
+def _power() -> Finding:
+    """What `targets measure` reads."""
+    try:
+        meter = Nvml()
+        what = f"{meter.name}, driver {meter.driver}, {meter.power_w():.3g} W now"
+    except NeurodeployError as error:
+        return Finding("GPU power", "none", f"{error.what}; `targets measure` needs it")
+    return Finding("GPU power", "ok", what)
 
 
 def _numba() -> Finding:
