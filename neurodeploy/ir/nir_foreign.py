@@ -27,7 +27,7 @@ import numpy as np
 from neurodeploy.errors import NeurodeployWarning, UnsafeFile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nir_foreign_build import Builder, flat_nodes
-from neurodeploy.ir.nodes import Fire, Reset
+from neurodeploy.ir.nodes import Fire
 
 _SINABS: dict[str, Any] = {
     "fire": ">=", "reset": "soft", "v_min": "-v_threshold", "multi_spike": True, "n_timesteps": 32,
@@ -53,7 +53,7 @@ class NirOptions:
     """
 
     fire: Fire | None = None
-    reset: Reset | Literal["late"] | None = None
+    reset: Literal["hard", "soft", "late"] | None = None
     v_min: float | Literal["none", "-v_threshold"] | None = None
     multi_spike: bool | None = None
     n_timesteps: int | None = None

@@ -33,7 +33,7 @@ def nir_options(overrides: dict[str, Any]) -> tuple[NirOptions | None, dict[str,
     try:
         found = TypeAdapter(NirOptions).validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
-        raise UsageError(describe(error), where="--set nir", remedy="See ir.nir_foreign.NirOptions") from error
+        raise UsageError(describe(error), where="--set nir", remedy="See docs/nir.md") from error
     for name in ("n_timesteps", "n_classes"):
         value = getattr(found, name)
         if value is not None and value < 1:
