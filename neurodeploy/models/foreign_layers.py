@@ -16,7 +16,7 @@ import numpy as np
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Array, Pair
 from neurodeploy.models.chain import Chain, Conventions
-from neurodeploy.models.foreign_modules import Tensors, kind_of, listing, tool_of
+from neurodeploy.models.foreign_modules import Tensors, kinds_of, listing, tool_of, unread
 from neurodeploy.models.foreign_neurons import Leaky, NotExact, SpikingJelly
 from neurodeploy.models.foreign_spec import Item, Spec, fail
 from neurodeploy.models.foreign_state import State
@@ -116,7 +116,7 @@ class _Modules:
     def __init__(self, state: State) -> None:
         self.state = state
         self.left: dict[str, Tensors] = dict(state.modules)
-        self.kinds = {name: kind_of(tensors) for name, tensors in self.left.items()}
+        self.kinds = kinds_of(state)
 
     def take(self, item: Item) -> tuple[str, Tensors]:
         """(name, tensors) of the module of an item."""
@@ -142,8 +142,8 @@ class _Modules:
         if self.left:
             others = [f"{name} ({', '.join(tensors)})" for name, tensors in self.left.items()]
             raise fail(f"{len(others)} modules of the file belong to no layer: {', '.join(others[:8])}",
-                       limit="Every weight has its place", remedy="Add their layers to --arch; a kind that it does not know "
-                       "cannot be read")
+                       limit=f"Every weight has its place.{unread(self.state)}",
+                       remedy="Add their layers to --arch; a kind that it does not know cannot be read")
 
 
 def _add(chain: Chain, item: Item, modules: _Modules) -> None:

@@ -21,8 +21,15 @@ LACKS = {
 }
 
 
-def kind_of(tensors: Tensors) -> Kind:
-    """What a module with these tensors is; `other` for what is not read."""
+def kinds_of(state: State) -> dict[str, Kind]:
+    """What each module is; `other` for what is not read, a neuron of snntorch with weights of its own (a loop) among them."""
+    modules = state.modules
+    parents = {name: name.rpartition(".")[0] for name in modules}
+    loops = {parent for parent in parents.values() if "reset_mechanism_val" in modules.get(parent, {})}
+    return {name: "other" if {name, parents[name]} & loops else _kind_of(tensors) for name, tensors in modules.items()}
+
+
+def _kind_of(tensors: Tensors) -> Kind:
     names = set(tensors) - {"num_batches_tracked"}
     if "running_mean" in names and "running_var" in names and names <= {"running_mean", "running_var", "weight", "bias"}:
         return "batchnorm"
@@ -36,11 +43,11 @@ def kind_of(tensors: Tensors) -> Kind:
 
 
 def tool_of(state: State) -> str | None:
-    """The tool whose neurons have tensors in the state_dict."""
-    modules = state.modules.values()
+    """The tool whose neurons have tensors in the state_dict; ours is none."""
+    modules = [] if "classifier.neuron.w" in state.tensors else state.modules.values()
     if any("reset_mechanism_val" in tensors for tensors in modules):
         return "snntorch"
-    return "spikingjelly" if any(kind_of(tensors) == "ParametricLIFNode" for tensors in modules) else None
+    return "spikingjelly" if any(_kind_of(tensors) == "ParametricLIFNode" for tensors in modules) else None
 
 
 def listing(state: State) -> str:
@@ -54,6 +61,7 @@ def missing_arch(state: State) -> UsageError:
     """The error for a state_dict without --arch: what it holds, what nobody can know from it, and a spec to complete."""
     tool = tool_of(state)
     lacks = f" It was written by {tool}, and lacks {LACKS[tool]}." if tool else ""
+    lacks += unread(state)
     return UsageError(
         "a state_dict alone: it holds weights, but not how they are connected", where=state.where, code="missing_arch",
         limit=f"It holds {listing(state)}.{lacks}" + _unordered(state),
@@ -65,10 +73,22 @@ def _unordered(state: State) -> str:
     return "" if state.ordered else " A .safetensors keeps no order of its modules: put the layers in that of the data."
 
 
+def unread(state: State) -> str:
+    """Which neurons of snntorch in the state_dict no layer can read, as a sentence; empty without any."""
+    kinds = kinds_of(state)
+    others = [name for name, tensors in state.modules.items() if "reset_mechanism_val" in tensors and kinds[name] == "other"]
+    reason = "no Leaky; snntorch's other neurons have a state more or a loop, and are not read."
+    return f" {', '.join(others)}: {reason}" if others else ""
+
+
 def skeleton(state: State) -> str:
     """A spec guessed from the tensors, with `?` for what they do not say."""
-    modules = list(state.modules.items())
-    kinds = [(name, kind_of(tensors), tensors) for name, tensors in modules]
+    stem, head = (state.tensors.get(name) for name in ("stem.conv.weight", "classifier.linear.weight"))
+    if stem is not None and head is not None:
+        sizes = f"in_channels={stem.shape[1]} width={stem.shape[0]}"
+        return f"autosnn ?,?,... {sizes} image_size=?x? n_classes=? group=? n_timesteps=?"
+    found = kinds_of(state)
+    kinds = [(name, found[name], tensors) for name, tensors in state.modules.items()]
     parts: list[str] = []
     shape, channels, rows, last = "?", 0, 0, ""
     for i, (name, kind, tensors) in enumerate(kinds):

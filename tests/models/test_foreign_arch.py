@@ -285,6 +285,13 @@ def test_a_bare_autosnn(tmp_path: Path, form: str, suffix: str) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_a_bare_autosnn_is_told_from_others(tmp_path: Path) -> None:
+    torch.save(AutoSnn(MacroConfig.from_dict(MACRO), BLOCKS).state_dict(), tmp_path / "net.pt")
+    with pytest.raises(UsageError) as caught:
+        load_model(tmp_path / "net.pt")
+    assert "autosnn ?,?,... in_channels=1 width=2" in caught.value.remedy and "spikingjelly" not in str(caught.value)
+
+
 def test_an_autosnn_of_other_sizes_is_refused(tmp_path: Path) -> None:
     torch.save(AutoSnn(MacroConfig.from_dict(MACRO), BLOCKS).state_dict(), tmp_path / "net.pt")
     for arch in ("autosnn skip,skip,skip,skip,skip in_channels=1 image_size=8x8 n_classes=3 width=2 group=2",

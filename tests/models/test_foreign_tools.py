@@ -250,6 +250,23 @@ def test_an_snntorch_state_dict_is_recognised_and_asked_for_what_it_lacks(tmp_pa
     assert "layer 5: `Leaky reset_delay=true inhibition=?`" in said
 
 
+@pytest.mark.parametrize(("kind", "options"), [
+    ("Synaptic", {"alpha": 0.5, "beta": 0.5}), ("Lapicque", {"beta": 0.5}), ("Alpha", {"alpha": 0.6, "beta": 0.5}),
+    ("RLeaky", {"beta": 0.5, "linear_features": 2}), ("RLeaky", {"beta": 0.5, "all_to_all": False}),
+])  # fmt: skip
+def test_other_neurons_of_snntorch_are_not_taken_for_leaky_ones(kind: str, options: dict[str, Any], tmp_path: Path) -> None:
+    snn = pytest.importorskip("snntorch")
+    net = nn.Sequential(nn.Linear(2, 2), getattr(snn, kind)(init_hidden=True, **options))
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    with pytest.raises(UsageError) as caught:
+        load_model(tmp_path / "net.pt")
+    assert "1: no Leaky; snntorch's other neurons" in caught.value.limit and "Leaky reset" not in caught.value.remedy
+    with pytest.raises(UsageError, match="no module is left for it"):
+        load_model(tmp_path / "net.pt", "2 T=1 | linear | Leaky reset_delay=true inhibition=false")
+    with pytest.raises(UsageError, match="not read"):
+        load_model(tmp_path / "net.pt", "2 T=1 | linear")
+
+
 def test_what_the_file_holds_and_what_is_said_must_agree(tmp_path: Path) -> None:
     torch.save(leaky_net(beta=0.5).float().state_dict(), tmp_path / "net.pt")
     arch = "2x4x4 T=4 reset_delay=true inhibition=false | conv2d padding=1 | Leaky {} | flatten | linear | Leaky | vote 6"
