@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ParametricLIFNode": ((*_JELLY, "decay_input"), ()),
     "Leaky": (("reset_delay", "inhibition"), ("beta", "threshold", "reset_mechanism", "graded_spikes_factor")),
 }  # fmt: skip
-_ALIASES = {"conv": "conv2d", "bn": "batchnorm", "batchnorm2d": "batchnorm", "batchnorm1d": "batchnorm"}
+_ALIASES = {"conv": "conv2d", "bn": "batchnorm"}
 _TAKES = {"conv2d": "conv2d", "linear": "linear", "batchnorm": "batchnorm", "plif": "ParametricLIFNode",
           "ParametricLIFNode": "ParametricLIFNode", "Leaky": "Leaky"}
 _NEURONS = {"if", "lif", "plif", "IFNode", "LIFNode", "ParametricLIFNode", "Leaky"}
@@ -52,6 +52,10 @@ _RESETS = ("subtract", "zero", None)  # snntorch's reset_mechanism_val
 
 def graph_of(state: State, spec: Spec) -> Graph:
     """The network. Raises UsageError naming the layer, the module, and what is missing, left over or of another shape."""
+    conventions = {key for kind in _NEURONS for keys in KEYS[kind] for key in keys}
+    if stray := {key for item in spec.items for key in item.shared} - conventions:
+        raise fail(f"unknown {', '.join(sorted(stray))}", "--arch, before the first layer",
+                   f"Known: {', '.join(sorted(conventions))}")
     items = [_known(item) for item in spec.items]
     _complete(items, state)
     chain = Chain(spec.input_shape, "--arch")
@@ -59,28 +63,24 @@ def graph_of(state: State, spec: Spec) -> Graph:
     for item in items:
         _add(chain, item, modules)
     modules.check_all_taken()
-    return chain.graph(spec.n_timesteps, {**spec.metadata, "arch": spec.text[:2000]})
+    return chain.graph(spec.n_timesteps, {**spec.metadata, "spec": spec.text[:2000]})
 
 
 def _known(item: Item) -> Item:
-    """The item with its kind resolved and the shared conventions that its kind has; UsageError for unknown kinds and keys."""
-    kind = next((k for k in KEYS if k == item.kind), None)
-    kind = kind or _ALIASES.get(item.kind.lower(), item.kind.lower().removesuffix("2d"))
+    """The item with its kind resolved and the shared conventions that its kind has; UsageError for what is unknown."""
+    short = item.kind.lower().removesuffix("2d").removesuffix("1d")
+    kind = item.kind if item.kind in KEYS else _ALIASES.get(short, short)
     if kind not in KEYS:
         raise fail(f"unknown kind of layer {item.kind!r}", f"--arch, {item.text}", f"Known: {', '.join(KEYS)}")
     needed, optional = KEYS[kind]
-    own = {key: value for key, value in item.keys.items() if not key.startswith("*")}
-    unknown = set(own) - {*needed, *optional}
+    unknown = set(item.keys) - {*needed, *optional}
     if unknown:
         raise fail(f"unknown {', '.join(sorted(unknown))}", f"--arch, {item.text}",
                    f"Known for {kind}: {', '.join((*needed, *optional)) or 'nothing'}")
     if item.source is not None and kind not in _TAKES:
         raise fail(f"from={item.source}, but {kind} takes no weights", f"--arch, {item.text}")
-    shared = {key[1:]: value for key, value in item.keys.items() if key.startswith("*")}
-    if stray := {key for key in shared if not any(key in (*KEYS[k][0], *KEYS[k][1]) for k in _NEURONS)}:
-        raise fail(f"unknown {', '.join(sorted(stray))}", "--arch, the conventions of all neurons")
-    shared = shared if kind in _NEURONS else {}
-    keys = {**{key: value for key, value in shared.items() if key in (*needed, *optional)}, **own}
+    shared = {key: value for key, value in item.shared.items() if kind in _NEURONS and key in (*needed, *optional)}
+    keys = {**shared, **item.keys}
     for key, value in keys.items():
         wanted, fits = _TYPES.get(key, ("", lambda v: True))
         if not fits(value) and not (key == "v_reset" and value is None and kind not in ("if", "lif", "plif")):

@@ -30,12 +30,13 @@ _MAX_TEXT = 2**18
 
 @dataclass(frozen=True)
 class Item:
-    """One layer of a spec: its kind, its keys, the module that it names, and itself as text."""
+    """One layer of a spec: its kind, its keys, the module that it names, itself as text; `shared`: keys of all neurons."""
 
     kind: str
     keys: dict[str, Any]
     source: str | None
     text: str
+    shared: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ def _spec(text: str, head: dict[str, Any], neurons: dict[str, Any], layers: list
         if head["encoding"] not in _ENCODINGS:
             raise fail(f"encoding is {head['encoding']!r}", limit=f"Known: {', '.join(_ENCODINGS)}")
         metadata["encoding"] = head["encoding"]
-    items = tuple(_item(str(layer), i) for i, layer in enumerate(layers, start=1))
-    return Spec(text, _shape(head["input"]), steps, tuple(_with(item, neurons) for item in items), metadata)
+    items = tuple(_item(layer, i, neurons) for i, layer in enumerate(layers, start=1))
+    return Spec(text, _shape(head["input"]), steps, items, metadata)
 
 
 def _shape(value: Any) -> tuple[int, ...]:
@@ -118,7 +119,7 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in sizes)
 
 
-def _item(text: str, place: int) -> Item:
+def _item(text: str, place: int, neurons: dict[str, Any]) -> Item:
     kind, *words = text.split() or [""]
     where = f"--arch, layer {place} ({text or 'empty'})"
     if "?" in text:
@@ -130,12 +131,7 @@ def _item(text: str, place: int) -> Item:
     source = keys.pop("from", None)
     if bare:
         keys["value"] = _value(bare[0])
-    return Item(kind, keys, None if source is None else str(source), f"layer {place} ({text})")
-
-
-def _with(item: Item, neurons: dict[str, Any]) -> Item:
-    """An item with the conventions that all neurons share, below its own; `foreign_layers` takes those that it knows."""
-    return Item(item.kind, {**{f"*{key}": value for key, value in neurons.items()}, **item.keys}, item.source, item.text)
+    return Item(kind, keys, None if source is None else str(source), f"layer {place} ({text})", neurons)
 
 
 def _pair(word: str, text: str) -> tuple[str, Any]:

@@ -23,8 +23,8 @@ from neurodeploy.models.foreign_state import read_state
 from neurodeploy.models.macro import MacroConfig
 from torch import nn
 
-ANN = "2x8x8 T=1 | conv2d stride=2 padding=1 | bn | relu | conv2d padding=2x1 dilation=2x1 groups=2 | relu | avgpool 2 | " \
-      "flatten | dropout 0.5 | linear | bn | relu | linear | vote 5"
+ANN = "2x8x8 T=1 | Conv2d stride=2 padding=1 | BatchNorm2d | ReLU | conv2d padding=2x1 dilation=2x1 groups=2 | relu | " \
+      "avgpool 2 | flatten | dropout 0.5 | linear | bn | relu | linear | vote 5"
 SPIKING = "1x8x8 T=8 v_th=0.5 fire=> reset=soft | conv2d padding=1 | {} | sumpool 2 | flatten | linear | " \
           "if v_th=2 reset=hard v_reset=0 | vote 2"
 
@@ -107,7 +107,7 @@ def test_what_is_missing_is_said_of_all_layers_at_once(tmp_path: Path) -> None:
         ("1x8x8 T=1 | conv2d padding = 1", "key=value"), ("1x8x8 T=1 | ?", "`?` is left"),
         ("1x8x8 T=1 | maxpool 2 3", "without names"),
         ("1x8x8 T=1 | flatten from=fc", "takes no weights"), ("1x8x8 T=1 | if v_th=big fire=> reset=soft", "v_th is 'big'"),
-        ("1x8x8 T=1 | if v_th=1 fire== reset=soft", "fire is '='"),
+        ("1x8x8 T=1 | If v_th=1 fire== reset=soft", "fire is '='"),
         ("1x8x8 T=1 | if v_th=NaN fire=> reset=soft", "v_th is nan"),
         ("1x8x8 T=1 | conv2d padding=1 | flatten | linear", "expects 48 inputs"),
         ("1x8x8 T=1 | conv2d groups=2", "2 groups of 3"),
