@@ -10,6 +10,7 @@ Rueckauer et al., Front. Neurosci. 2017 (percentiles, biases); Deng and Gu, ICLR
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Lif, Linear, MaxPool2d,
 from neurodeploy.lower.fold import fold_batch_norm
 from neurodeploy.models.from_graph import TorchGraph
 
-_BATCH = 256
+_BATCH_BYTES = 2**28  # of everything that a batch computes, in all timesteps
 _KEPT = 2**18  # values of a layer and batch that its percentile is taken of
 
 
@@ -99,9 +100,11 @@ def _chain(graph: Graph) -> Graph:
 def activations(graph: Graph, images: NDArray[Any], n_timesteps: int = 1) -> Iterator[dict[str, NDArray[np.float32]]]:
     """Outputs of every node, [T, B, *shape], in batches, for images that stay the same in all timesteps."""
     module = TorchGraph(graph)
+    of_one = 4 * n_timesteps * sum(math.prod(shape) for shape in graph.shapes.values())
+    batch = max(1, min(256, _BATCH_BYTES // of_one))
     with torch.inference_mode():
-        for i in range(0, len(images), _BATCH):
-            x = torch.from_numpy(np.ascontiguousarray(images[i : i + _BATCH], dtype=np.float32))
+        for i in range(0, len(images), batch):
+            x = torch.from_numpy(np.ascontiguousarray(images[i : i + batch], dtype=np.float32))
             yield {name: value.numpy() for name, value in module(x.expand(n_timesteps, *x.shape)).items()}
 
 

@@ -61,7 +61,7 @@ def read_state(path: str | Path) -> State:
 
 
 def _is_own(content: Any) -> bool:
-    return isinstance(content, dict) and bool({"arch", "schema_version"} & content.keys())
+    return isinstance(content, dict) and "schema_version" in content
 
 
 def _safetensors(path: Path) -> State:
