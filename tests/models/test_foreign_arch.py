@@ -206,8 +206,8 @@ def test_precisions_and_views(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["net", "state_dict", "model"])
 def test_checkpoints_hold_one_state_dict_among_other_things(tmp_path: Path, key: str) -> None:
-    optimizer = torch.optim.Adam(nn.Linear(2, 2).parameters())
-    torch.save({key: spiking("if"), "epoch": 3, "arch": "vgg", "best": 0.5, "optimizer": optimizer.state_dict()}, tmp_path / "c.pt")
+    others = {"epoch": 3, "arch": "vgg", "optimizer": torch.optim.Adam(nn.Linear(2, 2).parameters()).state_dict()}
+    torch.save({key: spiking("if"), **others}, tmp_path / "c.pt")
     assert list(read_state(tmp_path / "c.pt").tensors) == list(spiking("if"))
     torch.save({key: spiking("if"), "ema": spiking("if")}, tmp_path / "two.pt")
     with pytest.raises(UsageError, match="several state_dicts"):
