@@ -55,8 +55,8 @@ Model = Annotated[Path, typer.Argument(metavar="MODEL", exists=True, callback=_c
 Network = Annotated[Path, typer.Argument(metavar="FILE", exists=True, callback=_checked,
     help="A lava-dl .net, a bundle, a graph.npz, a .nir or a model.")]
 Arch = Annotated[str | None, typer.Option("--arch", "-a", metavar="SPEC",
-    help="The architecture of a state_dict: one line, or a .toml or .json file (docs/models.md). Without it, an error says what "
-    "the file holds and proposes one.")]
+    help="The architecture of a state_dict: one line, or a .toml or .json file (docs/models.md). Without it, an error says "
+    "what the file holds and proposes one.")]
 ChipInput = Annotated[Path | None, typer.Option("--input", "-i", metavar="IN.NPZ",
     help="What enters the network, one array of integers, as for `simulate`.")]
 LayoutOption = Annotated[Literal["torch", "lava", "images"], typer.Option("--layout",
