@@ -69,6 +69,7 @@ def check(
       neurodeploy check model.safetensors --target all --json
       neurodeploy check model.safetensors --target speck2f
       neurodeploy check model.safetensors --target loihi2 --suggest
+      neurodeploy check weights.pt --arch net.toml --target loihi2
       neurodeploy check net.net --target loihi1,loihi2 --reset-interval 16
       neurodeploy check exports/digits-loihi2 --target loihi2 --optimise latency
       neurodeploy check net.net --target loihi1 --optimise energy --input in.npz

@@ -166,7 +166,10 @@ def open_model(
     if path.suffix.lower() in SUFFIXES and not path.is_dir():
         model = load_model(path, arch)
         graph = model if isinstance(model, Graph) else to_graph(model)
-        return Opened(path, graph, model if isinstance(model, AutoSnn) else None, None, _data_name(graph, path))
+        name = _data_name(graph, path)
+        if arch is not None and name is not None:
+            name = located(name)  # as for --data: it may be a path from here
+        return Opened(path, graph, model if isinstance(model, AutoSnn) else None, None, name)
     if path.is_dir():
         bundle = open_any(path)
         name = (bundle.manifest.get("data") or {}).get("name")
