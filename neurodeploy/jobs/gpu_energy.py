@@ -20,6 +20,7 @@ from neurodeploy.jobs.activity import Activity
 from neurodeploy.jobs.exits import choose_policy
 from neurodeploy.jobs.gpu_opened import lowered_for_gpu, refuse_cores
 from neurodeploy.jobs.gpu_run import proxies_at
+from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.opened import Opened
 from neurodeploy.search.recipe import DeploySettings
 
@@ -120,6 +121,7 @@ def energy_on_gpu(
         graph = replace(graph, n_timesteps=activity.n_timesteps)
     elif activity.from_dataset and not isinstance(graph, IntGraph):
         samples = activity.float_samples
+    check_length(graph)
     on = OnGpu.of(graph, profile, settings)
     if on.violations():
         raise DoesNotFit(on.violations(), target=profile.name)

@@ -19,6 +19,7 @@ from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.nodes import Array
 from neurodeploy.jobs.data import require_same
+from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.opened import Opened, data_for
 from neurodeploy.lower.gpu import lower_to_gpu
 
@@ -72,7 +73,9 @@ def lowered_for_gpu(opened: Opened, n_timesteps: int | None = None) -> Graph:
             "holds the integers of a chip", where=str(opened.path), code="other_arithmetic",
             limit="A GPU runs networks in real numbers", remedy="Give the model that it was exported from",
         )
-    return lower_to_gpu(graph if n_timesteps is None else replace(graph, n_timesteps=n_timesteps))
+    lowered = lower_to_gpu(graph if n_timesteps is None else replace(graph, n_timesteps=n_timesteps))
+    check_length(lowered)
+    return lowered
 
 
 def samples_for(opened: Opened, graph: Graph, data: str | None) -> Samples | None:

@@ -39,7 +39,7 @@ def code_input(graph: Graph, profile: Profile, kind: str, *, n_levels: int | Non
 def _counts(graph: Graph, source: Input, profile: Profile, input_bits: int | None) -> Graph:
     if input_bits is None and profile.arithmetic.message_bits == 1:
         raise UsageError(
-            "counts of events in a timestep", where=source.name, code="cannot_lower",
+            "counts of events in a timestep", where=source.name, code="other_arithmetic",
             limit=f"Spikes into {profile.title} carry no number",
             remedy="Take a chip with graded messages, or shorter timesteps of one event at most: --set input.input_bits=1",
         )
