@@ -102,6 +102,17 @@ def test_the_refusal_says_what_it_saw_and_the_way_out(name: str, ways: str) -> N
     assert ways in str(caught.value)
 
 
+def test_names_in_a_file_do_not_steer_the_terminal() -> None:
+    torch.save({"\x1b[2Jw\r.weight": torch.zeros(2, 2)}, "names.pt")
+    with pytest.raises(UsageError) as caught:
+        load_model("names.pt")
+    assert "\x1b" not in str(caught.value) and "?[2Jw?.weight [2, 2]" in caught.value.limit
+    Path("call.pt").write_bytes(hostile_files.torch_zip(b"\x80\x02c\x1b[31mos\nsystem" + b"m" * 9999 + b"\n.", {}))
+    with pytest.raises(UnsafeFile) as refused:
+        check_model_file("call.pt")
+    assert "\x1b" not in str(refused.value) and "?[31mos.system" in str(refused.value) and len(str(refused.value)) < 800
+
+
 def test_old_torch_files_of_weights_alone_get_another_way_out() -> None:
     torch.save({"w": torch.zeros(2)}, "old.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(UnsafeFile) as caught:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Array
+from neurodeploy.models.foreign_pickle import shown
 from neurodeploy.models.foreign_state import State
 
 Kind = Literal["conv2d", "linear", "batchnorm", "Leaky", "ParametricLIFNode", "other"]
@@ -52,9 +53,9 @@ def tool_of(state: State) -> str | None:
 
 def listing(state: State) -> str:
     """Names and shapes, for an error."""
-    shown = [f"{name} {list(tensor.shape)}" for name, tensor in list(state.tensors.items())[:_SHOWN]]
-    more = len(state.tensors) - len(shown)
-    return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
+    first = [f"{shown(name)} {list(tensor.shape)}" for name, tensor in list(state.tensors.items())[:_SHOWN]]
+    more = len(state.tensors) - len(first)
+    return "; ".join(first) + (f"; and {more} more" if more > 0 else "")
 
 
 def missing_arch(state: State) -> UsageError:
@@ -116,7 +117,7 @@ def skeleton(state: State) -> str:
         elif kind == "ParametricLIFNode":
             parts.append("ParametricLIFNode decay_input=? v_threshold=? v_reset=?")
         else:
-            parts.append(kind if kind == "batchnorm" else f"? ({name}: {', '.join(tensors)})")
+            parts.append(kind if kind == "batchnorm" else f"? ({shown(name)}: {shown(', '.join(tensors))})")
     if kinds[-1][1] in ("linear", "conv2d", "batchnorm"):
         parts.append("?")
     return " | ".join([f"{shape} T=?", *parts, f"vote {rows}" if rows else "vote ?"])

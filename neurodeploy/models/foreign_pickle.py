@@ -54,10 +54,15 @@ class _Name:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
+        return shown(f"{self.module}.{self.name}")
 
 
 _MARK = object()
+
+
+def shown(name: str) -> str:
+    """A name out of a stranger's file for a terminal: short, and without characters that steer it."""
+    return "".join(c if c.isprintable() else "?" for c in name[:120])
 
 
 def declared(stream: bytes, where: str) -> Any:
