@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+import json
 import resource
 import subprocess
 import sys
@@ -34,15 +34,21 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+# Started from a small process: the peak of a child counts that of the process it was forked from, and pytest's grows.
+_MEASURE = """
+import json, os, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(child.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss * 1024]))
+"""
+
+
 def measured(*args: str) -> tuple[int, str, float, int]:
     """(exit code, stderr, seconds of processor time, bytes at the peak) of the command in a process of its own."""
-    command = [sys.executable, "-m", "neurodeploy", *args]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        said = process.stderr.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, said, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    command = [sys.executable, "-S", "-c", _MEASURE, sys.executable, "-m", "neurodeploy", *args]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    code, seconds, peak = json.loads(found.stdout)
+    return code, found.stderr, seconds, peak
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -128,7 +134,7 @@ def test_a_stream_as_long_as_may_be_is_read_in_time(opcodes: bytes) -> None:
     with pytest.raises(NeurodeployError) as caught:
         load_model("long.pt", "4 T=1 | linear | vote 2")
     assert caught.value.exit_code in (2, 6)
-    assert time.process_time() - began < 1.5
+    assert time.process_time() - began < 10  # about a second; work that grows with the square would take minutes
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MAX_BYTES
 
 
