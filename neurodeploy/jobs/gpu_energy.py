@@ -137,8 +137,8 @@ def energy_on_gpu(
 def _answers(on: OnGpu, activity: Activity, data: str, settings: DeploySettings) -> dict[str, Any]:
     """Accuracy on the test split, and early exit with a threshold of the validation split."""
     chosen, runs = activity.float_runs["validation"], activity.float_runs["test"]
-    found = runs.early_exit(choose_policy(settings.early_exit, chosen.votes, chosen.labels))
-    return {
-        "accuracy": runs.accuracy(), "data": {"name": data, "split": "test"},
-        "early_exit": {**found, **on.early_exit(found["histogram"])},
-    }
+    early = None
+    if on.n_timesteps > 1:  # else there is nothing to leave
+        found = runs.early_exit(choose_policy(settings.early_exit, chosen.votes, chosen.labels))
+        early = {**found, **on.early_exit(found["histogram"])}
+    return {"accuracy": runs.accuracy(), "data": {"name": data, "split": "test"}, "early_exit": early}

@@ -49,7 +49,9 @@ def export_on_gpu(
         golden = random_values(graph, settings.seed) if given is None else read_values(given, graph, layout)
         metadata = {"data": None, "seed": settings.seed, "golden_input": "random" if given is None else str(given)}
         bundle = export_gpu(graph, profile, out, golden_inputs=golden, metadata=metadata)
-        warn_silent(bundle, str(opened.path), "Give inputs that make it fire with --input, or more timesteps with --timesteps")
+        if graph.neurons:
+            remedy = "Give inputs that make it fire with --input, or more timesteps with --timesteps"
+            warn_silent(bundle, str(opened.path), remedy)
         return _result(bundle)
     runs = run_split(samples, "test", progress)
     source = opened.source(data)
@@ -62,9 +64,12 @@ def write_gpu_bundle(
     extra: dict[str, Any] | None = None, progress: Progress = SILENT,
 ) -> ExportResult:
     """The bundle of a network whose test split was run; source: name or path under which `validate` finds the data again."""
-    chosen = run_split(samples, "validation", progress)
-    policy = choose_policy(settings.early_exit, chosen.votes, chosen.labels)
-    answers = runs.early_exit(policy)
+    policy, early = None, None
+    if samples.graph.n_timesteps > 1:  # else there is nothing to leave
+        chosen = run_split(samples, "validation", progress)
+        policy = choose_policy(settings.early_exit, chosen.votes, chosen.labels)
+        answers = runs.early_exit(policy)
+        early = {**answers, **on.early_exit(answers["histogram"])}
     accuracy = {**runs.accuracy(), "quantized": None}
     metadata = {
         "data": {**described(samples.data, source), "split": "test"}, "seed": settings.seed,
@@ -72,7 +77,7 @@ def write_gpu_bundle(
     }
     golden = samples.values("test", slice(0, _N_GOLDEN))
     bundle = export_gpu(samples.graph, on.profile, out, golden_inputs=golden, metadata=metadata, policy=policy)
-    return _result(bundle, accuracy, {**answers, **on.early_exit(answers["histogram"])})
+    return _result(bundle, accuracy, early)
 
 
 def _result(

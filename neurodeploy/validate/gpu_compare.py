@@ -50,11 +50,13 @@ class Comparison:
 
 
 def compare(
-    graph: Graph, expected: Mapping[str, Array], got: Mapping[str, Array], membranes: Mapping[str, Array], first_sample: int = 0
+    graph: Graph, expected: Mapping[str, Array], got: Mapping[str, Array], membranes: Mapping[str, Array],
+    first_sample: int = 0, *, n_samples: int = 1,
 ) -> Comparison:
     """Compare recordings [T', B, *shape] by neuron layer; membranes: those of `expected`, before the threshold.
 
-    first_sample: number of the first sample in what is returned. Raises Mismatch where a layer is missing or has another shape.
+    first_sample: number of the first sample in what is returned. n_samples: B, for networks without neurons, in which nothing
+    differs. Raises Mismatch where a layer is missing or has another shape.
     """
     layers = [n for n in graph.order if n.is_neuron]
     differs: dict[str, NDArray[np.bool_]] = {}
@@ -66,7 +68,8 @@ def compare(
     n_differences = sum(int(mask.sum()) for mask in differs.values())
     n_compared = sum(mask.size for mask in differs.values())
     # [layer, T', B]: where anything differs
-    where = np.stack([mask.reshape(*mask.shape[:2], -1).any(axis=2) for mask in differs.values()])
+    masks = [mask.reshape(*mask.shape[:2], -1).any(axis=2) for mask in differs.values()]
+    where = np.stack(masks) if masks else np.zeros((1, 1, n_samples), dtype=bool)
     flips: list[Flip] = []
     wrong: list[Divergence] = []
     for sample in np.flatnonzero(where.any(axis=(0, 1))):

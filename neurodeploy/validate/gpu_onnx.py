@@ -117,7 +117,7 @@ class OnnxOracle:
         ours = trace.votes.astype(np.float64).cumsum(axis=0)
         for form, session in self.sessions.items():
             route, found = self.routes[form], run_form(form, session, self.graph, x)
-            result = compare(self.graph, trace.spikes, found.spikes, trace.membranes, self.n_samples)
+            result = compare(self.graph, trace.spikes, found.spikes, trace.membranes, self.n_samples, n_samples=x.shape[1])
             route.n_compared += result.n_compared
             route.n_differences += result.n_differences
             route.flips += result.flips

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.early_exit.confidence import ConfidencePolicy, evaluate_policy, fixed_accuracy
 from neurodeploy.errors import Mismatch, NeurodeployError, UsageError
+from neurodeploy.export.golden_gpu import LOGIT_TOLERANCE
 from neurodeploy.export.gpu import FILES
 from neurodeploy.export.write import NIR
 from neurodeploy.ir.graph import Graph
@@ -52,7 +53,7 @@ def validate_gpu_bundle(
     ours = run(graph, x_golden, membranes=True)
     few = run_reference(graph, x_golden[:, : max(1, int(_REFERENCE_MACS / (1 + n_steps(graph) * _macs(graph))))])
     results = [_golden(opened, name, found, ours, errors, checks) for name, found in (("float32", ours), ("reference", few))]
-    if not any(golden.n_spikes.values()):
+    if graph.neurons and not any(golden.n_spikes.values()):
         errors.append(silent_golden(where))
     checks.append(_artifacts(opened, errors))
     asked = None
@@ -111,7 +112,10 @@ def _golden(
     """Golden spikes against those of one of our simulators; a flip is judged by our own membranes."""
     n_samples = found.votes.shape[1]
     golden = {name: raster[:, :n_samples] for name, raster in opened.golden.spikes.items()}
-    result = compare(opened.graph, golden, found.spikes, ours.membranes)
+    result = compare(opened.graph, golden, found.spikes, ours.membranes, n_samples=n_samples)
+    if not opened.graph.neurons:  # a network with ReLU has logits alone
+        checks.append(_logits(opened, name, found, errors))
+        return result
     n_spikes = sum(int(raster.sum()) for raster in golden.values())
     flips = f", {len(result.flips)} flipped at the threshold" if result.flips else ""
     checks.append(Check(
@@ -123,6 +127,20 @@ def _golden(
         errors.append(golden_mismatch(name, result.divergence, result.n_differences, result.n_compared, str(opened.path),
                                       values="values"))
     return result
+
+
+def _logits(opened: GpuBundle, name: str, found: GpuTrace, errors: list[NeurodeployError]) -> Check:
+    """Golden logits of a network without neurons against those of one of our simulators."""
+    wanted = opened.golden.votes[:, : found.votes.shape[1]].astype(np.float64)
+    apart = np.abs(found.votes - wanted)
+    ok = bool((apart <= LOGIT_TOLERANCE * np.maximum(1, np.abs(wanted))).all())
+    largest = f"{float(apart.max(initial=0)):.1e}"
+    if not ok:
+        errors.append(Mismatch(
+            f"the {name} simulator gives other logits than the golden ones", where=str(opened.path), code="golden_mismatch",
+            limit=f"They differ by {largest}, at most {LOGIT_TOLERANCE:g} is rounding", remedy="Export again",
+        ))
+    return Check(f"golden logits, {name} simulator", ok, f"within {largest}: {found.votes.shape[1]} samples, no neurons")
 
 
 def _macs(graph: Graph) -> int:

@@ -30,8 +30,10 @@ from neurodeploy.jobs.validate import validate
 from neurodeploy.lower.gpu import lower_to_gpu
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.files import save as save_module
+from neurodeploy.models.from_torch import from_torch
 from neurodeploy.models.macro import MacroConfig
 from neurodeploy.sim.gpu_run import run
+from neurodeploy.validate import open_gpu_bundle, validate_gpu_bundle
 from tests import event_models
 from tests.event_models import EventModel
 from tests.tiny_search import write_dataset
@@ -266,3 +268,22 @@ def test_a_pipeline_is_taken_back(leaky: Path) -> None:
     looped = Graph(graph.nodes, graph.edges, graph.n_timesteps, graph.metadata, host=graph)
     with pytest.raises(UsageError, match="moved to a host"):
         lower_to_gpu(looped)
+
+
+def test_a_network_without_neurons_has_logits_alone(tmp_path: Path, three: str) -> None:
+    torch.manual_seed(2)
+    layers = [torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.AvgPool2d(2), torch.nn.Flatten()]
+    graph = from_torch(torch.nn.Sequential(*layers, torch.nn.Linear(64, 3)), (1, 8, 8), n_classes=3)
+    save(graph, tmp_path / "ann.npz")
+    result = export(tmp_path / "ann.npz", GPU, out=tmp_path / "bundle", data=three)
+    assert result.early_exit is None, "one timestep leaves nothing to stop"
+    verdict = validate(result.bundle, oracle="onnxruntime")
+    assert verdict.ok and verdict.n_spikes == 0 and verdict.accuracy["simulator"] == result.accuracy["simulator"]
+    assert any(c.name == "golden logits, reference simulator" and c.ok for c in verdict.checks)
+    with pytest.MonkeyPatch.context() as patch:  # other logits than the simulators' are noticed
+        opened = open_gpu_bundle(result.bundle)
+        golden = replace(opened.golden, votes=opened.golden.votes + 1)
+        patch.setattr("neurodeploy.validate.gpu_bundle.load_gpu", lambda *_: golden)
+        wrong = validate_gpu_bundle(open_gpu_bundle(result.bundle))
+    assert not wrong.ok and wrong.errors[0].exit_code == 4
+    assert energy(result.bundle, [GPU]).targets[GPU]["early_exit"] is None
