@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,7 @@ def test_a_network_without_neurons_has_logits_alone(tmp_path: Path, three: str) 
     with pytest.MonkeyPatch.context() as patch:  # other logits than the simulators' are noticed
         opened = open_gpu_bundle(result.bundle)
         golden = replace(opened.golden, votes=opened.golden.votes + 1)
-        patch.setattr("neurodeploy.validate.gpu_bundle.load_gpu", lambda *_: golden)
+        patch.setattr(sys.modules[open_gpu_bundle.__module__], "load_gpu", lambda *_: golden)
         wrong = validate_gpu_bundle(open_gpu_bundle(result.bundle))
     assert not wrong.ok and wrong.errors[0].exit_code == 4
     assert energy(result.bundle, [GPU]).targets[GPU]["early_exit"] is None
