@@ -27,8 +27,10 @@ def test_a_reference_bundle_validates(bundle: Path, tmp_path: Path) -> None:
     verdict = answer["data"]
     assert code == 0, answer["errors"]
     assert verdict["agreement"] == 1 and verdict["n_spikes"] > 0 and verdict["first_divergence"] is None
-    # Golden spikes are integers and must come out everywhere; accuracy is theirs too.
-    assert verdict["accuracy"]["simulator"] == verdict["accuracy"]["quantized"]
+    # Golden spikes are integers and must come out everywhere; accuracy is theirs too. A GPU's network is in real numbers: there a
+    # spike within 1e-5 of its threshold may flip on another machine, which `agreement` would show above.
+    claimed = verdict["accuracy"]["quantized"]
+    assert verdict["accuracy"]["simulator"] == (verdict["accuracy"]["float"] if claimed is None else claimed)
     assert sorted(p.name for p in bundle.iterdir()) == before
 
 
@@ -50,3 +52,17 @@ def test_clocked_simulation_is_near_the_chip_s(bundle: Path) -> None:
     first, last = at_32.layers[0].total, at_32.layers[-1].total
     assert all(layer.n_over_threshold == 0 for layer in at_32.layers)
     assert first.relative <= 0.04 and last.relative <= 0.08 and at_32.agreement >= 0.98 and at_32.n_samples == 540
+
+
+GPU_BUNDLES = [b for b in BUNDLES if (b / "model_step.onnx").is_file()]
+
+
+@pytest.mark.parametrize("bundle", GPU_BUNDLES, ids=lambda path: path.name)
+def test_onnxruntime_computes_every_spike_of_every_layer(bundle: Path, tmp_path: Path) -> None:
+    """All forms, all timesteps, all 540 test images; what differs is listed and lies within 1e-5 of its threshold."""
+    code, answer = run_json("validate", str(bundle), "--oracle", "onnxruntime", "--out", str(tmp_path))
+    oracle = answer["data"]["oracle"]
+    assert code == 0 and oracle["status"] == "equal" and oracle["n_samples"] >= 540 and oracle["n_spikes"] > 10**5
+    assert {r["file"] for r in oracle["routes"]} == {"model_step.onnx", "model_unrolled.onnx", "model_scan.onnx"}
+    assert all(abs(flip["v"] - flip["v_th"]) < 1e-5 for flip in oracle["flips"])
+    assert oracle["early_exit"]["n_differences"] == 0 and oracle["early_exit"]["n_samples"] >= 540
