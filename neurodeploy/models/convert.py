@@ -141,8 +141,9 @@ class Builder:
         """A convolution that `Layers.conv` made."""
         if not isinstance(layer, Conv2d):
             raise UsageError(f"is a {type(layer).__name__}", where=name, remedy="Make convolutions with layers.conv(...)")
-        pad, stride = layer.kernel_size[0] // 2, (layer.stride[0], layer.stride[1])
-        return self.add(nodes.Conv2d(name, _weights(name, layer), stride=stride, padding=(pad, pad), groups=layer.groups), source)
+        weight, pad = _weights(name, layer), layer.kernel_size[0] // 2
+        stride = (layer.stride[0], layer.stride[1])
+        return self.add(nodes.Conv2d(name, weight, stride=stride, padding=(pad, pad), groups=layer.groups), source)
 
     def bn(self, name: str, layer: nn.Module, source: str) -> str:
         """A batch norm; nothing, and `source` again, where the network has no norms."""

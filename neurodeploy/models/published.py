@@ -11,7 +11,7 @@ from typing import Any
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Pair
-from neurodeploy.models.macro import ALL_BLOCKS, N_POSITIONS, Arch, MacroConfig, check_arch
+from neurodeploy.models.macro import ALL_BLOCKS, N_POSITIONS, OWN_BLOCKS, Arch, MacroConfig, check_arch
 
 _SHORT = {"skip": "skip_connect"}
 _ALL = "all_"
@@ -58,7 +58,7 @@ def parse_arch(text: str, n_positions: int = N_POSITIONS) -> Arch:
     >>> parse_arch("skip,SCB_k3,skip,skip,SCB_k3")[:2]
     ('skip_connect', 'SCB_k3')
     """
-    if text in ARCHITECTURES or (text.startswith(_ALL) and "," not in text):
+    if "," not in text and text not in (*ALL_BLOCKS, *_SHORT) and text not in OWN_BLOCKS:
         return published(text, n_positions)
     return check_arch([_SHORT.get(block, block) for block in (b.strip() for b in text.split(",")) if block], n_positions)
 

@@ -26,7 +26,7 @@ TABLES: dict[str, tuple[tuple[tuple[int | str, int], ...], bool]] = {
 class Slow:
     """Runs `state` (names of the release -> float64 tensors) on images [N, C, H, W], or [N, T, C, H, W] where `stem` is "dvs".
 
-    After `run`: `logits` [N, K], the votes' sum; `spikes`, all of them per image; `per_layer`, the totals of each layer by step.
+    After `run`: `logits` [N, K], the votes' sum; `spikes`, all of them per image; `per_layer`, totals of each layer by step.
     Training takes batch statistics, of a static stem once and otherwise at every timestep.
     """
 

@@ -19,7 +19,7 @@ from neurodeploy.models.files import load_module, save
 from neurodeploy.models.macro import ALL_BLOCKS, BLOCKS, MacroConfig
 from neurodeploy.models.published import ARCHITECTURES, MACROS, macro, parse_arch, published
 from neurodeploy.models.record import record, spikes_paper
-from slow_autosnn import Slow
+from tests.models.slow_autosnn import Slow
 from torch import Tensor, nn
 
 from autosnn_release import our_name
@@ -75,10 +75,12 @@ def lively(net: nn.Module) -> None:
                 b.uniform_(*((-0.2, 0.2) if name.endswith("mean") else (0.1, 0.6)))
 
 
-def built(case: Case, side: int) -> AutoSnn:
+def built(case: Case, side: int, width: int = 16) -> AutoSnn:
     name, stem, decay_input, blocks = case
     torch.manual_seed(5)
-    config = macro(name, 2, (side, side), K, n_timesteps=T, stem=stem, decay_input=decay_input, bn_time="per_step")
+    config = macro(
+        name, 2, (side, side), K, n_timesteps=T, stem=stem, decay_input=decay_input, bn_time="per_step", width=width
+    )
     net = AutoSnn(config, blocks.split()).double()
     lively(net)
     return net
@@ -135,7 +137,7 @@ def test_macros_equal_a_slow_implementation(case: Case, train: bool) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[0]}-{c[1]}-{'' if c[2] else 'un'}decayed")
 def test_graphs_equal_macros_and_survive_files(case: Case, odd: int, tmp_path: Any) -> None:
     side = (32 if case[1] == "dvs" else 16) + odd
-    net = built(case, side).eval()
+    net = built(case, side, width=6).eval()
     x, _ = data(case, side)
     with torch.no_grad(), record(net) as recorded:
         votes = net(x)
@@ -262,6 +264,7 @@ def test_names_of_the_paper() -> None:
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: published("AutoSNN_lambda_1"), r"no architecture .*AutoSNN_lambda_-0\.16.*all_BLOCK"),
     (lambda: published("AutoSNN", 8), "5 blocks.*8 positions"),
+    (lambda: parse_arch("AutoSNN_lambda_1"), "no architecture 'AutoSNN_lambda_1'"),
     (lambda: parse_arch("all_SRB_k9"), "unknown block 'SRB_k9'.*SIB_k5_e6"),
     (lambda: macro("SNN_5", 3, (32, 32), 10), "no macro 'SNN_5'.*SNN_4"),
     (lambda: macro("SNN_4", 3, (32, 32), 10, stem="imagenet"), "stem is 'imagenet'.*'tiny_imagenet'"),
