@@ -17,7 +17,7 @@ def train(
     ctx: typer.Context,
     recipe: Annotated[str, typer.Option("--recipe", "-r", metavar="RECIPE", help="A packaged recipe's name or a TOML file.")],
     arch: Annotated[
-        str, typer.Option("--arch", "-a", metavar="ARCH", help="The architecture, as `search` prints a genome.")
+        str, typer.Option("--arch", "-a", metavar="ARCH", help="Blocks, as `search` prints a genome, or a name: AutoSNN.")
     ],
     out: Annotated[Path | None, typer.Option("--out", help="New folder of the run. Default: one under runs/.")] = None,
     seed: Seed = None,

@@ -281,14 +281,15 @@ class ConvSkip(nn.Module):
 
 class ReduceSkip(nn.Module):
     """skip_connect that halves its map: the first half of the channels from every other pixel, the second from those one row
-    further down and right (zeros behind the last row and column of odd maps, which the release cannot take); BN, PLIF."""
+    further down and right; BN, PLIF. The release takes even sizes alone: here the first half is the larger, and zeros follow the
+    last row and column."""
 
     def __init__(self, c_in: int, c_out: int, layers: Layers) -> None:
         super().__init__()
-        if c_out % 2:
-            raise UsageError(f"{c_out} channels in two halves", where="skip_connect of stride 2", limit="An even number",
-                             remedy="Choose an even width")
-        self.conv1 = layers.conv(c_in, c_out // 2, 1, stride=2)
+        if c_out < 2:
+            raise UsageError("one channel in two halves", where="skip_connect of stride 2", limit="At least 2",
+                             remedy="Choose a larger width")
+        self.conv1 = layers.conv(c_in, c_out - c_out // 2, 1, stride=2)
         self.conv2 = layers.conv(c_in, c_out // 2, 1, stride=2)
         self.bn = layers.norm(c_out)
         self.neuron = layers.neuron()

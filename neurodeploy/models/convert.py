@@ -94,7 +94,7 @@ def _reduce_skip(graph: Builder, name: str, layer: ReduceSkip, source: str) -> s
     """Both halves as one convolution: 2 x 2, or where a side is odd 3 x 3, padded; zeros where nothing is read."""
     here, there = _weights(f"{name}.conv1", layer.conv1), _weights(f"{name}.conv2", layer.conv2)
     pad = int(any(side % 2 for side in graph.shapes[source][1:]))
-    weight = np.zeros((2 * len(here), here.shape[1], 2 + pad, 2 + pad))
+    weight = np.zeros((len(here) + len(there), here.shape[1], 2 + pad, 2 + pad))
     weight[: len(here), :, pad, pad] = here[:, :, 0, 0]
     weight[len(here) :, :, pad + 1, pad + 1] = there[:, :, 0, 0]
     at = graph.add(nodes.Conv2d(f"{name}.conv", weight, stride=(2, 2), padding=(pad, pad)), source)

@@ -58,7 +58,8 @@ def parse_arch(text: str, n_positions: int = N_POSITIONS) -> Arch:
     >>> parse_arch("skip,SCB_k3,skip,skip,SCB_k3")[:2]
     ('skip_connect', 'SCB_k3')
     """
-    if "," not in text and text not in (*ALL_BLOCKS, *_SHORT) and text not in OWN_BLOCKS:
+    named = "," not in text and text not in (*ALL_BLOCKS, *_SHORT) and text not in OWN_BLOCKS
+    if named and (n_positions > 1 or text.startswith(_ALL)):
         return published(text, n_positions)
     return check_arch([_SHORT.get(block, block) for block in (b.strip() for b in text.split(",")) if block], n_positions)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.models.blocks import AveragePool, Layers, ReduceSkip
 from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_module, save
+from neurodeploy.models.foreign_spec import read_spec
 from neurodeploy.models.macro import ALL_BLOCKS, BLOCKS, MacroConfig
 from neurodeploy.models.published import ARCHITECTURES, MACROS, macro, parse_arch, published
 from neurodeploy.models.record import record, spikes_paper
@@ -213,8 +215,17 @@ def test_a_reduction_by_hand() -> None:
     x = x[..., :3, :3].clone()
     x[0, 0, 0, 2, 0] = x[0, 0, 0, 1, 1] = 1
     assert skip(x)[0, 0].tolist() == [[[0, 1], [1, 0]], [[1, 0], [0, 0]]]
-    with pytest.raises(UsageError, match="3 channels in two halves"):
-        AutoSnn(MacroConfig(1, (8, 8), 2, layout=(1, None), strides=(2, 1), width=3), ["skip_connect"])
+    odd = MacroConfig(1, (5, 6), 2, layout=(1,), strides=(2,), width=3, n_timesteps=3)
+    net = AutoSnn(odd, ["skip_connect"]).double().eval()
+    lively(net)
+    x = torch.rand(2, 1, 5, 6, dtype=torch.float64)
+    assert [len(conv.weight) for conv in (net.layers[0].conv1, net.layers[0].conv2)] == [2, 1]
+    with torch.no_grad(), record(net) as recorded:
+        net(x)
+    wanted = evaluate(to_graph(net), x.expand(3, *x.shape).numpy())["layers.0.neuron"]
+    assert wanted.any(axis=(0, 1, 3, 4)).all() and np.array_equal(recorded["layers.0.neuron"].numpy(), wanted)
+    with pytest.raises(UsageError, match="one channel in two halves"):
+        AutoSnn(replace(odd, width=1), ["skip_connect"])
 
 
 def test_a_bottleneck_adds_before_its_last_neurons() -> None:
@@ -254,6 +265,8 @@ def test_names_of_the_paper() -> None:
     assert published("all_skip", 8) == ("skip_connect",) * 8 and parse_arch("all_SIB_k3_e6", 2) == ("SIB_k3_e6",) * 2
     assert parse_arch("skip, SCB_k7", 2) == ("skip_connect", "SCB_k7")
     assert all(set(arch) <= set(BLOCKS) for arch in ARCHITECTURES.values())
+    spec = read_spec("autosnn AutoSNN in_channels=3 image_size=32x32 n_classes=10").autosnn
+    assert spec is not None and spec["arch"] == list(published("AutoSNN"))
     assert macro("AutoSNN_16", 3, (32, 32), 10) == MacroConfig(3, (32, 32), 10)
     for name in MACROS:
         config = macro(name, 3, (32, 32), 10)
@@ -264,6 +277,7 @@ def test_names_of_the_paper() -> None:
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: published("AutoSNN_lambda_1"), r"no architecture .*AutoSNN_lambda_-0\.16.*all_BLOCK"),
     (lambda: published("AutoSNN", 8), "5 blocks.*8 positions"),
+    (lambda: parse_arch("AutoSNN", 1), "unknown block 'AutoSNN'"),
     (lambda: parse_arch("AutoSNN_lambda_1"), "no architecture 'AutoSNN_lambda_1'"),
     (lambda: parse_arch("all_SRB_k9"), "unknown block 'SRB_k9'.*SIB_k5_e6"),
     (lambda: macro("SNN_5", 3, (32, 32), 10), "no macro 'SNN_5'.*SNN_4"),
