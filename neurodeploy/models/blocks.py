@@ -281,8 +281,8 @@ class ConvSkip(nn.Module):
 
 class ReduceSkip(nn.Module):
     """skip_connect that halves its map: the first half of the channels from every other pixel, the second from those one row
-    further down and right; BN, PLIF. The release takes even sizes alone: here the first half is the larger, and zeros follow the
-    last row and column."""
+    further down and right; BN, PLIF. The release takes even sizes: else the first half is the larger, and zeros follow the last
+    row and column."""
 
     def __init__(self, c_in: int, c_out: int, layers: Layers) -> None:
         super().__init__()

@@ -218,6 +218,7 @@ def test_a_reduction_by_hand() -> None:
     odd = MacroConfig(1, (5, 6), 2, layout=(1,), strides=(2,), width=3, n_timesteps=3)
     net = AutoSnn(odd, ["skip_connect"]).double().eval()
     lively(net)
+    nn.init.constant_(net.layers[0].bn.bias, 1.5)
     x = torch.rand(2, 1, 5, 6, dtype=torch.float64)
     assert [len(conv.weight) for conv in (net.layers[0].conv1, net.layers[0].conv2)] == [2, 1]
     with torch.no_grad(), record(net) as recorded:
