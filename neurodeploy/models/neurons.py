@@ -10,9 +10,9 @@ Every neuron starts at v_mem = v_reset in every call. With k = 1/tau, the fracti
 The last line is for neurons without leak and with soft reset, as event-driven chips have them; it is sinabs' IAF.
 
 Gradients take ds/dv_pre = (alpha/2) / (1 + (pi/2 * alpha * (v_pre - v_th))^2) (ATan) or another of `surrogates`, and treat
-the s inside the reset as a constant ("detached") unless detach_reset is False; with multi_spike the slope stays alpha/2 above v_th, where each further v_th is one spike more; at
-the floor the state forgets, and so does its gradient; the slope never falls below surrogate_least. `scan_slow` is the
-definition; `scan` must equal it, and is what training runs.
+the s inside the reset as a constant ("detached") unless detach_reset is False; with multi_spike the slope stays alpha/2 above
+v_th, where each further v_th is one spike more; at the floor the state forgets, and so does its gradient; the slope never falls
+below surrogate_least. `scan_slow` is the definition; `scan` must equal it, and is what training runs.
 SEENN's neuron is Lif(Dynamics(decay_input=False, fire=">", surrogate="triangle", detach_reset=False), tau=2): its release
 writes v_pre = v/2 + x.
 Sources: Na et al., AutoSNN, ICML 2022; Fang et al., PLIF, ICCV 2021; Li et al., SEENN, NeurIPS 2023.
