@@ -3,9 +3,13 @@
     python benchmarks/seenn_digits.py [MODEL] [--target loihi2] [--host orin-nano] [--out FILE.json]
 
 MODEL is a model file or bundle of a chip with timesteps (default: the packaged digits bundle). SEENN-I's thresholds are chosen
-on validation images; SEENN-II's policies, one for each beta, are trained on training images and on what the integer network
-answers there, and the last lines say which of them validation prefers; every row is of test images. Energies are of one sample at a time; the policy's own is that of one pass on `host` and
-the chip's waiting for it. One thread, no randomness but the seeds.
+on validation images. SEENN-II's policies, one for each beta, are trained on training images and what the integer network
+answers there; all are shown, and the last lines say which of them validation images prefer. Rows are of test images. Energies
+are of one sample at a time; the policy's own is that of one pass on `host` and of the chip's waiting for it. One thread, no
+randomness but the seeds. The network of docs/early_exit.md whose early answers are worse:
+
+    neurodeploy train --recipe digits --arch skip,SRB_k3,skip,SCB_k3,skip --out runs/mse --set train.loss=mse \\
+        --set train.epochs=60 --set network.width=8 --set network.n_timesteps=6
 """
 
 from __future__ import annotations
