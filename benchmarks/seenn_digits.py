@@ -1,6 +1,6 @@
 """SEENN-I, SEENN-II, fixed timesteps and the oracle on one network: accuracy against mean timesteps and energy on the chip.
 
-    python benchmarks/seenn_digits.py [MODEL] [--target loihi2] [--host orin-nano] [--out FILE.json]
+    python benchmarks/seenn_digits.py [MODEL] [--target loihi2] [--host orin-nano] [--out FILE.json] [--plot FILE.png]
 
 MODEL is a model file or bundle of a chip with timesteps (default: the packaged digits bundle). SEENN-I's thresholds are chosen
 on validation images. SEENN-II's policies, one for each beta, are trained on training images and what the integer network
@@ -26,10 +26,12 @@ from neurodeploy.early_exit.confidence import (
     average_exit_time,
     choose,
     choose_threshold,
+    exit_steps,
     fixed_accuracy,
     oracle_steps,
     outcome,
 )
+from neurodeploy.early_exit.plot import plot_exits
 from neurodeploy.early_exit.policy import PolicyConfig, train_for
 from neurodeploy.hw.profile import GpuProfile, Profile, any_target
 from neurodeploy.hw.quantity import Quantity
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--host", default="orin-nano")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--plot", type=Path, help="easiest and hardest test images by SEENN-I without a drop on validation")
     asked = parser.parse_args()
     profile, host = any_target(asked.target), any_target(asked.host)
     assert isinstance(profile, Profile) and isinstance(host, GpuProfile), "a chip with timesteps, and a GPU as host"
@@ -86,6 +89,10 @@ def main() -> None:
             policy = choose_threshold(runs["validation"].votes, sets["validation"][1], start, **options)
             found = early_exit_report(net, plan, profile, policy, images, labels, full)
             rows.append(row("SEENN-I", wish, found, found["energy_j"]["nominal"]))
+            if asked.plot and (wish, options) == wishes[0]:
+                steps, n = exit_steps(full.votes, policy), np.arange(len(labels))
+                plot_exits(images, steps, labels, predictions(full.votes)[steps - 1, n], net.n_timesteps, asked.plot,
+                           certainty=policy.confidences(full.votes)[steps - 1, n])
         known = {name: (sets[name][0], right[name]) for name in ("train", "validation")}
         config = PolicyConfig(seed=asked.seed)
         _, trained = train_for(known["train"], known["validation"], BETAS, config)
