@@ -40,8 +40,8 @@ def search(
     prints the command that resumes.
 
     Event-driven chips (speck2f, speck2e, dynapcnn) take streams of events, of a camera or of images in front of a simulated
-    one (`neurodeploy events`); what counts is then the accuracy on the event-driven simulator. GPUs take images: launches, bytes
-    and operations of one sample alone are then the energy and latency in the fitness.
+    one (`neurodeploy events`); what counts is then the accuracy on the event-driven simulator. GPUs take images; energy and
+    latency in the fitness are then those of one sample alone: launches, bytes and operations.
 
     Examples:
       neurodeploy search --target loihi2
