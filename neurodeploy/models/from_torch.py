@@ -23,7 +23,7 @@ from neurodeploy.models.foreign_neurons import Leaky, NotExact, SpikingJelly
 
 _SKIPPED = {"Dropout", "Dropout2d", "Identity", "AlphaDropout"}  # what evaluation leaves out
 _CONTAINERS = {"Sequential", "SeqToANNContainer", "MultiStepContainer", "StepModeContainer"}
-_PACKAGES = ("torch", "spikingjelly", "snntorch")
+_PACKAGES = ("torch", "spikingjelly", "snntorch", "neurodeploy")
 _RESETS = {0: "subtract", 1: "zero"}
 
 
@@ -139,6 +139,10 @@ def _relu(chain: Chain, name: str, layer: Any) -> None:
     chain.relu(name)
 
 
+def _qcfs(chain: Chain, name: str, layer: Any) -> None:
+    chain.qcfs(name, _scalar(layer.up, "up"), layer.levels)
+
+
 def _jelly(chain: Chain, name: str, layer: Any) -> None:
     tau = getattr(layer, "tau", None)
     if hasattr(layer, "w"):
@@ -162,6 +166,7 @@ def _leaky(chain: Chain, name: str, layer: Any) -> None:
 
 _ADDERS: dict[str, Callable[[Chain, str, Any], None]] = {
     "Conv2d": _conv2d, "Linear": _linear, "BatchNorm2d": _batch_norm, "BatchNorm1d": _batch_norm, "ReLU": _relu,
+    "Qcfs": _qcfs,
     "MaxPool2d": _pool("max"), "AvgPool2d": _pool("avg"), "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten,
     "IFNode": _jelly, "LIFNode": _jelly, "ParametricLIFNode": _jelly, "Leaky": _leaky,
 }
