@@ -14,7 +14,21 @@ from torch.nn import functional
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Conv2d, CurrentLif, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Qcfs, Relu, SumPool2d, Vote
+from neurodeploy.ir.nodes import (
+    Conv2d,
+    CurrentLif,
+    Flatten,
+    Input,
+    Li,
+    Lif,
+    Linear,
+    MaxPool2d,
+    Node,
+    Qcfs,
+    Relu,
+    SumPool2d,
+    Vote,
+)
 from neurodeploy.models.neurons import Dynamics, scan
 from neurodeploy.models.qcfs import clip_floor
 

@@ -2,10 +2,10 @@
 
     h(x) = clip(floor(x / lam * L + 1/2) / L, 0, 1) * lam
 
-lam is learnt, one number a layer. The gradient passes the floor as if it were not there (straight through), so it is 1 towards x
+lam is learnt, one number a layer. The gradient passes the floor as if it were not there (straight through): it is 1 towards x
 within the clip, and towards lam what the formula gives. Neurons of threshold lam with soft reset that start at lam / 2 and
-receive a constant x put out h(x) on average over T = L timesteps, except at ties (`lower.ann`). With L = None there is no floor:
-h(x) = clip(x, 0, lam), the trainable clipping layer.
+receive a constant x put out h(x) on average over T = L timesteps, except at ties (`lower.ann`). With L = None there is no
+floor: h(x) = clip(x, 0, lam), the trainable clipping layer.
 
 Sources: Bu et al., ICLR 2022 (arXiv 2303.04347); Ho and Chang, DAC 2021 (TCL); the parameter's name, its start at 4 and the
 order of operations as in the release of SEENN (arXiv 2304.01230), whose state_dicts therefore load.
