@@ -1,8 +1,8 @@
 """QCFS training against calibration: accuracy of the converted network after so many timesteps.
 
-    python benchmarks/qcfs.py [--recipe FILE.toml] [--seeds 0 1 2] [--timesteps 2 4 8 16 32] [--out FILE.json] [--work FOLDER]
+    python benchmarks/qcfs.py [--recipe RECIPE] [--seeds 0 1 2] [--timesteps 2 4 8 16 32] [--out FILE.json] [--work FOLDER]
 
-Trains the recipe's network (default: qcfs_digits.toml beside this file) with its QCFS activations, and once more with ReLU and
+Trains the recipe's network (default: the packaged digits_qcfs) with its QCFS activations, and once more with ReLU and
 all else equal, and converts both for each number of timesteps T, the ReLU network by the 99.9th percentile of its activations
 on validation images (`lower.ann`), with membranes that start at zero and at half a threshold. Accuracies are of the test split,
 after all T timesteps, with the logits as spikes (what chips do) and as real numbers (what the QCFS paper does). Trainings keep
@@ -57,7 +57,7 @@ def trained(recipe: AnnRecipe, activation: str, seed: int, work: Path) -> tuple[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", type=Path, default=Path(__file__).parent / "qcfs_digits.toml")
+    parser.add_argument("--recipe", default="digits_qcfs", help="a packaged name, or a TOML file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--timesteps", type=int, nargs="+", default=[2, 4, 8, 16, 32])
     parser.add_argument("--out", type=Path)

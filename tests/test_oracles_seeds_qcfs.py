@@ -1,4 +1,4 @@
-"""Our QCFS against what the authors' released code computed (numbers only): the activation with its gradients, and the neurons."""
+"""Our QCFS against what the authors' released code computed (numbers only): activation, gradients, neurons."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ def test_the_activation_and_its_gradients_equal_the_release(path: Any, key: str,
 @pytest.mark.parametrize(("path", "key", "numbers"), cases("clipfloor"))
 def test_the_node_in_numpy_equals_the_release(path: Any, key: str, numbers: dict[str, str]) -> None:
     data = oracles.npz(path)
-    found = evaluate(row(Qcfs("q", float(numbers["up"]), int(numbers["levels"])), len(data["x"])), data["x"][np.newaxis, np.newaxis])
-    exact = data["x"].astype(np.float64) / float(numbers["up"]) * int(numbers["levels"]) + 0.5
+    up, levels = float(numbers["up"]), int(numbers["levels"])
+    found = evaluate(row(Qcfs("q", up, levels), len(data["x"])), data["x"][np.newaxis, np.newaxis])
+    exact = data["x"].astype(np.float64) / up * levels + 0.5
     near = np.abs(exact - np.round(exact)) < 1e-5  # of a floor: the release rounds to float32
     assert near.mean() < 0.2
     np.testing.assert_allclose(found["q"][0, 0][~near], data[key][~near], rtol=1e-6)

@@ -43,8 +43,8 @@ def convert(
 ) -> Outcome:
     """A trained network of ReLU or QCFS activations as one of integrate-and-fire neurons.
 
-    ReLU: thresholds come from the activations on the dataset's validation images. QCFS: they were learnt, and few timesteps do.
-    The test split says what the conversion costs.
+    ReLU: thresholds come from the activations on the dataset's validation images. QCFS (`qcfs levels=4`
+    in --arch): they were learnt, and few timesteps do. The test split says what the conversion costs.
     More timesteps round less. Batch norms are folded; average pools stay what they are, max-pools take the earliest spike.
 
     Chips whose neurons reset to zero (Loihi) change such a network; event-driven ones take it where it was trained without
@@ -54,7 +54,7 @@ def convert(
       neurodeploy convert ann.pt --timesteps 32 --data digits --arch "1x8x8 T=1 | conv2d | relu | flatten | linear | vote 10"
       neurodeploy convert ann.safetensors --arch ann.toml --timesteps 32 --data digits --out snn.npz
       neurodeploy convert ann.pt --arch ann.toml --timesteps 64 --data digits --no-shift --floor 8 --out speck.npz
-      neurodeploy convert qcfs.pt --timesteps 4 --data digits --arch "1x8x8 T=1 | conv2d | qcfs levels=4 | flatten | linear"
+      neurodeploy convert qcfs.pt --arch qcfs.toml --timesteps 4 --data digits --readout logits
     """
     no_overrides(settings, "A model file")
     frame: Frame = ctx.obj

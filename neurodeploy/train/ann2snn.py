@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from torch import nn
 
 from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.hw.profile import apply_override, describe
 from neurodeploy.models.qcfs import Qcfs
+from neurodeploy.resources import folder
 from neurodeploy.train import checkpoint, runtime
 from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.loop import Epoch, Labelled, TrainResult, check
@@ -80,18 +82,31 @@ class AnnRecipe(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32)
 
 
-def read_ann_recipe(path: str | Path) -> AnnRecipe:
-    """The recipe in a TOML file. Raises UsageError for a missing file, TOML that is none, and settings that are unknown or
-    senseless."""
-    path = Path(path)
+def read_ann_recipe(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> AnnRecipe:
+    """A packaged recipe by name (`searches/ann`), or one of a TOML file, with dotted overrides (`{"train.epochs": 20}`).
+
+    Raises UsageError naming the unknown recipe, the key that is misspelt, or the value out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        known = sorted(p.stem for p in (folder("searches") / "ann").glob("*.toml"))
+        if str(name_or_path) not in known:
+            raise UsageError(f"no recipe {str(name_or_path)!r} of a network without spikes", code="unknown_recipe",
+                             limit=f"Packaged ones: {', '.join(known)}",
+                             remedy="Name one, give the path of a .toml file, or --arch with a recipe of a search")
+        path = folder("searches") / "ann" / f"{name_or_path}.toml"
     try:
-        return AnnRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        full = AnnRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).model_dump(mode="json")
+        for key, value in (overrides or {}).items():
+            apply_override(full, key, value, where=path.name)
+        return AnnRecipe.model_validate(full)
     except OSError as error:
         raise UsageError("cannot be read", where=str(path), limit=str(error), remedy="Name a TOML file") from error
-    except (ValidationError, ValueError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
-        raise UsageError(what, where=str(path), limit=f"Settings of {', '.join(AnnRecipe.model_fields)}") from error
+    except ValidationError as error:
+        raise UsageError(describe(error), where=str(path), limit=f"A recipe has {', '.join(AnnRecipe.model_fields)}",
+                         remedy="A recipe of a search wants --arch") from error
+    except ValueError as error:
+        raise UsageError("is not valid TOML", where=str(path), limit=str(error)) from error
 
 
 def train_ann(
@@ -101,13 +116,14 @@ def train_ann(
     """Trains `module` (images [B, C, H, W] to logits [B, K]) in place; leaves it in evaluation mode, as the last epoch made it.
 
     Checkpoints and resuming as `loop.train`; `best` of the result is the last epoch. Raises UsageError for empty or unequal
-    data, another encoding than `direct`, or a checkpoint of another run, UnsafeFile for a file that is none, NeurodeployError
-    where the loss or a weight is not finite or a threshold (lam) is not above 0.
+    data, another encoding than `direct`, a selection of epochs, or a checkpoint of another run, UnsafeFile for a file that is
+    none, NeurodeployError where the loss or a weight is not finite or a threshold (lam) is not above 0.
     """
     check(data, "training data")
     check(validation, "validation data")
-    if config.encoding != "direct":
-        raise UsageError(f"encoding {config.encoding!r}", where="train_ann", limit="Images as they are: direct")
+    if (config.encoding, config.select_last) != ("direct", 1.0):
+        raise UsageError(f"encoding {config.encoding!r}, select_last {config.select_last}", where="train_ann",
+                         limit="Images as they are (direct), and the weights of the last epoch", remedy="Leave both out")
     run = checkpoint.fingerprint(
         kind="train_ann", seed=seed, train=config.model_dump(), module=repr(module), x=data[0], y=data[1],
         validation_x=validation[0], validation_y=validation[1],

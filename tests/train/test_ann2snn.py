@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import train_cases as cases
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.models.qcfs import Qcfs
 from neurodeploy.train.ann2snn import AnnNetwork, AnnRecipe, logits_of, read_ann_recipe, train_ann
@@ -14,8 +15,6 @@ from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.loop import Epoch
 from neurodeploy.train.runtime import seed_everything
 from torch import nn
-
-import train_cases as cases
 
 NETWORK = AnnNetwork(layout=(6, 0, 8, 0))
 CONFIG = TrainConfig(epochs=4, batch_size=20, lr=1e-2, loss="ce", noise=0.1, shift=0.5)
@@ -77,12 +76,14 @@ def test_what_cannot_be_trained_is_refused() -> None:
     data, validation = cases.digits()
     with pytest.raises(UsageError, match="encoding 'rate'"):
         train_ann(network(), data, validation, CONFIG.model_copy(update={"encoding": "rate"}), seed=0)
+    with pytest.raises(UsageError, match="last epoch"):
+        train_ann(network(), data, validation, CONFIG.model_copy(update={"select_last": 0.5}), seed=0)
     with pytest.raises(UsageError, match="images"):
         train_ann(network(), (data[0][:0], data[1][:0]), validation, CONFIG, seed=0)
     decayed = TrainConfig(epochs=1, batch_size=160, lr=1.5, optimizer="sgd", weight_decay=1.0, loss="ce")  # past zero at once
     with pytest.raises(NeurodeployError, match="lam became -") as caught:
         train_ann(network(), data, validation, decayed, seed=0)
-    assert caught.value.code == "diverged"
+    assert caught.value.error_code == "diverged"
 
 
 def test_networks() -> None:
@@ -98,10 +99,15 @@ def test_networks() -> None:
 
 
 def test_recipes(tmp_path: Path) -> None:
-    shipped = read_ann_recipe(Path(__file__).parents[2] / "benchmarks" / "qcfs_digits.toml")
-    assert isinstance(shipped, AnnRecipe) and shipped.data == "digits" and shipped.network.activation == "qcfs"
+    shipped = read_ann_recipe("digits_qcfs", {"seed": 3})
+    assert isinstance(shipped, AnnRecipe) and (shipped.data, shipped.seed) == ("digits", 3)
+    assert shipped.network.activation == "qcfs"
     with pytest.raises(UsageError, match="cannot be read"):
         read_ann_recipe(tmp_path / "none.toml")
+    with pytest.raises(UsageError, match="no recipe 'nothing'"):
+        read_ann_recipe("nothing")
+    with pytest.raises(UsageError, match="no key 'epoch'"):
+        read_ann_recipe("digits_qcfs", {"train.epoch": 3})
     text = 'data = "digits"\n[network]\nlayout = [4]\n[train]\nepochs = 1\n'
     for change, words in (("epochs = 1", "train.epochs"), ("layout", "network.layout"), ('"digits"', "data")):
         path = tmp_path / "r.toml"
