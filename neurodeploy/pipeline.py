@@ -121,8 +121,9 @@ def convert(
     shift=False adds no currents, floor puts one (in thresholds) under the membranes: for event-driven chips; start="half"
     (usual for QCFS) rounds from the first timestep on, chips want "zero"; readout="logits" is for GPUs. See `lower.ann`.
     """
-    options: dict[str, Any] = {"percentile": percentile, "shift": shift, "floor": floor, "start": start, "readout": readout}
-    return convert_ann(graph, images, n_timesteps, **options).graph
+    return convert_ann(
+        graph, images, n_timesteps, percentile=percentile, shift=shift, floor=floor, start=start, readout=readout
+    ).graph
 
 
 def lower(graph: Graph, target: AnyProfile | str, *, input_kind: InputCoding = "graded") -> Graph:

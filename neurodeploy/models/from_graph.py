@@ -103,7 +103,7 @@ class TorchGraph(nn.Module):
         if isinstance(node, Relu):
             return x.clamp(min=0)
         if isinstance(node, Qcfs):
-            return clip_floor(x, torch.tensor(node.lam, dtype=x.dtype), node.levels)
+            return clip_floor(x, torch.tensor(node.lam, dtype=x.dtype, device=x.device), node.levels)
         if isinstance(node, MaxPool2d):
             flat = functional.max_pool2d(x.flatten(0, 1), node.kernel)
             return flat.reshape(*x.shape[:2], *flat.shape[1:])

@@ -60,8 +60,8 @@ class Qcfs(nn.Module):
 
 
 def to_qcfs(module: nn.Module, levels: int | None, lam: float = 4.0) -> nn.Module:
-    """The module with each ReLU replaced by a Qcfs and each max-pool by an average pool of the same window, which spikes can
-    stand for; other parts are shared, not copied. Train it afterwards: `train.ann2snn`.
+    """The module, changed in place: each ReLU becomes a Qcfs of its own, each max-pool an average pool of the same window,
+    which spikes can stand for. Train it afterwards: `train.ann2snn`.
 
     >>> [type(part).__name__ for part in to_qcfs(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), 8)]
     ['Qcfs', 'AvgPool2d']
@@ -72,6 +72,7 @@ def to_qcfs(module: nn.Module, levels: int | None, lam: float = 4.0) -> nn.Modul
         if module.dilation != 1 or module.return_indices:
             raise UsageError("a max-pool with dilation or indices", where="to_qcfs", limit="Plain pools")
         return nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
-    for name, child in module.named_children():
-        setattr(module, name, to_qcfs(child, levels, lam))
+    for name, child in module._modules.items():  # named_children leaves out what occurs again, such as one ReLU for all
+        if child is not None:
+            module._modules[name] = to_qcfs(child, levels, lam)
     return module

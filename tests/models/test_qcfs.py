@@ -36,6 +36,9 @@ def test_relus_and_max_pools_are_replaced() -> None:
     found = to_qcfs(net, 8, 2.0)
     assert [type(m).__name__ for m in found.modules()][1:] == ["Sequential", "Conv2d", "Qcfs", "AvgPool2d", "Flatten", "Linear"]
     assert [name for name, _ in found.named_parameters() if name.endswith("up")] == ["0.1.up"]
+    relu = nn.ReLU()
+    shared = to_qcfs(nn.Sequential(nn.Linear(2, 2), relu, nn.Linear(2, 2), relu), 8)
+    assert isinstance(shared, nn.Sequential) and isinstance(shared[3], Qcfs) and shared[1] is not shared[3]
     with pytest.raises(UsageError, match="dilation"):
         to_qcfs(nn.Sequential(nn.MaxPool2d(2, dilation=2)), 8)
     for lam, levels in ((0.0, 4), (float("inf"), 4), (1.0, 0)):
