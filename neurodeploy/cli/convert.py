@@ -44,7 +44,8 @@ def convert(
     """A trained network of ReLU or QCFS activations as one of integrate-and-fire neurons.
 
     ReLU: thresholds come from the activations on the dataset's validation images. QCFS (`qcfs levels=4`
-    in --arch): they were learnt, and few timesteps do. The test split says what the conversion costs.
+    in --arch): they were learnt, for few timesteps. The test split says what the conversion costs.
+
     More timesteps round less. Batch norms are folded; average pools stay what they are, max-pools take the earliest spike.
 
     Chips whose neurons reset to zero (Loihi) change such a network; event-driven ones take it where it was trained without
