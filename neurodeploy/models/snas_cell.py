@@ -65,9 +65,10 @@ class SnasConfig:
     """Everything about a SNASNet except its cell and weights.
 
     `image_size` is (H, W), `width` is C of the first cell (the second has 2C), `n_timesteps` is T, `group` the output units that
-    vote for a class, `pool` kernel and stride of the last average pool. readout "voltage", as released: a class's vote is the
-    output layer's real value; "spikes": neurons stand behind it, and their spikes vote. Raises UsageError for sizes that give
-    no network.
+    vote for a class, `pool` kernel and stride of the last average pool. ends "released": the first cell receives the stem's
+    current, and a class's vote is the output layer's real value. "spikes", for chips: LIF, conv3x3, BN stand between stem and
+    first cell, for what a skip edge leads on must be made of spikes, and neurons behind the output layer. Raises UsageError for
+    sizes that give no network.
     """
 
     in_channels: int
@@ -82,7 +83,7 @@ class SnasConfig:
     tau: float = 4 / 3
     v_th: float = 1.0
     dropout: float = 0.5
-    readout: Literal["voltage", "spikes"] = "voltage"
+    ends: Literal["released", "spikes"] = "released"
 
     def __post_init__(self) -> None:
         for name in ("in_channels", "n_classes", "width", "group", "n_timesteps", "hidden", "pool", "stem_stride"):
@@ -90,8 +91,8 @@ class SnasConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}", limit="At least 1", remedy=f"Raise {name}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout is {self.dropout}", limit="At least 0 and below 1", remedy="The paper uses 0.5")
-        if self.readout not in ("voltage", "spikes"):
-            raise UsageError(f"readout is {self.readout!r}", limit="Known: 'voltage', 'spikes'", remedy="Choose one of them")
+        if self.ends not in ("released", "spikes"):
+            raise UsageError(f"ends is {self.ends!r}", limit="Known: 'released', 'spikes'", remedy="Choose one of them")
         if min(self.last_size) < 1:
             h, w = self.image_size
             raise UsageError(f"images of {h} x {w} pixels vanish", where="SnasConfig", remedy="Enlarge them, or lower pool",

@@ -39,6 +39,9 @@ def to_graph(net: SnasNet) -> Graph:
     at = graph.add(nodes.Input("input", (c.in_channels, *c.image_size)))
     stem = nodes.Conv2d("stem_conv", _values("stem_conv", net.stem_conv.weight), stride=(c.stem_stride, c.stem_stride), padding=(1, 1))
     at = graph.bn("stem_bn", net.stem_bn, graph.add(stem, at))
+    if net.entry is not None:
+        at = graph.conv("entry.conv", net.entry.conv, graph.neuron("entry.neuron", net.entry.neuron, at))
+        at = graph.bn("entry.bn", net.entry.bn, at)
     at = _scaled(graph, "down_bn", net.down_bn, _cell(graph, net, "cell1", at))
     at = graph.conv("down", net.down, graph.neuron("down_neuron", net.down_neuron, at))
     at = graph.bn("down_bn2", net.down_bn2, at)
@@ -51,7 +54,7 @@ def to_graph(net: SnasNet) -> Graph:
     at = graph.add(nodes.Flatten("flatten"), at)
     at = graph.add(nodes.Linear("hidden", _values("hidden", net.hidden.weight) / c.pool**2), at)
     at = graph.neuron("hidden_neuron", net.hidden_neuron, at)
-    share = c.n_timesteps if c.readout == "voltage" else 1
+    share = 1 if c.ends == "spikes" else c.n_timesteps
     weight, bias = _values("output", net.output.weight), _values("output", net.output.bias)
     at = graph.add(nodes.Linear("output", weight / share, bias / share), at)
     if net.output_neuron is not None:

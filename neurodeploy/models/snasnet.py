@@ -4,9 +4,9 @@
     -> BN, LIF, average pool -> dropout -> Linear -> LIF -> Linear with bias -> vote
 
 A node's value x_i is the sum of its forward edges, real numbers. Wherever a node is read it is x_i + l_i, and at the end of a
-timestep l_i becomes the sum of its backward edges, 0 before the first. Votes are [T, B, n_classes]. With readout "voltage" they
-are the group means of the output layer divided by T, so that their sum over T is the logit of the release, which the
-loss "ce" compares with the label. Source: Kim et al., SNASNet, ECCV 2022, and its released code.
+timestep l_i becomes the sum of its backward edges, 0 before the first. Votes are [T, B, n_classes]: group means of the output
+layer divided by T, so that their sum over T is the logit of the release, which the loss "ce" compares with the label. With
+`ends` "spikes" LIF, conv3x3, BN follow the stem and neurons the output layer, and votes are group means of their spikes. Source: Kim et al., SNASNet, ECCV 2022, and its released code.
 """
 
 from __future__ import annotations
@@ -169,7 +169,9 @@ class SnasNet(nn.Module):
         self.hidden = nn.Linear(width * math.prod(c.last_size), c.hidden, bias=False)
         self.hidden_neuron = self._neuron()
         self.output = nn.Linear(c.hidden, c.n_classes * c.group)
-        self.output_neuron = self._neuron() if c.readout == "spikes" else None
+        spiking = c.ends == "spikes"
+        self.entry = LifConv(c.width, 3, self._neuron()) if spiking else None
+        self.output_neuron = self._neuron() if spiking else None
         self._initialise()
 
     def _neuron(self) -> Lif:
@@ -193,7 +195,7 @@ class SnasNet(nn.Module):
                              limit=f"This network takes [B, C, H, W] or [T, B, C, H, W] with (C, H, W) = {expected}")
 
         def fire(name: str, current: Tensor) -> Tensor:
-            spikes: Tensor = getattr(self, name)(current)
+            spikes: Tensor = self.get_submodule(name)(current)
             see(name, spikes)
             return spikes
 
@@ -201,6 +203,8 @@ class SnasNet(nn.Module):
         current = self.stem_bn(maps.reshape(*x.shape[:-3], *maps.shape[1:]))
         if x.ndim == 4:
             current = current.expand(c.n_timesteps, *current.shape)
+        if self.entry is not None:
+            current = self.entry.synapse(fire("entry.neuron", current))
         current = self.cell1(current, lambda name, spikes: see(f"cell1.{name}", spikes))
         spikes = fire("down_neuron", self.down_bn(current))
         current = _average(self.down_bn2(self.down(spikes)), 2)
@@ -209,10 +213,10 @@ class SnasNet(nn.Module):
         features = _average(spikes, c.pool).flatten(2)
         features = features * self.dropout(torch.ones_like(features[0]))  # one mask for all timesteps
         values = self.output(fire("hidden_neuron", self.hidden(features)))
-        if c.readout == "spikes":
+        if self.output_neuron is not None:
             values = fire("output_neuron", values)
         votes: Tensor = values.reshape(*values.shape[:2], c.n_classes, c.group).mean(dim=3)
-        return votes / c.n_timesteps if c.readout == "voltage" else votes
+        return votes if c.ends == "spikes" else votes / c.n_timesteps
 
     def spikes(self, x: Tensor) -> dict[str, Tensor]:
         """Spikes [T, B, *shape] of every layer of neurons, by module path."""

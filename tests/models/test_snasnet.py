@@ -25,9 +25,9 @@ def lively(cell: str | Cell, config: SnasConfig = SMALL) -> SnasNet:
     with torch.no_grad():
         for name, p in net.named_parameters():
             if "bn" in name:
-                p.uniform_(0.8, 2.0) if name.endswith("weight") else p.uniform_(-0.2, 0.8)
+                p.uniform_(1.0, 2.0) if name.endswith("weight") else p.uniform_(0.0, 1.0)
             elif "hidden" in name or "output" in name:
-                p.normal_(0.05, 0.5)
+                p.normal_(0.1, 1.0)
         for _ in range(20):
             net(torch.rand(8, config.in_channels, *config.image_size, dtype=torch.float64))
     return net.eval()
@@ -62,9 +62,9 @@ def cells(kind: str, n: int) -> list[Cell]:
 
 
 @pytest.mark.parametrize("cell", [*cells("forward", 6), *cells("backward", 10), *RELEASED.values()], ids=" ".join)
-@pytest.mark.parametrize("readout", ["voltage", "spikes"])
-def test_graph_has_the_spikes_of_the_network(cell: Cell, readout: str) -> None:
-    net = lively(cell, replace(SMALL, readout=readout))
+@pytest.mark.parametrize("ends", ["released", "spikes"])
+def test_graph_has_the_spikes_of_the_network(cell: Cell, ends: str) -> None:
+    net = lively(cell, replace(SMALL, ends=ends))
     try:
         graph = to_graph(net)
     except UsageError as error:
@@ -77,5 +77,5 @@ def test_graph_has_the_spikes_of_the_network(cell: Cell, readout: str) -> None:
     assert {n.name for n in graph.neurons} == spikes.keys()
     for name, layer in spikes.items():
         assert np.array_equal(values[name], layer.numpy()), name
-    assert sum(s.mean() > 0.01 for s in spikes.values()) >= len(spikes) - 1
+    assert all(0 < s.mean() < 1 for s in spikes.values())
     np.testing.assert_allclose(values["vote"], votes.numpy(), rtol=1e-12, atol=1e-14)
