@@ -1,15 +1,15 @@
 """A trained SNASNet as a float Graph: nodes named by module paths, weights in float64, backward edges with a delay of one timestep.
 
 A skip edge is a wire: who reads a cell's node reads all that its edges end in. Factors of averages stand in the weights
-beside them. The function is the network's, spike for spike.
+beside them. Layers of neurons that read the same node are one, for they are the same at every timestep: it has the name of the
+first. The function is the network's, spike for spike.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.models.blocks import BatchNorm
 from neurodeploy.models.convert import Builder
 from neurodeploy.models.snas_cell import POOL, SKIP, is_spiking
-from neurodeploy.models.snasnet import SnasCell, SnasNet
+from neurodeploy.models.snasnet import LifConv, SnasCell, SnasNet
 
 Source = tuple[str, int]  # a node, and the delay of the edge from it
 
@@ -81,24 +81,28 @@ def _cell(graph: Builder, net: SnasNet, prefix: str, entry: str) -> list[Source]
         """What node `node` is the sum of, wherever it is read."""
         return [(entry, 0)] * (node == 0) + [end for row, col, op in cell.ops if col == node for end in ends(row, col, op)]
 
-    read = {f"{prefix}.edges.{row}{col}": (value(row), op) for row, col, op in cell.ops if op != SKIP}
-    if not all(sources for sources, _ in read.values()) or not value(3):
+    convolving = [(row, f"{row}{col}") for row, col, op in cell.ops if op not in (SKIP, POOL)]
+    firing = {row: name for row, name in reversed(convolving)}  # edges from one node have neurons of one input: one layer for all
+    pools = [(row, f"{row}{col}") for row, col, op in cell.ops if op == POOL]
+    if not all(value(row) for row in (3, *firing, *(row for row, _ in pools))):
         raise _refused(net, "it reads a node that nothing feeds", "Sanitise it with search.snas_space.sanitise")
-    graph.shapes |= {end: graph.shapes[entry] for name in read for end in (f"{name}.pool", f"{name}.bn")}  # loops read ahead
-    for name, (sources, op) in read.items():
-        if op == POOL:
-            channels = graph.shapes[entry][0]
-            pool = nodes.Conv2d(f"{name}.pool", np.full((channels, 1, 3, 3), 1 / 9), padding=(1, 1), groups=channels)
-            _join(graph, sources, lambda *names, pool=pool: graph.add(pool, *names))
-        else:
-            edge: Any = cell.edges[name[-2:]]
-            at = _join(graph, sources, lambda *names, name=name, edge=edge: graph.neuron(f"{name}.neuron", edge.neuron, *names))
-            graph.bn(f"{name}.bn", edge.bn, graph.conv(f"{name}.conv", edge.conv, at))
+    shape = graph.shapes[entry]
+    graph.shapes |= {f"{prefix}.edges.{row}{col}.{end}": shape for row, col, _ in cell.ops for end in ("pool", "bn")}  # for loops
+    for row, name in pools:
+        pool = nodes.Conv2d(f"{prefix}.edges.{name}.pool", np.full((shape[0], 1, 3, 3), 1 / 9), padding=(1, 1), groups=shape[0])
+        _join(graph, pool, value(row))
+    for row, name in convolving:
+        at, edge = f"{prefix}.edges.{name}", cell.get_submodule(f"edges.{name}")
+        assert isinstance(edge, LifConv)
+        if firing[row] == name:
+            d, k = edge.neuron.dynamics, 1 / edge.neuron.tau
+            _join(graph, nodes.Lif(f"{at}.neuron", shape, inv_tau=k, decay_input=d.decay_input, v_th=d.v_th), value(row))
+        graph.bn(f"{at}.bn", edge.bn, graph.conv(f"{at}.conv", edge.conv, f"{prefix}.edges.{firing[row]}.neuron"))
     return value(3)
 
 
-def _join(graph: Builder, sources: Sequence[Source], add: Callable[..., str]) -> str:
-    """Lets `add` add a node that reads the sum of `sources`; one that is there n times is multiplied by n first."""
+def _join(graph: Builder, node: nodes.Node, sources: Sequence[Source]) -> str:
+    """Adds a node that reads the sum of `sources`; one that is there n times is multiplied by n first."""
     terms = []
     for (source, delay), n in Counter(sources).items():
         times = f"{source}.times{n}"
@@ -106,10 +110,9 @@ def _join(graph: Builder, sources: Sequence[Source], add: Callable[..., str]) ->
             channels = graph.shapes[source][0]
             graph.add(nodes.Conv2d(times, np.full((channels, 1, 1, 1), float(n)), groups=channels), source)
         terms.append((times if n > 1 else source, delay))
-    n_before = len(graph.edges)
-    at = add(*(name for name, _ in terms))
-    graph.edges[n_before:] = [Edge(name, at, delay) for name, delay in terms]
-    return at
+    graph.add(node, *(name for name, _ in terms))
+    graph.edges[-len(terms) :] = [Edge(name, node.name, delay) for name, delay in terms]
+    return node.name
 
 
 def _scaled(graph: Builder, name: str, bn: BatchNorm, sources: Sequence[Source]) -> str:
@@ -117,7 +120,7 @@ def _scaled(graph: Builder, name: str, bn: BatchNorm, sources: Sequence[Source])
     mean, var, gamma, beta = (_values(name, t) for t in (bn.running_mean, bn.running_var, bn.weight, bn.bias))
     gain = gamma / np.sqrt(var + bn.eps)
     norm = nodes.Conv2d(name, gain.reshape(-1, 1, 1, 1), beta - mean * gain, groups=len(gain))
-    return _join(graph, sources, lambda *names: graph.add(norm, *names))
+    return _join(graph, norm, sources)
 
 
 def _refused(net: SnasNet, what: str, remedy: str) -> UsageError:
