@@ -87,9 +87,9 @@ def _added(a: _Way, b: _Way, source: Shape) -> _Way | None:
     pad = max(one.padding[0], other.padding[0]), max(one.padding[1], other.padding[1])
     kernels = [_moved(c, groups, pad) for c in (one, other)]
     size = np.max([k.shape for k in kernels], axis=0)
-    weight = sum(np.pad(k, [(0, int(n - m)) for n, m in zip(size, k.shape, strict=True)]) for k in kernels)
+    first, second = (np.pad(k, [(0, int(n - m)) for n, m in zip(size, k.shape, strict=True)]) for k in kernels)
     biases = [c.bias for c in (one, other) if c.bias is not None]
-    both = replace(one, weight=weight, bias=sum(biases[1:], biases[0]) if biases else None, padding=pad, groups=groups)
+    both = replace(one, weight=first + second, bias=sum(biases[1:], biases[0]) if biases else None, padding=pad, groups=groups)
     if both.output_shape(source) != one.output_shape(source):
         return None
     return _Way(a.source, both, tuple(dict.fromkeys((*a.maps, *b.maps))))

@@ -64,11 +64,13 @@ def is_spiking(cell: Cell) -> bool:
 class SnasConfig:
     """Everything about a SNASNet except its cell and weights.
 
-    `image_size` is (H, W), `width` is C of the first cell (the second has 2C), `n_timesteps` is T, `group` the output units that
-    vote for a class, `pool` kernel and stride of the last average pool. ends "released": the first cell receives the stem's
-    current, and a class's vote is the output layer's real value. "spikes", for chips: LIF, conv3x3, BN stand between stem and
-    first cell, for what a skip edge leads on must be made of spikes, and neurons behind the output layer. Raises UsageError for
-    sizes that give no network.
+    `image_size` is (H, W), `width` is C of the first cell (the second has 2C), `n_timesteps` is T, `group` the output units
+    that vote for a class, `pool` kernel and stride of the last average pool. `linear_std` is the deviation of the two linear
+    layers' first weights: the paper's 0.01 is for thousands of inputs; with fewer, the neurons behind need more to fire.
+
+    ends "released": the first cell receives the stem's current, and a class's vote is the output layer's real value.
+    "spikes", for chips: LIF, conv3x3, BN stand between stem and first cell, for what a skip edge leads on must be made of
+    spikes, and neurons stand behind the output layer. Raises UsageError for sizes that give no network.
     """
 
     in_channels: int
@@ -83,6 +85,7 @@ class SnasConfig:
     tau: float = 4 / 3
     v_th: float = 1.0
     dropout: float = 0.5
+    linear_std: float = 0.01
     ends: Literal["released", "spikes"] = "released"
 
     def __post_init__(self) -> None:
@@ -91,6 +94,8 @@ class SnasConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}", limit="At least 1", remedy=f"Raise {name}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout is {self.dropout}", limit="At least 0 and below 1", remedy="The paper uses 0.5")
+        if not 0 < self.linear_std < float("inf"):
+            raise UsageError(f"linear_std is {self.linear_std}", limit="Above 0", remedy="The paper uses 0.01")
         if self.ends not in ("released", "spikes"):
             raise UsageError(f"ends is {self.ends!r}", limit="Known: 'released', 'spikes'", remedy="Choose one of them")
         if min(self.last_size) < 1:

@@ -1,4 +1,4 @@
-"""A trained SNASNet as a float Graph: nodes named by module paths, weights in float64, backward edges with a delay of one timestep.
+"""A trained SNASNet as a float Graph: nodes named by module paths, weights in float64, backward edges one timestep late.
 
 A skip edge is a wire: who reads a cell's node reads all that its edges end in. Factors of averages stand in the weights
 beside them. Layers of neurons that read the same node are one, for they are the same at every timestep: it has the name of the
@@ -37,7 +37,8 @@ def to_graph(net: SnasNet) -> Graph:
         raise _refused(net, "a loop of its edges passes no neurons", "Draw cells with spiking=True")
     c, graph = net.config, Builder()
     at = graph.add(nodes.Input("input", (c.in_channels, *c.image_size)))
-    stem = nodes.Conv2d("stem_conv", _values("stem_conv", net.stem_conv.weight), stride=(c.stem_stride, c.stem_stride), padding=(1, 1))
+    weight = _values("stem_conv", net.stem_conv.weight)
+    stem = nodes.Conv2d("stem_conv", weight, stride=(c.stem_stride, c.stem_stride), padding=(1, 1))
     at = graph.bn("stem_bn", net.stem_bn, graph.add(stem, at))
     if net.entry is not None:
         at = graph.conv("entry.conv", net.entry.conv, graph.neuron("entry.neuron", net.entry.neuron, at))
@@ -82,15 +83,16 @@ def _cell(graph: Builder, net: SnasNet, prefix: str, entry: str) -> list[Source]
         return [(entry, 0)] * (node == 0) + [end for row, col, op in cell.ops if col == node for end in ends(row, col, op)]
 
     convolving = [(row, f"{row}{col}") for row, col, op in cell.ops if op not in (SKIP, POOL)]
-    firing = {row: name for row, name in reversed(convolving)}  # edges from one node have neurons of one input: one layer for all
+    firing = dict(reversed(convolving))  # node -> the first edge whose neurons read it
     pools = [(row, f"{row}{col}") for row, col, op in cell.ops if op == POOL]
     if not all(value(row) for row in (3, *firing, *(row for row, _ in pools))):
         raise _refused(net, "it reads a node that nothing feeds", "Sanitise it with search.snas_space.sanitise")
     shape = graph.shapes[entry]
-    graph.shapes |= {f"{prefix}.edges.{row}{col}.{end}": shape for row, col, _ in cell.ops for end in ("pool", "bn")}  # for loops
+    ahead = [f"{prefix}.edges.{row}{col}.{end}" for row, col, _ in cell.ops for end in ("pool", "bn")]
+    graph.shapes |= dict.fromkeys(ahead, shape)  # of what a loop reads before it is there
     for row, name in pools:
-        pool = nodes.Conv2d(f"{prefix}.edges.{name}.pool", np.full((shape[0], 1, 3, 3), 1 / 9), padding=(1, 1), groups=shape[0])
-        _join(graph, pool, value(row))
+        ninth = np.full((shape[0], 1, 3, 3), 1 / 9)
+        _join(graph, nodes.Conv2d(f"{prefix}.edges.{name}.pool", ninth, padding=(1, 1), groups=shape[0]), value(row))
     for row, name in convolving:
         at, edge = f"{prefix}.edges.{name}", cell.get_submodule(f"edges.{name}")
         assert isinstance(edge, LifConv)

@@ -6,7 +6,8 @@
 A node's value x_i is the sum of its forward edges, real numbers. Wherever a node is read it is x_i + l_i, and at the end of a
 timestep l_i becomes the sum of its backward edges, 0 before the first. Votes are [T, B, n_classes]: group means of the output
 layer divided by T, so that their sum over T is the logit of the release, which the loss "ce" compares with the label. With
-`ends` "spikes" LIF, conv3x3, BN follow the stem and neurons the output layer, and votes are group means of their spikes. Source: Kim et al., SNASNet, ECCV 2022, and its released code.
+`ends` "spikes" LIF, conv3x3, BN follow the stem and neurons the output layer, and votes are group means of their spikes.
+Source: Kim et al., SNASNet, ECCV 2022 (arXiv 2201.10355), and its released code.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class _Spike(Function):
 
 
 def _step(neuron: Lif, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """(spikes, membrane) of one timestep with currents x [B, *shape], as `neurons.scan`: for what a later step of its own feeds."""
+    """(spikes, membrane) of one timestep with currents x [B, *shape], as `neurons.scan`, for layers in loops."""
     v = v + (x - v) * neuron.inv_tau(x.dtype)
     spikes: Tensor = _Spike.apply(v - neuron.dynamics.v_th, neuron.dynamics.surrogate_alpha)  # type: ignore[no-untyped-call]
     return spikes, v * (1 - spikes.detach())
@@ -69,6 +70,9 @@ def _average(x: Tensor, kernel: int, *, stride: int | None = None, padding: int 
     """Average pool over [(T,) B, C, H, W]; zeros in the padding count."""
     maps = F.avg_pool2d(x.flatten(0, -4), kernel, stride, padding)
     return maps.reshape(*x.shape[:-2], *maps.shape[-2:])
+
+
+Fire = Callable[[str, LifConv, Tensor], Tensor]  # spikes of an edge's neurons, given its name, itself and its input
 
 
 class SnasCell(nn.Module):
@@ -117,15 +121,12 @@ class SnasCell(nn.Module):
             del fired[name]
         return torch.stack(out)
 
-    def _nodes(self, nodes: list[Tensor], fed: Sequence[Tensor], fire: Callable[[str, LifConv, Tensor], Tensor]) -> list[Tensor]:
+    def _nodes(self, nodes: list[Tensor], fed: Sequence[Tensor], fire: Fire) -> list[Tensor]:
         for col in range(1, 4):
             nodes.append(self._sum(col, nodes, fed, fire, backward=False))
         return nodes
 
-    def _sum(
-        self, col: int, nodes: Sequence[Tensor], fed: Sequence[Tensor], fire: Callable[[str, LifConv, Tensor], Tensor], *,
-        backward: bool,
-    ) -> Tensor:
+    def _sum(self, col: int, nodes: Sequence[Tensor], fed: Sequence[Tensor], fire: Fire, *, backward: bool) -> Tensor:
         """What the forward or the backward edges into node `col` add up to."""
         total: Tensor | None = None
         for row, to, op in self.ops:
@@ -136,7 +137,8 @@ class SnasCell(nn.Module):
                 value = _average(value, 3, stride=1, padding=1)
             elif op != SKIP:
                 name = f"{row}{col}"
-                edge: Any = self.edges[name]
+                edge = self.edges[name]
+                assert isinstance(edge, LifConv)
                 value = edge.synapse(fire(name, edge, value))
             total = value if total is None else total + value
         return torch.zeros_like(nodes[0]) if total is None else total
@@ -183,7 +185,7 @@ class SnasNet(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_uniform_(layer.weight, a=2)
             elif isinstance(layer, nn.Linear):
-                nn.init.normal_(layer.weight, 0, 0.01)
+                nn.init.normal_(layer.weight, 0, self.config.linear_std)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 

@@ -39,7 +39,7 @@ def kernel(spikes: Tensor, distance: Distance = "sahd") -> Kernel:
     x = (spikes.flatten(1) > 0).float()
     batch, n = x.shape
     both = torch.zeros((batch, batch), dtype=torch.float64)
-    for chunk in x.split(_CHUNK, dim=1):
+    for chunk in torch.split(x, _CHUNK, dim=1):
         both += (chunk @ chunk.T).cpu().double()
     count = both.diagonal()
     apart = count[:, None] + count[None, :] - 2 * both
@@ -56,8 +56,10 @@ def log_det(matrix: Kernel) -> float:
 
 
 def mean_kernel(net: SnasNet, images: Tensor, distance: Distance = "sahd") -> Kernel:
-    """K [B, B], the mean over all calls, of a network on images [B, C, H, W]: batch norms as in training, no dropout. Leaves the
-    network's mode and running statistics as they were."""
+    """K [B, B], the mean over all calls, of a network on images [B, C, H, W]: batch norms as in training, no dropout.
+
+    Leaves the network's mode and running statistics as they were.
+    """
     total = np.zeros((len(images), len(images)))
     calls = 0
 
@@ -119,7 +121,7 @@ def search_cells(
     if n_cells < 1 or n_batches < 1 or batch < 2 or len(images) < batch * n_batches:
         raise UsageError(
             f"{n_cells} cells on {n_batches} batches of {batch} of {len(images)} images", where="search_cells",
-            limit="At least one cell, one batch, two images a batch, and no image twice", remedy="Lower batch, or bring more images",
+            limit="At least one cell, one batch, two images a batch, and no image twice", remedy="Lower batch, or add images",
         )
     rng = random.Random(seed)
     order = np.random.default_rng(seed).permutation(len(images))[: batch * n_batches]

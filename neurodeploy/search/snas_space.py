@@ -32,7 +32,9 @@ def sanitise(cell: Cell) -> Cell:
     for _ in nodes:
         reach |= {(a, d) for a, b in reach for c, d in reach if b == c}
     last = N_NODES - 1
-    kept = {n for n in nodes if (n == 0 or (0, n) in reach) and (n == last or (n, last) in reach)} if (0, last) in reach else set()
+    kept = {n for n in nodes if (n == 0 or (0, n) in reach) and (n == last or (n, last) in reach)}
+    if (0, last) not in reach:
+        kept = set()
     return tuple("".join(cell[a][b] if {a, b} <= kept else "0" for b in nodes) for a in nodes)
 
 

@@ -37,7 +37,8 @@ def drawn(rng: np.random.Generator) -> Graph:
         before = [n.name for n in nodes if n.name != "x"]
         groups, kernel = int(rng.choice([1, 2, 4])), 1 + 2 * int(rng.random() < 0.4 and i == 0)
         bias = whole(rng, 4) if rng.random() < 0.5 else None
-        nodes.append(Conv2d(f"m{i}", whole(rng, 4, 4 // groups, kernel, kernel), bias, padding=(kernel // 2,) * 2, groups=groups))
+        pad = (kernel // 2, kernel // 2)
+        nodes.append(Conv2d(f"m{i}", whole(rng, 4, 4 // groups, kernel, kernel), bias, padding=pad, groups=groups))
         sources = rng.choice(before, size=min(len(before), int(rng.integers(1, 3))), replace=False)
         links += [Edge(str(s), f"m{i}") for s in (["a"] if kernel == 3 else sources)]
     unread = [n.name for n in nodes if n.name.startswith("m") and not any(e.src == n.name for e in links)]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.reference import evaluate
-from neurodeploy.models.snas_cell import RELEASED, Cell, SnasConfig, check_cell, edges, is_recurrent, is_spiking
+from neurodeploy.models.snas_cell import RELEASED, Cell, SnasConfig, edges, is_recurrent
 from neurodeploy.models.snas_convert import to_graph
 from neurodeploy.models.snasnet import SnasCell, SnasNet
 from neurodeploy.search.snas_space import draw
