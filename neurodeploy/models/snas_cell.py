@@ -8,7 +8,7 @@ node `col` a timestep later. Source: Kim et al., SNASNet, ECCV 2022 (arXiv 2201.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -54,10 +54,20 @@ def is_recurrent(cell: Cell) -> bool:
 def is_spiking(cell: Cell) -> bool:
     """Whether each loop of edges passes a layer of neurons: then every way from neurons to neurons is one linear map of spikes,
     and a node's real value needs no memory of its own."""
-    left = {(row, col) for row, col, op in edges(cell) if op in (SKIP, POOL)}
+    return all(a != b for a, b in walks((row, col) for row, col, op in edges(cell) if op in (SKIP, POOL)))
+
+
+def has_loop(cell: Cell) -> bool:
+    """Whether edges lead from some node back to it. Backward edges alone need not: 0 -> 2, back to 1, on to 3."""
+    return any(a == b for a, b in walks((row, col) for row, col, _ in edges(cell)))
+
+
+def walks(pairs: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """(a, b) for all nodes a from which edges `pairs` lead to b, by one edge or more."""
+    found = set(pairs)
     for _ in range(N_NODES):
-        left |= {(a, d) for a, b in left for c, d in left if b == c}
-    return all(a != b for a, b in left)
+        found |= {(a, d) for a, b in found for c, d in found if b == c}
+    return found
 
 
 @dataclass(frozen=True)

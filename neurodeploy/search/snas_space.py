@@ -7,7 +7,7 @@ import random
 from typing import Literal, get_args
 
 from neurodeploy.errors import UsageError
-from neurodeploy.models.snas_cell import N_NODES, OPS, Cell, is_spiking
+from neurodeploy.models.snas_cell import N_NODES, OPS, Cell, edges, has_loop, is_recurrent, is_spiking, walks
 from neurodeploy.search.space import draw_index
 
 CellType = Literal["forward", "backward"]
@@ -28,10 +28,7 @@ def draw_raw(rng: random.Random, kind: CellType) -> Cell:
 def sanitise(cell: Cell) -> Cell:
     """The cell without the edges of nodes that are on no directed walk from node 0 to node 3, backward edges included."""
     nodes = range(N_NODES)
-    reach = {(a, b) for a in nodes for b in nodes if cell[a][b] != "0"}
-    for _ in nodes:
-        reach |= {(a, d) for a, b in reach for c, d in reach if b == c}
-    last = N_NODES - 1
+    reach, last = walks((row, col) for row, col, _ in edges(cell)), N_NODES - 1
     kept = {n for n in nodes if (n == 0 or (0, n) in reach) and (n == last or (n, last) in reach)}
     if (0, last) not in reach:
         kept = set()
@@ -44,8 +41,8 @@ def is_accepted(cell: Cell) -> bool:
 
 
 def draw(rng: random.Random, kind: CellType, *, spiking: bool = False) -> Cell:
-    """A sanitised, accepted cell; `spiking`: one that `snas_cell.is_spiking` too."""
+    """A sanitised, accepted cell; `spiking`: one of which `models.snas_convert.to_graph` makes a graph."""
     while True:
         cell = sanitise(draw_raw(rng, kind))
-        if is_accepted(cell) and (not spiking or is_spiking(cell)):
+        if is_accepted(cell) and (not spiking or (is_spiking(cell) and has_loop(cell) == is_recurrent(cell))):
             return cell

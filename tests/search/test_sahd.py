@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from neurodeploy.errors import UsageError
-from neurodeploy.models.snas_cell import OPS, SnasConfig, check_cell, edges, is_recurrent, is_spiking
+from neurodeploy.models.snas_cell import OPS, SnasConfig, check_cell, edges, has_loop, is_recurrent, is_spiking
+from neurodeploy.models.snas_convert import to_graph
 from neurodeploy.models.snasnet import SnasNet
 from neurodeploy.search.sahd import kernel, log_det, mean_kernel, score, search_cells
 from neurodeploy.search.snas_space import draw, draw_raw, is_accepted, sanitise
@@ -40,7 +41,11 @@ def test_cells_drawn_count_and_spiking_ones_have_no_loop_without_neurons() -> No
     cells = [draw(rng, "backward") for _ in range(400)]
     assert all(is_accepted(c) and sanitise(c) == c for c in cells)
     assert any(is_recurrent(c) for c in cells) and any(not is_spiking(c) for c in cells)
-    assert all(is_spiking(draw(rng, "backward", spiking=True)) for _ in range(100))
+    kept = [draw(rng, "backward", spiking=True) for _ in range(100)]
+    assert all(is_spiking(c) and has_loop(c) == is_recurrent(c) for c in kept) and any(is_recurrent(c) for c in kept)
+    assert any(has_loop(c) != is_recurrent(c) for c in cells)
+    for cell in {*kept}:
+        to_graph(SnasNet(SMALL, cell))
     assert not is_spiking(check_cell("0001 4000 0000 0100")) and is_spiking(check_cell("0001 4000 0000 0200"))
 
 
