@@ -37,7 +37,9 @@ def fold_paths(graph: Graph) -> Graph:
         return graph
     nodes = [n for n in graph.nodes if not _folds(graph, n)]
     edges = [e for e in graph.edges if not _folds(graph, graph[e.src]) and not _folds(graph, graph[e.dst])]
-    folded: dict[str, list[str]] = {}
+    notes = graph.metadata.get("lowering", {})
+    were: dict[str, list[str]] = notes.get("folded", {})
+    folded = {n.name: were[n.name] for n in nodes if n.name in were}
     for neurons in (n.name for n in graph.nodes if n.is_neuron):
         ways = (w for e in graph.incoming(neurons) if _folds(graph, graph[e.src]) for w in _ways(graph, graph[e.src]))
         groups: dict[str, _Way] = {}
@@ -47,11 +49,11 @@ def fold_paths(graph: Graph) -> Graph:
                 name += "'"  # of another stride
             groups[name] = one if name in groups and one is not None else way
         for name, way in groups.items():
-            folded[name] = list(way.maps)
+            folded[name] = [part for m in way.maps for part in (*were.get(m, ()), m)]
             nodes.append(replace(way.synapse, name=name))
             edges += [Edge(way.source, name), Edge(name, neurons)]
-    lowering = {**graph.metadata.get("lowering", {}), "folded": folded}
-    return replace(graph, nodes=tuple(nodes), edges=tuple(edges), metadata={**graph.metadata, "lowering": lowering})
+    metadata = {**graph.metadata, "lowering": {**notes, "folded": folded}}
+    return replace(graph, nodes=tuple(nodes), edges=tuple(edges), metadata=metadata)
 
 
 def _is_map(node: Node) -> bool:
@@ -61,7 +63,7 @@ def _is_map(node: Node) -> bool:
 def _folds(graph: Graph, node: Node) -> bool:
     """Whether all that it does ends in neurons; a map in front of a flattening stays."""
     readers = [graph[e.dst] for e in graph.outgoing(node.name)]
-    return _is_map(node) and all(n.is_neuron or _folds(graph, n) for n in readers)
+    return _is_map(node) and bool(readers) and all(n.is_neuron or _folds(graph, n) for n in readers)
 
 
 def _ways(graph: Graph, last: Node) -> Iterator[_Way]:

@@ -31,8 +31,10 @@ def to_graph(net: SnasNet) -> Graph:
 
     Raises UsageError (`cannot_lower`) for a cell with a loop of skip and pool edges alone, which would be an integrator, one
     that reads a node which nothing feeds (`search.snas_space.sanitise` leaves such edges out), and one whose backward edges
-    close no loop; UsageError for weights that are not finite.
+    close no loop; UsageError for weights that are not finite, and metadata under the network's own names.
     """
+    if taken := net.describe().keys() & net.metadata.keys():
+        raise UsageError(f"metadata holds {sorted(taken)}", where="metadata", remedy="These names are the network's own")
     if not is_spiking(net.arch):
         raise _refused(net, "a loop of its edges passes no neurons", "Draw cells with spiking=True")
     c, graph = net.config, Builder()
@@ -63,7 +65,7 @@ def to_graph(net: SnasNet) -> Graph:
     graph.add(nodes.Vote("vote", c.n_classes, c.group), at)
     made = Graph(tuple(graph.nodes), tuple(graph.edges), c.n_timesteps, {**net.metadata, **net.describe()})
     if made.is_acyclic and any(e.delay for e in made.edges):
-        raise _refused(net, "its backward edges delay a way and close no loop", "Search cells of another draw")
+        raise _refused(net, "its backward edges delay a way and close no loop", "Draw cells with spiking=True")
     return made
 
 

@@ -112,6 +112,7 @@ def forward_cells(n: int) -> list[tuple[str, ...]]:
 def test_snasnet_has_the_same_spikes_on_a_chip_later_by_its_latency(cell: tuple[str, ...]) -> None:
     graph = to_graph(network(cell))
     lowered = lower(replace(graph, metadata={**graph.metadata, "encoding": "rate"}), CHIP, "rate")
+    assert lowered.metadata["lowering"]["folded"]["hidden"] == ["last_pool"]
     synapses = [n for n in lowered.nodes if n.is_synapse]
     assert all(lowered[e.dst].is_neuron or not lowered[e.dst].is_synapse for n in synapses for e in lowered.outgoing(n.name))
     x = (np.random.default_rng(3).random((4, 3, 2, 8, 8)) < 0.5).astype(np.float64)

@@ -14,6 +14,7 @@ import torch
 from neurodeploy.errors import UsageError
 from neurodeploy.ir import serialize
 from neurodeploy.ir.reference import evaluate
+from neurodeploy.models.record import record
 from neurodeploy.models.snas_cell import RELEASED, Cell, SnasConfig, edges, is_recurrent
 from neurodeploy.models.snas_convert import to_graph
 from neurodeploy.models.snasnet import SnasCell, SnasNet
@@ -100,6 +101,20 @@ def test_cells_without_a_graph_say_why(cell: str, what: str) -> None:
         assert net(torch.rand(2, 2, 9, 8)).shape == (4, 2, 3)  # a network all the same
     with pytest.raises(UsageError, match=what):
         to_graph(net)
+
+
+def test_what_would_go_wrong_unseen_is_refused() -> None:
+    net = SnasNet(SMALL, "snasnet_cifar10")
+    with pytest.raises(UsageError, match="step by step"), record(net):
+        pass
+    net.metadata = {"arch": "mine"}
+    with pytest.raises(UsageError, match="metadata holds"):
+        to_graph(net)
+    with pytest.raises(UsageError, match="input of shape"):
+        net(torch.rand(2, 2, 8, 8))
+    for wrong in ({"pool": 8}, {"ends": "both"}, {"dropout": 1.0}, {"width": 0}, {"linear_std": 0.0}):
+        with pytest.raises(UsageError, match=next(iter(wrong)) if "pool" not in wrong else "vanish"):
+            replace(SMALL, **wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cell", [*RELEASED, "0111 0011 0001 0000"])
