@@ -29,8 +29,6 @@ SUPPORTED = (
     'Supported: "digits", or a .npz file with arrays x and y, or a folder of images with one sub-folder a class, or a public '
     f"dataset: {', '.join(name for name, public in PUBLIC.items() if public.layouts)}"
 )
-
-
 _AT_A_TIME = 1024  # images that become real numbers, so that what is in between is small
 PerClass = int | tuple[int, int]
 
@@ -40,8 +38,8 @@ class Dataset:
     """Images x [N, C, H, W] with labels y int64 [N] in 0..n_classes-1; the arrays are read-only.
 
     x is float32 in 0..1, or uint8 in 0..n_levels-1 where data may be large: `split` always gives float32, `stored` what is
-    there. `n_levels` is the number of equally spaced grey values, so x * (n_levels - 1) is the integer a chip receives (after rounding, where a
-    file of real values has more). `splits` holds disjoint index arrays `train`, `validation` and `test`.
+    there. `n_levels` is the number of equally spaced grey values, so x * (n_levels - 1) is the integer a chip receives (after
+    rounding, where a file of real values has more). `splits` holds disjoint index arrays `train`, `validation` and `test`.
     """
 
     name: str
