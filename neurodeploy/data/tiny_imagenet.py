@@ -23,7 +23,7 @@ FILES = ("train", "val/val_annotations.txt")
 def read(folder: Path) -> Unread:
     """The images in RGB, all of the size of the first; classes in the order of their names. Raises UsageError for a class
     without images, an annotation of an unknown class or a missing file, UnsafeFile for an image that is damaged."""
-    classes = sorted(entry.name for entry in (folder / "train").iterdir() if (entry / "images").is_dir())
+    classes = sorted(entry.parent.name for entry in (folder / "train").glob("*/images") if entry.is_dir())
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
