@@ -37,8 +37,8 @@ Targets = Annotated[
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="DATA", help="A dataset's name, a folder, an .npz with x and y, or one of events. Default: "
-                 "the model's own."),
+    typer.Option("--data", metavar="DATA", help="A dataset's name (cifar10, or cifar10:FOLDER; docs/data.md), a folder, an "
+                 ".npz with x and y, or one of events. Default: the model's own."),
 ]
 
 

@@ -16,7 +16,7 @@ MAX_RASTER = 2**33  # bytes of one call of `rasterize`
 DIGITS = "digits-events"
 SUPPORTED = (
     f'Supported: "{DIGITS}"; a folder of images, one sub-folder a class; an .npz of `neurodeploy events --out`; '
-    "a folder of N-MNIST, DVS128-Gesture or CIFAR10-DVS as it was published"
+    "a folder of N-MNIST, DVS128-Gesture or CIFAR10-DVS as it was published, or nmnist, dvs128-gesture, cifar10-dvs"
 )
 
 

@@ -14,6 +14,7 @@ from neurodeploy.data.event_files import read_events
 from neurodeploy.data.event_folders import read_folder
 from neurodeploy.data.event_reading import Selection, chosen
 from neurodeploy.data.own import DATASETS, call
+from neurodeploy.data.public import event_folder, split_name
 from neurodeploy.errors import UsageError
 
 
@@ -24,7 +25,7 @@ def load_events(
     """The recordings behind a name or a path.
 
     "digits-events": the packaged digits through the camera simulation, with the splits of the digits. A registered name gives
-    the EventDataset of its function. A folder of PNG or JPEG
+    the EventDataset of its function, a public one ("nmnist") what lies in its folder (`data.public`). A folder of PNG or JPEG
     images, one sub-folder a class, goes through it too. An .npz event file (`data.event_files`) and folders of N-MNIST,
     DVS128-Gesture and CIFAR10-DVS (`data.event_folders`) are read. `camera` and `seed` belong to the simulation; the rest is
     `Selection`. Raises UsageError for an unknown name and unsuitable events, UnsafeFile for a damaged file.
@@ -38,7 +39,8 @@ def load_events(
     if str(name_or_path) in DATASETS:
         refuse_camera(camera, str(name_or_path))
         return _registered(str(name_or_path), selection)
-    path = Path(name_or_path)
+    public = split_name(str(name_or_path))
+    path = Path(name_or_path) if public is None else event_folder(*public)
     if path.is_file() and path.suffix.lower() == ".npz":
         refuse_camera(camera, str(path))
         return read_events(path, selection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from neurodeploy.data.public import PUBLIC
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.extensions import Registry, failure, require_callable
 
@@ -14,7 +15,8 @@ F = TypeVar("F", bound=Make)
 
 DATASETS: Registry[Make] = Registry(
     "dataset", "neurodeploy.datasets", "nd.register_dataset",
-    require_callable("dataset", "a function without arguments that gives (x, y), a Dataset or an EventDataset"), PACKAGED,
+    require_callable("dataset", "a function without arguments that gives (x, y), a Dataset or an EventDataset"),
+    (*PACKAGED, *PUBLIC),
 )
 
 

@@ -53,6 +53,15 @@ def by_part(y: NDArray[np.int64], part: NDArray[Any], where: str) -> dict[str, I
     return found
 
 
+def first_per_class(y: NDArray[np.int64], splits: dict[str, IndexArray], n: dict[str, int]) -> dict[str, IndexArray]:
+    """The splits with at most the first n[name] samples of every class in those that `n` names."""
+    few = dict(splits)
+    for name, most in n.items():
+        by_class = (splits[name][y[splits[name]] == label][:most] for label in np.unique(y))
+        few[name] = np.sort(np.concatenate(list(by_class)))
+    return few
+
+
 def check(splits: dict[str, NDArray[Any]], n_samples: int, where: str) -> dict[str, IndexArray]:
     """The stored splits as int64; UsageError unless each is a non-empty 1-D index array and no sample is in two."""
 

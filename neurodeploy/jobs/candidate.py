@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.exits import choose_policy
+from neurodeploy.jobs.training import labelled
 from neurodeploy.lower import lower
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.models.convert import to_graph
@@ -29,8 +30,9 @@ from neurodeploy.search.fitness import Metrics
 from neurodeploy.search.recipe import Recipe
 from neurodeploy.search.terms import with_terms
 from neurodeploy.train.batchnorm import recalibrate_bn
-from neurodeploy.train.trainer import as_input
+from neurodeploy.train.trainer import as_input, real
 
+_BATCH = 512
 Rates = dict[str, NDArray[np.float64]]
 
 
@@ -43,10 +45,8 @@ class ImageEvaluator:
 
     def __init__(self, supernet: SuperNet, data: Dataset, recipe: Recipe) -> None:
         self.supernet, self.recipe, self.data = supernet, recipe, data
-        self._x_train = data.split("train")[0]
-        x, self._labels = data.split("validation")
-        self._images = x
-        self._input = as_input(torch.from_numpy(x), recipe.supernet.encoding, recipe.network.n_timesteps)
+        self._x_train = labelled(recipe, data, "train")[0]
+        self._images, self._labels = labelled(recipe, data, "validation")
 
     def __call__(self, arch: Sequence[str]) -> dict[str, Any]:
         return self.metrics(self.network(arch)).to_dict()
@@ -63,10 +63,16 @@ class ImageEvaluator:
 
     def metrics(self, network: AutoSnn) -> Metrics:
         """Metrics of a network on the validation split."""
+        all_votes, all_spikes, fired = [], [], dict[str, NDArray[np.float64]]()
+        s = self.recipe.supernet
         with torch.inference_mode(), record(network) as recorded:
-            votes = network(self._input).numpy()
-            paper = float(spikes_paper(recorded).mean())
-            rates: Rates = {name: s.mean(dim=1, dtype=torch.float64).numpy() for name, s in recorded.items()}
+            for x in _batches(self._images):
+                all_votes.append(network(as_input(torch.from_numpy(x), s.encoding, self.recipe.network.n_timesteps)).numpy())
+                all_spikes.append(spikes_paper(recorded))
+                for name, spikes in recorded.items():
+                    fired[name] = fired.get(name, 0.0) + spikes.sum(dim=1, dtype=torch.float64).numpy()
+        votes, paper = np.concatenate(all_votes, axis=1), float(torch.cat(all_spikes).mean())
+        rates: Rates = {name: n / len(self._labels) for name, n in fired.items()}
         accuracy = float((predictions(votes)[-1] == self._labels).mean())
         lowered = self._lowered(network)
         found = self._cost(lowered, rates, votes, accuracy, paper)
@@ -95,7 +101,8 @@ class Evaluator(ImageEvaluator):
         fit = check(lowered, self.profile, self.recipe.cost.n_chips)
         silent = tuple(name for name, rate in rates.items() if not rate.any())
         entry = lowered.inputs[0]
-        rates[entry.name] = (chip_input(lowered, self._images) != 0).mean(axis=1)
+        arrived = sum((chip_input(lowered, real(torch.from_numpy(x)).numpy()) != 0).sum(axis=1) for x in _batches(self._images))
+        rates[entry.name] = np.asarray(arrived) / len(self._labels)
         spikes = sum(float(_rate(lowered, rates, n.name).sum()) for n in lowered.neurons)
         if fit.placement is None:
             return Metrics(
@@ -120,6 +127,11 @@ class Evaluator(ImageEvaluator):
             energy_dynamic_at_exit_j=dynamic_at_exit,
             latency_s=found.latency_s.nominal, n_cores=found.n_cores, fits=True, silent_layers=silent,
         )
+
+
+def _batches(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Images in parts whose spikes can be recorded."""
+    return (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
 
 
 def _rate(lowered: Graph, rates: Rates, name: str) -> NDArray[np.float64]:

@@ -17,10 +17,15 @@ def load_data(asked: DataSettings | str, kind: str) -> AnyDataset:
     if isinstance(asked, str):
         asked = DataSettings(name=asked)
     if kind != "events":
-        return load_images(asked.name, size=asked.size, channels=asked.channels)
+        return load_images(asked.name, size=asked.size, channels=asked.channels, per_class=asked.per_class)
     if (asked.size, asked.channels) != (None, None):
         raise UsageError("data.size and data.channels are for networks that take images", where=asked.name,
                          limit="The sensor of events is their own", remedy="Leave them out")
+    if asked.per_class is not None:
+        raise UsageError(
+            "data.per_class is for networks that take images", where=asked.name,
+            remedy=f"Write fewer with `neurodeploy events {asked.name} --per-class N --out few.npz`, and name that file",
+        )
     return load_events(asked.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,8 +31,10 @@ from neurodeploy.quantize.qat import QatSettings, fine_tune
 from neurodeploy.search.recipe import DeploySettings
 from neurodeploy.sim.clocked import simulate
 from neurodeploy.train.runtime import threads
+from neurodeploy.validate.accuracy import votes_of
 
 PlacementSource = Literal["placed", "optimised", "bundle"]  # made by this command, made to cost less, read from a bundle
+_CALIBRATION_BYTES = 2**32
 N_TRACED = 32  # samples whose events an optimised placement is made for
 
 
@@ -87,7 +90,7 @@ def _deploy(
         return Deployment(lowered, net, placed(net, profile, settings)[0], None, None)
     x, y = data.split("validation")
     progress.start("quantization", 1)
-    net = quantize(lowered, profile, x)
+    net = quantize(lowered, profile, x[:: _stride(lowered, len(x))])
     progress.advance("quantization")
     progress.done("quantization")
     report = _compare(lowered, net, x, y)
@@ -112,6 +115,12 @@ def _deploy(
     plan, optimised = placed(net, profile, settings, x)
     source: PlacementSource = "placed" if optimised is None else "optimised"
     return Deployment(lowered, net, plan, policy, report, optimised, source)
+
+
+def _stride(lowered: Graph, n: int) -> int:
+    """Every how many of n images calibrate, so that all values of the network on them are held at once."""
+    n_bytes = 8 * lowered.n_timesteps * sum(math.prod(lowered.shapes[node.name]) for node in lowered.nodes)
+    return max(1, -(-n * n_bytes // _CALIBRATION_BYTES))
 
 
 def placed(
@@ -143,7 +152,7 @@ def placed(
 def _compare(lowered: Graph, net: IntGraph, x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
     """Accuracy of the real-valued and the integer network on the same images, and how often they answer alike."""
     real = predictions(float_votes(lowered, x))[-1]
-    votes = simulate(net, chip_input(net, x)).votes
+    votes = votes_of(net, x, chip_input)
     integer = predictions(votes)[-1]
     accuracy_float, accuracy = float((real == y).mean()), float((integer == y).mean())
     return {

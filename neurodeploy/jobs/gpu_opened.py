@@ -84,7 +84,7 @@ def samples_for(opened: Opened, graph: Graph, data: str | None) -> Samples | Non
     if source is None:
         return None
     if graph.metadata.get("encoding") != "events" and graph.metadata.get("input") != "events":
-        return Samples(graph, data_for(graph, source))
+        return Samples(graph, data_for(graph, source, own=data is None))
     stored = graph.metadata.get("data") or {}
     found = load_events(source, duration_us=stored.get("duration_us") if data is None else None)
     require_same(found, tuple(graph.inputs[0].shape), math.prod(graph.shapes[graph.output.name]))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
 from neurodeploy.data.event_dataset import EventDataset
@@ -31,7 +33,7 @@ from neurodeploy.pipeline import load
 from neurodeploy.place import Check, Placement, check, derive
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.quantize.passing import for_target
-from neurodeploy.search.recipe import DeploySettings, parse_deploy
+from neurodeploy.search.recipe import DataSettings, DeploySettings, parse_deploy
 from neurodeploy.validate.bundle import OpenBundle
 from neurodeploy.validate.event_bundle import EventBundle, open_any
 from neurodeploy.validate.gpu_bundle import GpuBundle
@@ -58,9 +60,9 @@ class Opened:
         return self.data_name if data is None else located(data)
 
     def dataset(self, data: str | None = None) -> Dataset | None:
-        """The dataset that `source` names."""
+        """The dataset that `source` names; of the model's own, as many images of each class as the recipe took."""
         name = self.source(data)
-        return None if name is None else data_for(self.graph, name)
+        return None if name is None else data_for(self.graph, name, own=data is None)
 
     def lowered(self, profile: Profile, settings: DeploySettings) -> Graph:
         """What the target would hold: the lowered graph, or the integer network itself."""
@@ -195,8 +197,9 @@ def counted(errors: Sequence[NeurodeployError], skip_foreign: bool) -> list[Neur
     return [e for e in errors if not (skip_foreign and e.error_code == "other_arithmetic")]
 
 
-def data_for(graph: Graph, source: str | Path) -> Dataset:
-    """A dataset that a network can be run on; UsageError where its images or classes are not those of the network."""
+def data_for(graph: Graph, source: str | Path, own: bool = False) -> Dataset:
+    """A dataset that a network can be run on; UsageError where its images or classes are not those of the network. own: the
+    one that the network was made with, of which it may have taken a part (`data.per_class`)."""
     if not isinstance(graph.output, Vote):
         raise UsageError(
             "this network tells no classes apart: nothing says how its output neurons are read", where=graph.output.name,
@@ -204,7 +207,13 @@ def data_for(graph: Graph, source: str | Path) -> Dataset:
             remedy="Leave --data out; give the spikes that enter the network with --input",
         )
     shape = (graph if graph.host is None else graph.host).inputs[0].shape
-    data = load_data(source, like=shape)
+    stored = graph.metadata.get("data") if own else None
+    per_class = stored.get("per_class") if isinstance(stored, dict) else None
+    try:
+        part = None if per_class is None else DataSettings(name="", per_class=per_class).per_class
+    except ValidationError as error:
+        raise UnsafeFile("data.per_class is no number", where=str(source), limit=f"It is {per_class!r:.60}") from error
+    data = load_data(source, like=shape, per_class=part)
     (n_classes,) = graph.shapes[graph.output.name]
     if (data.image_shape, data.n_classes) != (tuple(shape), n_classes):
         raise UsageError(

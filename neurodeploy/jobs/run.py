@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from neurodeploy.data import public
 from neurodeploy.data.own import DATASETS, PACKAGED
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.hw.profile import AnyProfile
@@ -54,7 +55,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def located(data: str) -> str:
     """A dataset's name as a run or bundle keeps it: the absolute path of a file or folder, so that it is found from anywhere.
-    The name of a packaged or registered dataset stays one, whatever lies in the working folder."""
+    The name of a packaged, public or registered dataset stays one, whatever lies in the working folder."""
+    if (named := public.split_name(data)) is not None:
+        return public.located(*named)
     path = Path(data)
     return str(path.resolve()) if path.exists() and data not in PACKAGED and data not in DATASETS else data
 

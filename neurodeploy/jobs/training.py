@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from neurodeploy.data.event_dataset import EventDataset
+from neurodeploy.data.image_classes import N_LEVELS
 from neurodeploy.jobs.data import AnyDataset, image_shape
 from neurodeploy.jobs.run import Run
 from neurodeploy.models.autosnn import AutoSnn, MacroConfig, SuperNet
@@ -20,6 +22,7 @@ from neurodeploy.train.loop import Epoch, Labelled, train
 from neurodeploy.train.supernet import SuperNetResult, train_supernet
 
 MODEL = "model.safetensors"
+_MOST_REAL = 2**30  # bytes of images as float32
 
 
 def macro_of(recipe: Recipe, data: AnyDataset) -> MacroConfig:
@@ -36,10 +39,13 @@ def macro_of(recipe: Recipe, data: AnyDataset) -> MacroConfig:
 
 
 def labelled(recipe: Recipe, data: AnyDataset, split: str) -> Labelled:
-    """A split as training takes it: images, or events counted in the bins of the recipe's network."""
+    """A split as training takes it: images, as bytes where their real numbers would be too large, or events counted in the
+    bins of the recipe's network."""
     if isinstance(data, EventDataset):
         return data.rasters(split, recipe.network.n_timesteps), data.split(split)[1]
-    return data.split(split)
+    n_bytes = 4 * len(data.splits[split]) * math.prod(data.image_shape)
+    bytes_do = data.n_levels == N_LEVELS and recipe.train.encoding == recipe.supernet.encoding == "direct"
+    return data.stored(split) if n_bytes > _MOST_REAL and bytes_do else data.split(split)
 
 
 def described(data: AnyDataset, name: str) -> dict[str, Any]:
@@ -99,8 +105,9 @@ def train_arch(run: Run, arch: Sequence[str], data: AnyDataset, progress: Progre
         checkpoint_file=run.path / "model.ckpt", progress=advance,
     )
     progress.done(task)
+    per_class = {} if recipe.data.per_class is None else {"per_class": recipe.to_dict()["data"]["per_class"]}
     network.metadata = {
-        "data": described(data, recipe.data.name), "encoding": recipe.train.encoding,
+        "data": {**described(data, recipe.data.name), **per_class}, "encoding": recipe.train.encoding,
         "recipe": recipe.name, "deploy": recipe.deploy.to_dict(), "accuracy_validation": result.best.accuracy,
     }
     save(network, path)

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import apply_override, describe
@@ -25,11 +25,13 @@ class DataSettings(_Strict):
     """Which dataset: a name, or the path of an `.npz` or of a folder of images.
 
     size: one side or [height, width] that the images of a folder are brought to; channels: 1 makes them grey, 3 coloured.
+    per_class: the most images of each class that train and validate, or [train, validation]; the test split stays whole.
     """
 
     name: str
     size: int | tuple[int, int] | None = None
     channels: Literal[1, 3] | None = None
+    per_class: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
 
     @field_validator("size")
     @classmethod
@@ -252,8 +254,8 @@ class Recipe(_Strict):
 _TERM = "fitness.terms."
 # Settings younger than model files that must stay what they are, byte for byte, with their defaults.
 _LATER: dict[str, Any] = {
-    "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "network.blocks": BLOCKS,
-    "network.strides": (), "network.stem": "plain", "network.global_pool": False,
+    "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "data.per_class": None,
+    "network.blocks": BLOCKS, "network.strides": (), "network.stem": "plain", "network.global_pool": False,
     "fitness.terms": {}, "early_exit.accuracy": None, "early_exit.mean_timesteps": None,
 }
 

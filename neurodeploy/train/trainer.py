@@ -52,7 +52,7 @@ class Trainer:
             if c.encoding == "events":
                 images = random_events(x[index], c.shift, c.drop, self.generator)
             else:
-                images = random_affine(x[index], c.shift, c.rotate, c.zoom, self.generator)
+                images = random_affine(real(x[index]), c.shift, c.rotate, c.zoom, self.generator)
                 images = random_noise(images, c.noise, self.generator)
             votes = forward(as_input(images, c.encoding, self.n_timesteps))
             value = compute_loss(c.loss, votes, y[index], c.tet_lambda)
@@ -93,13 +93,19 @@ class Trainer:
         runtime.restore_global_state(state["global"])
 
 
+def real(images: Tensor) -> Tensor:
+    """Images of bytes as float32 in 0..1, equal to those of `data.datasets.Dataset.split`; others as they are."""
+    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
+
+
 def as_input(images: Tensor, encoding: str, n_timesteps: int) -> Tensor:
-    """What a network receives for images [B, C, H, W]: themselves (direct), or spikes [T, B, C, H, W] (rate).
+    """What a network receives for images [B, C, H, W]: themselves (direct), in 0..1, or spikes [T, B, C, H, W] (rate).
 
     Events are counts [B, T, C, H, W] of any type already, of as many timesteps as the network has.
     """
     if encoding == "events":
         return images.transpose(0, 1).to(torch.get_default_dtype()).contiguous()
+    images = real(images)
     if encoding == "direct":
         return images  # networks hold a static image for T steps themselves, and convolve it once
     return torch.from_numpy(encode(images.cpu().numpy(), encoding, n_timesteps)).to(images.device)
