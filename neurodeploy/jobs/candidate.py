@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neurodeploy.cost.combine import until
 from neurodeploy.cost.counts import from_rates
@@ -28,7 +29,7 @@ from neurodeploy.place import check
 from neurodeploy.search.fitness import Metrics
 from neurodeploy.search.recipe import Recipe
 from neurodeploy.search.terms import with_terms
-from neurodeploy.train.batchnorm import recalibrate_bn
+from neurodeploy.train.batchnorm import batches, recalibrate_bn
 from neurodeploy.train.trainer import as_input
 
 Rates = dict[str, NDArray[np.float64]]
@@ -53,20 +54,46 @@ class ImageEvaluator:
 
     def network(self, arch: Sequence[str]) -> AutoSnn:
         """The candidate with the supernet's weights and batch-norm statistics of its own."""
+        child = self.child(arch)
+        recalibrate_bn(child, self._x_train, *self._batches, encoding=self.recipe.supernet.encoding)
+        return child
+
+    def child(self, arch: Sequence[str]) -> AutoSnn:
+        """The candidate with the supernet's weights, and still its batch-norm statistics."""
         child = self.supernet.child(arch).eval()
-        s = self.recipe.supernet
-        size = min(s.recalibration_batch_size, len(self._x_train))
-        n_batches = min(s.recalibration_batches, len(self._x_train) // size)
-        recalibrate_bn(child, self._x_train, n_batches, size, encoding=s.encoding)
         child.metadata = {"data": {"name": self.data.name, "n_levels": self.data.n_levels}}
         return child
+
+    @property
+    def _batches(self) -> tuple[int, int]:
+        """(number, size) of the batches that batch norms are estimated on."""
+        s = self.recipe.supernet
+        size = min(s.recalibration_batch_size, len(self._x_train))
+        return min(s.recalibration_batches, len(self._x_train) // size), size
+
+    def estimating(self) -> list[Tensor]:
+        """What `network` estimates batch norms on, as the network takes it."""
+        encoding, n_timesteps = self.recipe.supernet.encoding, self.recipe.network.n_timesteps
+        found = batches(self._x_train, *self._batches)
+        return [as_input(torch.from_numpy(x), encoding, n_timesteps) for x in found]
+
+    @property
+    def judging(self) -> Tensor:
+        """The validation split as the network takes it."""
+        return self._input
 
     def metrics(self, network: AutoSnn) -> Metrics:
         """Metrics of a network on the validation split."""
         with torch.inference_mode(), record(network) as recorded:
             votes = network(self._input).numpy()
-            paper = float(spikes_paper(recorded).mean())
-            rates: Rates = {name: s.mean(dim=1, dtype=torch.float64).numpy() for name, s in recorded.items()}
+            paper = spikes_paper(recorded)
+            rates = rates_of(recorded)
+        return self.metrics_of(network, votes, paper, rates)
+
+    def metrics_of(self, network: AutoSnn, votes: NDArray[Any], spikes: Tensor, rates: Rates) -> Metrics:
+        """Metrics from what a network did on the validation split: votes [T, N, C], spikes [N] as the paper counts them, and
+        mean rates [T, *shape] by layer."""
+        paper = float(spikes.mean())
         accuracy = float((predictions(votes)[-1] == self._labels).mean())
         lowered = self._lowered(network)
         found = self._cost(lowered, rates, votes, accuracy, paper)
@@ -79,6 +106,11 @@ class ImageEvaluator:
     def _cost(self, lowered: Graph, rates: Rates, votes: NDArray[Any], accuracy: float, paper: float) -> Metrics:
         """Metrics from what fired: mean rates [T, *shape] by layer, votes [T, N, C]."""
         raise NotImplementedError
+
+
+def rates_of(recorded: Mapping[str, Tensor]) -> Rates:
+    """Mean rates [T, *shape] by layer of what they put out, [T, B, *shape]."""
+    return {name: s.mean(dim=1, dtype=torch.float64).numpy() for name, s in recorded.items()}
 
 
 class Evaluator(ImageEvaluator):
