@@ -189,7 +189,7 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
         seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
         progress.message(f"{name}: {what}, {seconds[name]:.0f} s")
 
-    evaluator, references = _prepare(run, route, data, progress)
+    evaluator, references = prepare(run, route, data, progress)
     lap("supernet", f"{run.recipe.supernet.epochs} epochs")
     with _helpers(run, workers - 1):
         study = _study(run, route, evaluator, references, data, progress)
@@ -219,7 +219,7 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
     return SearchResult(read_json(run.path / RESULT))  # as a later resume gives it
 
 
-def _prepare(run: Run, route: Route, data: AnyDataset, progress: Progress) -> tuple[Evaluates, References]:
+def prepare(run: Run, route: Route, data: AnyDataset, progress: Progress) -> tuple[Evaluates, References]:
     """The trained supernet's evaluator and what the fitness divides by, both from the run's files where they exist."""
     require_extensions(run.recipe, data)
     supernet, log = supernet_of(run, data, route.choices(run.recipe, data), progress)
@@ -354,7 +354,7 @@ def worker(run_dir: Path, *, progress: Progress = SILENT) -> WorkerResult:
     route = route_of(run.profile, run.recipe)
     try:
         with threads(1):
-            evaluator, references = _prepare(run, route, data, progress)
+            evaluator, references = prepare(run, route, data, progress)
             study = _study(run, route, evaluator, references, data, progress)
     except KeyboardInterrupt as error:
         again = f"neurodeploy worker --run {run.path}"

@@ -1,7 +1,7 @@
 """A search with the stub evaluator of the AutoSNN fixture; also a program, so that tests can kill it.
 
-python stub_search.py STORAGE FIXTURE LOG RESULT SEED BUDGET SLEEP_S [METHOD]: appends `begin GENOME` and `end GENOME` to LOG around each
-evaluation, and writes the result to RESULT at the end. Imports no torch: it is started some twenty times.
+python stub_search.py STORAGE FIXTURE LOG RESULT SEED BUDGET SLEEP_S [METHOD]: appends `begin GENOME` and `end GENOME` to LOG
+around each evaluation, and writes the result to RESULT at the end. Imports no torch: it is started some twenty times.
 """
 
 from __future__ import annotations
