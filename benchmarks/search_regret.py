@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from statistics import mean
 
 from neurodeploy.jobs.known import KnownRun
 from neurodeploy.search.evolve import EvolutionSettings, Scored
@@ -37,8 +38,14 @@ def main() -> None:
     for r in rows:
         figures = (f"{'-':>8} {'-':>8} {'-':>5}" if r.best is None or r.regret is None
                    else f"{r.best:8.4f} {100 * r.regret:6.2f} % {r.rank:5}")
-        epsilon = f"{'-':>8}" if r.epsilon is None else f"{r.epsilon:8.3f}"
-        print(f"{r.method:10} {r.seed:4} {figures} {r.front_found:9} {epsilon}")
+        far = f"{'-':>8}" if r.epsilon is None else f"{r.epsilon:8.3f}"
+        print(f"{r.method:10} {r.seed:4} {figures} {r.front_found:9} {far}")
+    for method in dict.fromkeys(r.method for r in rows):
+        of = [r for r in rows if r.method == method]
+        regret, epsilon = ([v for r in of if (v := getattr(r, name)) is not None] for name in ("regret", "epsilon"))
+        if regret:
+            met = mean(r.front_found for r in of)
+            print(f"{method:10} mean {'':8} {100 * mean(regret):6.2f} % {'':5} {met:9.1f} {mean(epsilon):8.3f}")
     if asked.out:
         found = {"run": run.recipe.name, "budget": asked.budget, "searches": [r.to_dict() for r in rows]}
         asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

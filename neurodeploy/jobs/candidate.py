@@ -29,7 +29,7 @@ from neurodeploy.place import check
 from neurodeploy.search.fitness import Metrics
 from neurodeploy.search.recipe import Recipe
 from neurodeploy.search.terms import with_terms
-from neurodeploy.train.batchnorm import batches, recalibrate_bn
+from neurodeploy.train.batchnorm import batch_order, recalibrate_bn
 from neurodeploy.train.trainer import as_input
 
 Rates = dict[str, NDArray[np.float64]]
@@ -74,8 +74,8 @@ class ImageEvaluator:
     def estimating(self) -> list[Tensor]:
         """What `network` estimates batch norms on, as the network takes it."""
         encoding, n_timesteps = self.recipe.supernet.encoding, self.recipe.network.n_timesteps
-        found = batches(self._x_train, *self._batches)
-        return [as_input(torch.from_numpy(x), encoding, n_timesteps) for x in found]
+        order = batch_order(len(self._x_train), *self._batches)
+        return [as_input(torch.from_numpy(self._x_train[index]), encoding, n_timesteps) for index in order]
 
     @property
     def judging(self) -> Tensor:

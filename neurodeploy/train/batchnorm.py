@@ -22,26 +22,25 @@ def recalibrate_bn(
 ) -> None:
     """Replaces every running mean and variance by the plain average over batches of images x [N, C, H, W].
 
-    The running statistics of a supernet mix all paths and fit none of them. See `batches` for which images. The module keeps
+    The running statistics of a supernet mix all paths and fit none of them. `batch_order` says which images. The module keeps
     its training mode; one without batch norms stays as it is. Raises UsageError where x has fewer images, or batches of one.
     """
-    found = batches(x, n_batches, batch_size)
+    order = batch_order(len(x), n_batches, batch_size)
     if not _norms(module):
         return
     device = next(module.parameters()).device
     with averaging(module):
-        for images in found:
-            module(as_input(torch.from_numpy(images).to(device), encoding, module.config.n_timesteps))
+        for index in order:
+            module(as_input(torch.from_numpy(x[index]).to(device), encoding, module.config.n_timesteps))
 
 
-def batches(x: NDArray[Any], n_batches: int, batch_size: int) -> list[NDArray[Any]]:
-    """The images that batch norms are estimated on, of x [N, C, H, W]: the first n_batches * batch_size of a fixed permutation,
-    so the outcome depends on nothing random. Raises UsageError as `recalibrate_bn`."""
-    if n_batches < 1 or batch_size < 2 or n_batches * batch_size > len(x):
+def batch_order(n: int, n_batches: int, batch_size: int) -> NDArray[np.intp]:
+    """Which of n images batch norms are estimated on, [n_batches, batch_size]: the first of a fixed permutation, so that the
+    outcome depends on nothing random. Raises UsageError as `recalibrate_bn`."""
+    if n_batches < 1 or batch_size < 2 or n_batches * batch_size > n:
         raise UsageError(f"{n_batches} batches of {batch_size} images", where="recalibrate_bn",
-                         limit=f"At least one batch of two, together at most {len(x)} images")
-    order = np.random.RandomState(0).permutation(len(x))[: n_batches * batch_size].reshape(n_batches, batch_size)
-    return [x[index] for index in order]
+                         limit=f"At least one batch of two, together at most {n} images")
+    return np.random.RandomState(0).permutation(n)[: n_batches * batch_size].reshape(n_batches, batch_size)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def test_networks_that_share_otherwise_are_refused(tmp_path: Path) -> None:
     alone, _ = evaluator(tmp_path, "loihi2", **{"network.layout": [1, 0, 2]})
     shared = SharedPrefixes(alone)
     shared._batches = [x[:8] for x in shared._batches]
-    with pytest.raises(NeurodeployError, match="spikes, .* of SCB_k3,SRB_k3 differ when layers are shared"):
+    with pytest.raises(NeurodeployError, match=r"spikes, .* of SCB_k3,SRB_k3 differ when layers are shared"):
         shared(("SCB_k3", "SRB_k3"))
 
 
