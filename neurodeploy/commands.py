@@ -1,5 +1,6 @@
 """One function a verb of the command line; each can be called from Python with the same arguments."""
 
+from neurodeploy.jobs.ann import resolve_without_spikes, train_without_spikes
 from neurodeploy.jobs.calibrate import calibrate
 from neurodeploy.jobs.check import check
 from neurodeploy.jobs.compare import compare
@@ -18,5 +19,6 @@ from neurodeploy.jobs.validate import validate
 
 __all__ = [
     "calibrate", "check", "compare", "convert", "doctor", "energy", "env_add", "env_create", "env_list", "env_remove",
-    "events", "export", "measure_gpu", "resolve_deploy", "resolve_recipe", "search", "simulate", "train", "validate", "worker",
+    "events", "export", "measure_gpu", "resolve_deploy", "resolve_recipe", "resolve_without_spikes", "search", "simulate",
+    "train", "train_without_spikes", "validate", "worker",
 ]

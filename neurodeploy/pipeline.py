@@ -45,6 +45,7 @@ from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.ir.nodes import Array
 from neurodeploy.lower import InputCoding, to_chip_neurons
 from neurodeploy.lower import lower as lower_graph
+from neurodeploy.lower.ann import LastLayer, Start
 from neurodeploy.lower.ann import convert as convert_ann
 from neurodeploy.lower.gpu import lower_to_gpu
 from neurodeploy.models.autosnn import AutoSnn
@@ -112,13 +113,17 @@ def load(path: str | Path, arch: str | None = None) -> Graph:
 
 def convert(
     graph: Graph, images: NDArray[Any], n_timesteps: int, *, percentile: float = 99.9, shift: bool = True,
-    floor: float | None = None,
+    floor: float | None = None, start: Start | None = None, readout: LastLayer = "spikes",
 ) -> Graph:
-    """A ReLU network (`from_torch`) as integrate-and-fire neurons that run n_timesteps, calibrated on images [N, C, H, W].
+    """A network of ReLU or QCFS (`from_torch`) as integrate-and-fire neurons that run n_timesteps, calibrated on images
+    [N, C, H, W].
 
-    shift=False adds no currents, floor puts one (in thresholds) under the membranes: for event-driven chips; see `lower.ann`.
+    shift=False adds no currents, floor puts one (in thresholds) under the membranes: for event-driven chips; start="half"
+    (usual for QCFS) rounds from the first timestep on, chips want "zero"; readout="logits" is for GPUs. See `lower.ann`.
     """
-    return convert_ann(graph, images, n_timesteps, percentile=percentile, shift=shift, floor=floor).graph
+    return convert_ann(
+        graph, images, n_timesteps, percentile=percentile, shift=shift, floor=floor, start=start, readout=readout
+    ).graph
 
 
 def lower(graph: Graph, target: AnyProfile | str, *, input_kind: InputCoding = "graded") -> Graph:

@@ -43,6 +43,15 @@ def tiny_events(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return _searched(folder, tiny_search.write_events(folder), "speck2f", tiny_search.EVENTS_RECIPE)
 
 
+@pytest.fixture(scope="session")
+def tiny_gpu(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """The same for a GPU."""
+    import tiny_search
+
+    folder = tmp_path_factory.mktemp("tiny_gpu")
+    return _searched(folder, tiny_search.write_dataset(folder), "orin-nano", tiny_search.RECIPE)
+
+
 def _searched(folder: Path, dataset: Path, target: str, content: str) -> Tiny:
     from neurodeploy.cli.main import main
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Relu, Shape, SumPool2d, Vote
+from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Qcfs, Relu, Shape, SumPool2d, Vote
 from numpy.typing import NDArray
 
 
@@ -86,9 +86,11 @@ def float_networks(draw: st.DrawFn, *, delays: bool = True) -> Graph:
             layer = replace(layer, bias=eighths(rng, layer.weight.shape[:1]))
         body = add(layer, at, wait=delay())
         shape = layer.output_shape(shape)
-        kind = draw(st.sampled_from(["lif", "lif", "lif", "li", "relu"]))
+        kind = draw(st.sampled_from(["lif", "lif", "lif", "li", "relu", "qcfs"]))
         if kind == "relu":
             body = add(Relu(f"r{i}"), body)
+        if kind == "qcfs":
+            body = add(Qcfs(f"q{i}", draw(st.sampled_from([0.5, 4.0])), draw(st.sampled_from([1, 4, None]))), body)
         if kind == "li":
             body = add(draw(lis(rng, f"i{i}", shape)), body)
         before = at

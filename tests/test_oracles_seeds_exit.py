@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
-from neurodeploy.early_exit.confidence import ConfidencePolicy, evaluate_policy, exit_steps, fixed_accuracy
+from neurodeploy.early_exit.confidence import (
+    ConfidencePolicy,
+    average_exit_time,
+    evaluate_policy,
+    exit_steps,
+    fixed_accuracy,
+    oracle_steps,
+)
+from neurodeploy.ir.votes import predictions
 
 import oracles
 
@@ -33,6 +42,7 @@ def test_fixtures_are_there() -> None:
 def test_exits_equal_the_release(spec: dict[str, Any], path: Any) -> None:
     logits, labels = read(path)
     assert logits.shape == (spec["T"], spec["N"], spec["C"])
+    assert spec["rows_metric_threshold_acc_avgT_fractionPerT"]
     for metric, threshold, accuracy, mean, fractions in spec["rows_metric_threshold_acc_avgT_fractionPerT"]:
         point = evaluate_policy(logits, labels, ConfidencePolicy(threshold, metric=metric))
         assert 100 * point.accuracy == pytest.approx(accuracy, abs=TOLERANCE), (metric, threshold)
@@ -61,3 +71,19 @@ def test_fixed_timesteps_equal_the_release(spec: dict[str, Any], path: Any) -> N
     found = 100 * np.array(fixed_accuracy(logits, labels))
     np.testing.assert_allclose(found, spec["acc_per_fixed_t"], rtol=0, atol=TOLERANCE)
     assert found[-1] == pytest.approx(spec["static_full_T_acc"], abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(("spec", "path"), cases())
+def test_average_exit_times_equal_what_the_release_prints(spec: dict[str, Any], path: Any) -> None:
+    logits, labels = read(path)
+    printed = {
+        name: float(value) for name, value in re.findall(r"((?:Empirical )?AET): ([\d.]+)", spec.get("printed", ""))
+    }
+    if not printed:
+        pytest.skip("nothing was printed")
+    found = {
+        "AET": average_exit_time(fixed_accuracy(logits, labels)),
+        "Empirical AET": float(oracle_steps(predictions(logits) == labels).mean()),
+    }
+    for name, value in printed.items():
+        assert found[name] == pytest.approx(value, abs=6e-4), name  # printed with three decimals, of float32 accuracies

@@ -27,8 +27,8 @@ def test_a_reference_bundle_validates(bundle: Path, tmp_path: Path) -> None:
     verdict = answer["data"]
     assert code == 0, answer["errors"]
     assert verdict["agreement"] == 1 and verdict["n_spikes"] > 0 and verdict["first_divergence"] is None
-    # Golden spikes are integers and must come out everywhere; accuracy is theirs too. A GPU's network is in real numbers: there a
-    # spike within 1e-5 of its threshold may flip on another machine, which `agreement` would show above.
+    # Golden spikes are integers and must come out everywhere; accuracy is theirs too. A GPU's network is in real numbers: there
+    # a spike within 1e-5 of its threshold may flip on another machine, which `agreement` would show above.
     claimed = verdict["accuracy"]["quantized"]
     assert verdict["accuracy"]["simulator"] == (verdict["accuracy"]["float"] if claimed is None else claimed)
     assert sorted(p.name for p in bundle.iterdir()) == before

@@ -59,7 +59,8 @@ def check(
 
     Of each layer it tells how full its cores are, and which resource decided how many it takes. A bundle keeps the
     placement that it was exported with, as long as the target and the settings are the same. On an event-driven chip
-    (speck2f, speck2e, dynapcnn) a layer takes a core of its own, and each of the core's memories is shown.
+    (speck2f, speck2e, dynapcnn) a layer takes a core of its own, and each of the core's memories is shown. On a GPU the memory
+    is the limit, for `--set gpu.batch=N` samples at once.
 
     Exit code 3 when it does not fit, 2 when the only trouble is a target that it cannot be brought onto; the data is
     complete all the same. With `--target all`, chips that compute in another way are told, and no fault.

@@ -1,11 +1,11 @@
-"""`neurodeploy convert`: a ReLU network as a spiking one."""
+"""`neurodeploy convert`: a network of ReLU or QCFS as a spiking one."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -32,13 +32,20 @@ def convert(
         help="Add currents (biases) that round rates and move the logits; event-driven chips have no biases.")] = True,
     floor: Annotated[float | None, typer.Option("--floor", metavar="THRESHOLDS",
         help="Let no membrane fall below minus so many thresholds; event-driven chips want one. Default: none.")] = None,
+    start: Annotated[Literal["half", "zero"] | None, typer.Option("--start",
+        help="Where membranes start: `half` a threshold rounds from the first timestep on; `zero` is what chips have. "
+        "Default: half for QCFS without --floor, else zero.")] = None,
+    readout: Annotated[Literal["spikes", "logits"], typer.Option("--readout",
+        help="`logits` leaves the last layer without neurons, as QCFS's paper does: for GPUs; chips send spikes.")] = "spikes",
     settings: NoSettings = None,
     json: Json = False,
     debug: Debug = False,
 ) -> Outcome:
-    """A trained ReLU network as one of integrate-and-fire neurons, by calibration.
+    """A trained network of ReLU or QCFS activations as one of integrate-and-fire neurons.
 
-    Thresholds come from the activations on the dataset's validation images; the test split says what the conversion costs.
+    ReLU: thresholds come from the activations on the dataset's validation images. QCFS (`qcfs levels=4`
+    in --arch): they were learnt, for few timesteps. The test split says what the conversion costs.
+
     More timesteps round less. Batch norms are folded; average pools stay what they are, max-pools take the earliest spike.
 
     Chips whose neurons reset to zero (Loihi) change such a network; event-driven ones take it where it was trained without
@@ -48,6 +55,7 @@ def convert(
       neurodeploy convert ann.pt --timesteps 32 --data digits --arch "1x8x8 T=1 | conv2d | relu | flatten | linear | vote 10"
       neurodeploy convert ann.safetensors --arch ann.toml --timesteps 32 --data digits --out snn.npz
       neurodeploy convert ann.pt --arch ann.toml --timesteps 64 --data digits --no-shift --floor 8 --out speck.npz
+      neurodeploy convert qcfs.pt --arch qcfs.toml --timesteps 4 --data digits --readout logits
     """
     no_overrides(settings, "A model file")
     frame: Frame = ctx.obj
@@ -55,8 +63,8 @@ def convert(
 
     with frame.progress() as progress:
         found = commands.convert(
-            model, timesteps, data=data, out=out, percentile=percentile, shift=shift, floor=floor,
-            overrides=overrides(None, arch), progress=progress,
+            model, timesteps, data=data, out=out, percentile=percentile, shift=shift, floor=floor, start=start,
+            readout=readout, overrides=overrides(None, arch), progress=progress,
         ).to_dict()
     return Outcome(found, lambda console: _show(console, found))
 
@@ -67,7 +75,7 @@ def _show(console: Console, data: Mapping[str, Any]) -> None:
     console.print()
     tables.facts(console, "Converted", [
         ("model", str(data["model"])), ("images", f"{data['n']} test images of {data['data']}"),
-        ("accuracy, ReLU", percent(data["accuracy_ann"])),
+        (f"accuracy, {data['activation']}", percent(data["accuracy_ann"])),
         ("accuracy, spiking", f"{percent(data['accuracy_snn'])} after {n} timesteps, in real numbers"),
         ("the same answers", percent(data["agreement"])), ("after timesteps", ", ".join(steps)),
         ("spikes a timestep", ", ".join(f"{name} {percent(rate)}" for name, rate in data["rates"].items())),

@@ -75,8 +75,13 @@ def energy(
     On an event-driven chip (speck2f, speck2e, dynapcnn) an inference is one sample: each synaptic operation costs energy, and
     static power runs until the next sample, after --interval or at once. `neurodeploy calibrate` fits both to a board.
 
+    On a GPU (h200, h100, a100, h100-server, orin, orin-nano; gpu = the one of this machine) the network runs as dense passes,
+    so no events are needed: figures are those of one sample alone and of `--set gpu.batch=N` at once, early exit with a batch
+    that waits or shrinks. `neurodeploy targets measure` fits a profile to this machine's GPU.
+
     Examples:
       neurodeploy energy model.safetensors --target loihi2
+      neurodeploy energy model.safetensors --target loihi2,h200 --set gpu.batch=256
       neurodeploy energy exports/speck --target speck2f --interval 0.2
       neurodeploy energy net.net --target all --input in.npz --json
       neurodeploy energy net.net --target loihi1 --rate 0.1 --timesteps 16

@@ -60,10 +60,14 @@ def export(
     Without recordings the golden events are those of --input (an event file), else random. `--set quantize.rule=sinabs` takes
     sinabs' scales; `--set place.readout=padded` spreads the output channels out, as the chip's readout block reads them.
 
+    For a GPU nothing is quantized or placed: the bundle holds the network as ONNX (one timestep with its state, all timesteps,
+    Scan), accuracy in float32, and a script that runs it with onnxruntime and stops early.
+
     Examples:
       neurodeploy export model.safetensors --target loihi2
       neurodeploy export model.safetensors --target loihi2 --data digits --out exports/mine
       neurodeploy export model.pt --target speck
+      neurodeploy export model.safetensors --target gpu
       neurodeploy export model.pt --target speck2f --set place.readout=padded
       neurodeploy export net.net --target loihi1 --input in.npz --reset-interval 16
       neurodeploy export model.safetensors --target loihi2 --set quantize.qat_epochs=0

@@ -42,12 +42,14 @@ def search(
     prints the command that resumes.
 
     Event-driven chips (speck2f, speck2e, dynapcnn) take streams of events, of a camera or of images in front of a simulated
-    one (`neurodeploy events`); what counts is then the accuracy on the event-driven simulator.
+    one (`neurodeploy events`); what counts is then the accuracy on the event-driven simulator. GPUs take images; energy and
+    latency in the fitness are then those of one sample alone: launches, bytes and operations.
 
     Examples:
       neurodeploy search --target loihi2
       neurodeploy search --target loihi2 --budget 20 --workers 2 --out runs/first
       neurodeploy search --target speck2f
+      neurodeploy search --target orin-nano
       neurodeploy search --method exhaustive --workers 2 --out runs/all
       neurodeploy search --resume runs/first
       neurodeploy search --set evolution.budget=20 --set fitness.mu_energy=-0.1 --dry-run

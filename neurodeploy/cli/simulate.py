@@ -68,6 +68,8 @@ def simulate(
     says how they enter. A network of an event-driven chip also takes streams of events: an .npz written by `neurodeploy
     events --out`, or with the arrays events [M, 4] (t in microseconds, c, y, x) and offsets [N + 1], or one table as .npy.
 
+    On a GPU (--target h200, or a bundle for one) the network runs in real numbers, float32, on real-valued input.
+
     OUT.NPZ gets `spikes/<layer>`, with --states also `v_mem/<layer>` and `i_syn/<layer>`, in the order of the input and
     in chip time: one timestep per synapse from layer to layer; of streams of events the tables of spikes [n, 4] and
     `offsets/<layer>` of the samples.

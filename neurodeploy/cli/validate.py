@@ -18,7 +18,7 @@ def validate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, file_okay=False, help="What `export` wrote.")],
     data: Data = None,
     oracle: Annotated[
-        str | None, typer.Option("--oracle", metavar="TOOL", help="Also ask a vendor's tool: lava, samna or sinabs.")
+        str | None, typer.Option("--oracle", metavar="TOOL", help="Also ask another tool: lava, samna, sinabs or onnxruntime.")
     ] = None,
     oracle_timeout: Annotated[float, typer.Option("--oracle-timeout", metavar="SECONDS",
         help="Stop each process of the vendor's tool after this long.")] = 600.0,
@@ -38,7 +38,8 @@ def validate(
     With --oracle lava the golden inputs are also played by Intel's Lava, which lives in an environment of its own
     (`neurodeploy env create loihi2` makes it), and the spikes of every layer are compared. For Speck and DYNAP-CNN, --oracle
     samna asks SynSense's validator whether it accepts the chip's configuration (`neurodeploy env create speck`), and --oracle
-    sinabs whether sinabs makes the same integers of the network (`neurodeploy env create sinabs`, about 1 GB).
+    sinabs whether sinabs makes the same integers of the network (`neurodeploy env create sinabs`, about 1 GB). For a GPU,
+    --oracle onnxruntime runs each ONNX form on the golden inputs and the test split, and compares every spike and every exit.
 
     Exit code 4 when spikes or integers differ, the validator refuses or dies, or the accuracy drops by more than --max-drop,
     5 when the environment is missing, 6 when a file was changed, 7 when the vendor's tool failed or took too long.
@@ -48,6 +49,7 @@ def validate(
       neurodeploy validate exports/mine --trace --json
       neurodeploy validate exports/mine --oracle lava --oracle-timeout 120
       neurodeploy validate exports/speck --oracle samna
+      neurodeploy validate exports/digits-orin-nano --oracle onnxruntime
     """
     frame: Frame = ctx.obj
     no_overrides(settings, "a bundle")

@@ -29,6 +29,7 @@ from neurodeploy.ir.nodes import (
     Linear,
     MaxPool2d,
     Node,
+    Qcfs,
     Relu,
     Shape,
     Sigma,
@@ -110,6 +111,9 @@ def _node_work(graph: Graph, node: Node) -> Iterator[LayerWork]:
         n_kernels = int(not (isinstance(node, Vote) and node.group == 1))
         kind: Kind = "readout" if isinstance(node, Vote) else "pool"
         yield LayerWork(node.name, kind, n_kernels, source, source, values, each_step=looped)
+    elif isinstance(node, Qcfs):
+        n = 1 if node.levels is None else 7
+        yield LayerWork(node.name, "pool", n, n * source, source, values, each_step=looped)
     elif type(node) in _ELEMENTWISE:
         n = _ELEMENTWISE[type(node)](node)
         restarts = 4 if isinstance(node, Lif | Li) and node.reset_interval is not None else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from neurodeploy.data.camera import ON, Stream
 from neurodeploy.data.event_checks import check_stream
 from neurodeploy.errors import UsageError
 from neurodeploy.ir import archive
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg")
 _OFF_COLOUR, _ON_COLOUR = "#2166ac", "#b2182b"
@@ -39,7 +43,6 @@ def plot_events(
     check_plot_path(path)
     check_stream(stream, sensor, duration_us, title or "plot")
     # Figure alone, without pyplot: no window system is looked for and no state of the process is changed.
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     t, c, y, x = stream.T
@@ -70,6 +73,13 @@ def plot_events(
         rate = np.histogram(ms[kind], edges)[0] / (edges[1] - edges[0])
         axis.stairs(rate, edges, color=colour)
     axis.set(xlim=(0, duration_us / 1000), xlabel="time in ms", ylabel="events / ms")
+
+    write_figure(figure, path)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to a `.png` or `.svg`; equal figures give equal files."""
+    from matplotlib import rc_context
 
     content = io.BytesIO()
     kind_of_file = path.suffix.lower()[1:]

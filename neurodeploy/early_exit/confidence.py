@@ -8,6 +8,7 @@ Source: Li et al., SEENN, NeurIPS 2023 (the release sums logits, it does not ave
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -63,8 +64,21 @@ class ConfidencePolicy:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What exits give on some data: accuracy in 0..1, mean exit step, samples leaving at each step 1..T."""
+
+    accuracy: float
+    mean_timesteps: float
+    histogram: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class ExitPoint:
-    """What a threshold gives on some data: accuracy in 0..1, mean exit step, samples leaving at each step 1..T."""
+    """The `Outcome` of a threshold."""
 
     threshold: float
     accuracy: float
@@ -74,6 +88,30 @@ class ExitPoint:
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
         return asdict(self)
+
+
+def outcome(correct: NDArray[np.bool_], steps: IntArray) -> Outcome:
+    """Of exit steps [B], 1-based, where `correct` [T, B] says whether the answer after each number of steps is right."""
+    right = correct[steps - 1, np.arange(correct.shape[1])]
+    histogram = np.bincount(steps, minlength=len(correct) + 1)[1:]
+    return Outcome(float(right.mean()), float(steps.mean()), tuple(int(n) for n in histogram))
+
+
+def oracle_steps(correct: NDArray[np.bool_]) -> IntArray:
+    """[B], the first step, 1-based, at which the answer is right, T where it never is: the upper bound of every policy.
+
+    Its mean is what SEENN's release prints as empirical AET.
+    """
+    until = correct.copy()
+    until[-1] = True
+    return np.asarray(until.argmax(axis=0) + 1)
+
+
+def average_exit_time(accuracies: Sequence[float]) -> float:
+    """SEENN's AET of a network, from its accuracies (0..1) after 1..T steps: sum_t t (a_t - a_(t-1)) + T (1 - a_T)."""
+    T = len(accuracies)
+    gains = np.diff(np.asarray(accuracies, dtype=np.float64), prepend=0.0)
+    return float(np.arange(1, T + 1) @ gains + T * (1 - accuracies[-1]))
 
 
 def exit_steps(votes: FloatArray, policy: ConfidencePolicy) -> IntArray:
@@ -107,10 +145,8 @@ def exit_curve(votes: FloatArray, labels: IntArray, policy: ConfidencePolicy, n_
 
 
 def _point(confidences: FloatArray, correct: NDArray[np.bool_], threshold: float) -> ExitPoint:
-    steps = _steps(confidences, threshold)
-    right = correct[steps - 1, np.arange(correct.shape[1])]
-    histogram = np.bincount(steps, minlength=len(confidences) + 1)[1:]
-    return ExitPoint(float(threshold), float(right.mean()), float(steps.mean()), tuple(int(n) for n in histogram))
+    found = outcome(correct, _steps(confidences, threshold))
+    return ExitPoint(float(threshold), found.accuracy, found.mean_timesteps, found.histogram)
 
 
 def evaluate_policy(votes: FloatArray, labels: IntArray, policy: ConfidencePolicy) -> ExitPoint:
@@ -120,23 +156,32 @@ def evaluate_policy(votes: FloatArray, labels: IntArray, policy: ConfidencePolic
 
 
 def choose_threshold(
-    votes: FloatArray, labels: IntArray, policy: ConfidencePolicy, *, max_drop: float = 0.0, mean_timesteps: float | None = None
+    votes: FloatArray, labels: IntArray, policy: ConfidencePolicy, *, max_drop: float = 0.0, accuracy: float | None = None,
+    mean_timesteps: float | None = None,
 ) -> ConfidencePolicy:
     """The policy with the threshold that suits VALIDATION votes best; never call it with test data.
 
     Default: fewest mean timesteps whose accuracy is at most `max_drop` (0..1) below that of all T timesteps. With
-    `mean_timesteps`: highest accuracy among thresholds whose mean exit is at most that many.
+    `accuracy` (0..1): fewest that reach it, or the most accurate where none does. With `mean_timesteps`: highest accuracy
+    among thresholds whose mean exit is at most that many, or the earliest exit.
     """
     curve = exit_curve(votes, labels, policy)
-    if mean_timesteps is not None:
-        allowed = [p for p in curve if p.mean_timesteps <= mean_timesteps] or curve[:1]
-        best = max(allowed, key=lambda p: (p.accuracy, -p.mean_timesteps))
-    else:
-        full = curve[-1].accuracy
-        # 1e-12: accuracies are ratios of small counts, their difference may round below the allowed drop
-        allowed = [p for p in curve if p.accuracy >= full - max_drop - 1e-12]
-        best = min(allowed, key=lambda p: (p.mean_timesteps, -p.accuracy))
+    best = curve[choose(curve, curve[-1].accuracy - max_drop if accuracy is None else accuracy, mean_timesteps)]
     return ConfidencePolicy(best.threshold, policy.temperature, policy.metric, policy.logits)
+
+
+def choose(curve: Sequence[Outcome | ExitPoint], accuracy: float, mean_timesteps: float | None = None) -> int:
+    """The index of the cheapest outcome with that accuracy (the most accurate where none reaches it); with `mean_timesteps`
+    of the most accurate one that takes at most that many (the cheapest where none does)."""
+    if mean_timesteps is not None:
+        allowed = [i for i, p in enumerate(curve) if p.mean_timesteps <= mean_timesteps]
+        if allowed:
+            return max(allowed, key=lambda i: (curve[i].accuracy, -curve[i].mean_timesteps))
+    else:
+        best = max(p.accuracy for p in curve)
+        # 1e-12: accuracies are ratios of small counts, their difference may round below the allowed drop
+        allowed = [i for i, p in enumerate(curve) if p.accuracy >= min(accuracy, best) - 1e-12]
+    return min(allowed or range(len(curve)), key=lambda i: (curve[i].mean_timesteps, -curve[i].accuracy))
 
 
 def calibrate_temperature(votes: FloatArray, labels: IntArray, logits: Literal["sum", "mean"] = "sum") -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from neurodeploy.errors import NeurodeployError, UsageError
-from neurodeploy.ir.nodes import Array, Conv2d, Flatten, Li, Lif, Linear, MaxPool2d, Node, Relu, Shape, SumPool2d, Vote
+from neurodeploy.ir.nodes import Array, Conv2d, Flatten, Li, Lif, Linear, MaxPool2d, Node, Qcfs, Relu, Shape, SumPool2d, Vote
 from neurodeploy.ir.reference import is_integer_node
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -143,10 +143,20 @@ def _vote(ops: Ops, node: Vote, x: str, shape: Shape) -> str:
     return ops.op("ReduceMean", groups, ops.constant("axes", [2], np.int64), keepdims=0)
 
 
+def _qcfs(ops: Ops, node: Qcfs, x: str, shape: Shape) -> str:
+    lam, zero = ops.constant("lam", node.lam), ops.constant("zero", 0.0)
+    if node.levels is None:
+        return ops.op("Clip", x, zero, lam)
+    levels = ops.constant("levels", node.levels)
+    scaled = ops.op("Add", ops.op("Mul", ops.op("Div", x, lam), levels), ops.constant("half", 0.5))
+    share = ops.op("Div", ops.op("Floor", scaled), levels)
+    return ops.op("Mul", ops.op("Clip", share, zero, ops.constant("one", 1.0)), lam)
+
+
 # (writer, node, input [N, *shape], shape without batch) -> output [N, ...]
 STATELESS: dict[type[Node], Callable[[Ops, Any, str, Shape], str]] = {
     Conv2d: _conv2d, Linear: _linear, MaxPool2d: _max_pool, SumPool2d: _sum_pool, Flatten: _flatten, Vote: _vote,
-    Relu: lambda ops, node, x, shape: ops.op("Relu", x),
+    Relu: lambda ops, node, x, shape: ops.op("Relu", x), Qcfs: _qcfs,
 }
 
 

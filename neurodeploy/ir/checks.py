@@ -26,6 +26,7 @@ from neurodeploy.ir.nodes import (
     Linear,
     MaxPool2d,
     Node,
+    Qcfs,
     Relu,
     Sigma,
     SigmaDelta,
@@ -208,12 +209,17 @@ def _iaf(node: Iaf) -> None:
         _integers(node, name, *_MANTISSA)
 
 
+def _qcfs(node: Qcfs) -> None:
+    _need(node, np.isfinite(node.lam) and node.lam > 0, f"lam is {node.lam}, not above 0")
+    _need(node, node.levels is None or 1 <= node.levels <= MAX_STEPS, f"levels is {node.levels}, not in 1..{MAX_STEPS}")
+
+
 def _vote(node: Vote) -> None:
     _need(node, node.n_classes >= 1 and node.group >= 1, f"has {node.n_classes} classes in groups of {node.group}")
 
 
 _RULES: dict[type[Node], Callable[[Any], None]] = {
     Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _pool, SumPool2d: _pool,
-    Relu: lambda node: None, Flatten: lambda node: None, Lif: _lif, CurrentLif: _current_lif, Li: _li,
+    Relu: lambda node: None, Qcfs: _qcfs, Flatten: lambda node: None, Lif: _lif, CurrentLif: _current_lif, Li: _li,
     CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _delta, Sigma: _shape, Iaf: _iaf, Vote: _vote,
 }

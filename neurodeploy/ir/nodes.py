@@ -175,6 +175,18 @@ class Relu(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class Qcfs(Node):
+    """y = clip(floor(x / lam * levels + 1/2) / levels, 0, 1) * lam in real numbers, operations in this order; without levels
+    y = clip(x, 0, lam). The activation of a network that was trained to become a spiking one, which no chip runs.
+
+    Source: Bu et al., ICLR 2022 (arXiv 2303.04347), quantization clip-floor-shift; the order of SEENN's release.
+    """
+
+    lam: float = 1.0
+    levels: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Flatten(Node):
     """(C, H, W) -> (C*H*W,) in C, H, W order (torch order)."""
 

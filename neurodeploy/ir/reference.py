@@ -32,6 +32,7 @@ from neurodeploy.ir.nodes import (
     Linear,
     MaxPool2d,
     Node,
+    Qcfs,
     Relu,
     Sigma,
     SigmaDelta,
@@ -102,10 +103,10 @@ def step(node: Node, a: Array, state: State) -> tuple[Array, State]:
     if rule is None:
         raise NeurodeployError(f"{type(node).__name__} has no reference", where=node.name, code="bad_node")
     integer = a.dtype.kind in "iu"
-    if (is_integer_node(node) and not integer) or (isinstance(node, BatchNorm | Lif | Li | Relu) and integer):
+    if (is_integer_node(node) and not integer) or (isinstance(node, BatchNorm | Lif | Li | Relu | Qcfs) and integer):
         raise NeurodeployError(
             f"{type(node).__name__} received values of type {a.dtype}", where=node.name, code="bad_node",
-            remedy="A chip's neurons and synapses compute on integers, Lif, Li, BatchNorm and Relu on real numbers",
+            remedy="A chip's neurons and synapses compute on integers, Lif, Li, BatchNorm, Relu and Qcfs on real numbers",
         )
     return rule(node, a, state)
 
@@ -186,6 +187,12 @@ def _sum_pool(node: SumPool2d, a: Array, state: State) -> tuple[Array, State]:
 
 def _relu(node: Relu, a: Array, state: State) -> tuple[Array, State]:
     return np.maximum(a, 0.0), state
+
+
+def _qcfs(node: Qcfs, a: Array, state: State) -> tuple[Array, State]:
+    if node.levels is None:
+        return np.clip(a, 0.0, node.lam), state
+    return np.clip(np.floor(a / node.lam * node.levels + 0.5) / node.levels, 0.0, 1.0) * node.lam, state
 
 
 def _flatten(node: Flatten, a: Array, state: State) -> tuple[Array, State]:
@@ -291,8 +298,8 @@ def _vote(node: Vote, a: Array, state: State) -> tuple[Array, State]:
 
 _RULES: dict[type[Node], Callable[[Any, Array, State], tuple[Array, State]]] = {
     Input: _input, Conv2d: _conv2d, Linear: _linear, BatchNorm: _batch_norm, MaxPool2d: _max_pool,
-    SumPool2d: _sum_pool, Relu: _relu, Flatten: _flatten, Lif: _lif, CurrentLif: _current_lif, Li: _li, Iaf: _iaf,
-    CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _sigma_delta, Sigma: _sigma, Vote: _vote,
+    SumPool2d: _sum_pool, Relu: _relu, Qcfs: _qcfs, Flatten: _flatten, Lif: _lif, CurrentLif: _current_lif, Li: _li,
+    Iaf: _iaf, CubaLif: _cuba_lif, Delta: _delta, SigmaDelta: _sigma_delta, Sigma: _sigma, Vote: _vote,
 }
 
 

@@ -38,6 +38,7 @@ from neurodeploy.ir.nodes import (
     Linear,
     MaxPool2d,
     Node,
+    Qcfs,
     Relu,
     Reset,
     Sigma,
@@ -52,8 +53,8 @@ _FORMAT = "neurodeploy graph"
 _TYPES: dict[str, type[Node]] = {
     t.__name__: t
     for t in (
-        Input, Conv2d, Linear, BatchNorm, MaxPool2d, SumPool2d, Relu, Flatten, Lif, CurrentLif, Li, CubaLif, Delta, SigmaDelta,
-        Sigma, Iaf, Vote,
+        Input, Conv2d, Linear, BatchNorm, MaxPool2d, SumPool2d, Relu, Qcfs, Flatten, Lif, CurrentLif, Li, CubaLif, Delta,
+        SigmaDelta, Sigma, Iaf, Vote,
     )
 }
 

@@ -138,7 +138,7 @@ class Evaluator(ImageEvaluator):
         counts = from_rates(lowered, fit.placement, rates, self.profile.zeros)
         found = cost(counts, fit.placement, self.profile, self.recipe.cost.schedule)
         at_exit = dynamic_at_exit = 0.0
-        chosen = choose_policy(self.recipe.early_exit, votes, self._labels)
+        chosen = choose_policy(self.recipe.early_exit, votes, self._labels, warn=False)
         histogram = evaluate_policy(votes, self._labels, chosen).histogram
         latency = lowered.latencies[lowered.output.name]
         for t, n in enumerate(histogram, start=1):

@@ -1,4 +1,4 @@
-"""`neurodeploy convert`: a ReLU network as one of integrate-and-fire neurons, by calibration; its accuracy before and after."""
+"""`neurodeploy convert`: a network of ReLU or QCFS as one of integrate-and-fire neurons; its accuracy before and after."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir import serialize
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nir import write_nir
+from neurodeploy.ir.nodes import Qcfs
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.opened import open_with
-from neurodeploy.lower.ann import activations
+from neurodeploy.lower.ann import LastLayer, Start, activations
 from neurodeploy.lower.ann import convert as convert_graph
 from neurodeploy.lower.fold import fold_batch_norm
 from neurodeploy.progress import SILENT, Progress
@@ -28,7 +29,8 @@ _CALIBRATION = 1000  # images
 @dataclass(frozen=True)
 class ConvertResult:
     """`model`: the file; accuracies on `n` test images, 0..1; `agreement`: share of equal answers; `accuracy_per_step` after
-    1..T timesteps; `rates`: spikes per neuron and timestep, `scales`: what a rate of 1 stands for, of each layer of neurons."""
+    1..T timesteps; `rates`: spikes per neuron and timestep, `scales`: what a rate of 1 stands for, of each layer of neurons;
+    `activation`: of the network given, ReLU or QCFS; `start`: of the membranes, half a threshold or zero."""
 
     model: Path
     n_timesteps: int
@@ -40,6 +42,8 @@ class ConvertResult:
     data: str
     scales: dict[str, float]
     rates: dict[str, float]
+    activation: str
+    start: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
@@ -48,12 +52,13 @@ class ConvertResult:
 
 def convert(
     model: Path, n_timesteps: int, *, data: str | None = None, out: Path | None = None, percentile: float = 99.9,
-    shift: bool = True, floor: float | None = None, overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
+    shift: bool = True, floor: float | None = None, start: Start | None = None, readout: LastLayer = "spikes",
+    overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
 ) -> ConvertResult:
     """Convert the network in `model` (`lower.ann`), calibrated on validation images, and compare both on the test split.
 
-    out: `.npz` or `.nir`; default a new `.npz` under runs/. Raises UsageError for a network without ReLU, without a dataset,
-    or a path that cannot be written.
+    out: `.npz` or `.nir`; default a new `.npz` under runs/. Raises UsageError for a network without ReLU or QCFS, without a
+    dataset, or a path that cannot be written.
     """
     out = out or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-convert-{model.stem}.npz"
     if out.suffix not in _SUFFIXES or out.is_dir():
@@ -68,7 +73,9 @@ def convert(
                          remedy="Name a dataset with --data")
     images = dataset.split("validation")[0][:_CALIBRATION]
     progress.start("conversion", 3)
-    found = convert_graph(opened.graph, images, n_timesteps, percentile=percentile, shift=shift, floor=floor)
+    found = convert_graph(
+        opened.graph, images, n_timesteps, percentile=percentile, shift=shift, floor=floor, start=start, readout=readout
+    )
     note = {"name": source, "n_levels": dataset.n_levels}
     graph = Graph(found.graph.nodes, found.graph.edges, n_timesteps, {**found.graph.metadata, "data": note})
     progress.advance("conversion")
@@ -86,7 +93,7 @@ def convert(
     return ConvertResult(
         out, n_timesteps, float((reference == y).mean()), float((answers[-1] == y).mean()),
         [float(share) for share in (answers == y).mean(axis=1)], float((answers[-1] == reference).mean()), len(y), dataset.name,
-        found.scales, rates,
+        found.scales, rates, "QCFS" if any(isinstance(n, Qcfs) for n in ann.nodes) else "ReLU", found.start,
     )
 
 

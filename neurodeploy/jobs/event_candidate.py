@@ -132,7 +132,7 @@ class EventEvaluator:
             for t in range(len(votes))
         ])
         until = np.cumsum(by_bin)
-        chosen = choose_policy(self.recipe.early_exit, votes, self._labels)
+        chosen = choose_policy(self.recipe.early_exit, votes, self._labels, warn=False)
         histogram = np.array(evaluate_policy(votes, self._labels, chosen).histogram, dtype=np.float64)
         share = histogram / histogram.sum()
         dynamic = dynamic_j * float(share @ until / until[-1]) if until[-1] > 0 else 0.0

@@ -43,7 +43,7 @@ class GpuEvaluator(ImageEvaluator):
                 **common, energy_j=None, energy_dynamic_j=None, energy_at_exit_j=None, energy_dynamic_at_exit_j=None,
                 latency_s=None, fits=False, violations=broken,
             )
-        policy = choose_policy(self.recipe.early_exit, votes, self._labels)
+        policy = choose_policy(self.recipe.early_exit, votes, self._labels, warn=False)
         early = on.early_exit(evaluate_policy(votes, self._labels, policy).histogram)
         found = on.cost(1)
         return Metrics(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.place import Placement
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
-from neurodeploy.sim.exit import simulate_until
+from neurodeploy.sim.exit import ExitTrace, simulate_until
 
 # Rasters of one batch take up to 5 bytes a neuron and chip step; this keeps them below half a gigabyte.
 _RASTER_BYTES = 5e8
@@ -108,9 +109,21 @@ def early_exit_report(
 
     The simulation of each sample really ends at its exit: what was injected or in flight until then is counted.
     """
+    def run(part: slice) -> ExitTrace:
+        return simulate_until(net, chip_input(net, images[part]), policy)
+
+    figures = exit_figures(net, plan, profile, run, labels, full, interval_s=interval_s)
+    return {"policy": policy.to_dict(), "threshold": policy.threshold, **figures}
+
+
+def exit_figures(
+    net: IntGraph, plan: Placement, profile: Profile, run: Callable[[slice], ExitTrace], labels: NDArray[Any],
+    full: Measured, *, interval_s: float | None = None,
+) -> dict[str, Any]:
+    """The figures of `early_exit_report` for any rule to stop by: `run` simulates a slice of the samples until their exits."""
     steps, chip_steps, answers, counts = [], [], [], []
-    for part in batches(net, len(images)):
-        found = simulate_until(net, chip_input(net, images[part]), policy)
+    for part in batches(net, len(labels)):
+        found = run(part)
         steps.append(found.exit_steps)
         chip_steps.append(found.chip_steps)
         answers.append(found.answers)
@@ -122,7 +135,7 @@ def early_exit_report(
     fixed = fixed_accuracy(full.votes, labels)
     mean = float(exit_steps.mean())
     return {
-        "policy": policy.to_dict(), "threshold": policy.threshold, "accuracy": float(right.mean()), "n": len(labels),
+        "accuracy": float(right.mean()), "n": len(labels),
         "mean_timesteps": mean, "mean_chip_timesteps": float(chips.mean()),
         "pipeline_timesteps": net.n_chip_steps - net.n_timesteps,
         "histogram": np.bincount(exit_steps, minlength=net.n_timesteps + 1)[1:].tolist(),

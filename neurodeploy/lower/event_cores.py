@@ -88,7 +88,7 @@ def _firing(node: Node, profile: EventProfile) -> Iterator[Violation]:
                         "Train with one of them")
     if node.v_reset != 0:
         yield Violation("reset", node.name, f"states that start at {node.v_reset:g}", "They start at 0",
-                        "Train with v_reset 0")
+                        "Train with v_reset 0; convert with --start zero")
     if node.reset_interval is not None:
         yield Violation("reset", node.name, f"a reset every {node.reset_interval} timesteps", "The chip has no timesteps",
                         "Start from the network as it was trained")

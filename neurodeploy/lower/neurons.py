@@ -2,13 +2,13 @@
 
 What the chip does not do is left out, and said: a warning, `metadata["lowering"]["differences"]` for a person and `["neurons"]`
 with what each layer was.
-That neurons rest at a value other than zero is no difference: measured from there, everything is the same.
+That neurons rest at a value other than zero is no difference: measured from there, everything is the same. Where they neither
+leak nor reset to it, it is only where they start, once a sample.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ DIFFERENCES = {
     "reset": "resets to zero, where the network subtracts the threshold",
     "multi_spike": "one spike a timestep, where the network sends several",
     "floor": "no floor under the membrane, where the network has one",
+    "start": "starts at zero, where the network starts at another value (of a converted network: --start zero)",
 }
 
 
@@ -43,15 +44,19 @@ def to_chip_neurons(lowered: Graph, profile: Profile) -> Graph:
     Warns once (`neuron_differs`), naming layers and differences. `as_trained` undoes it.
     """
     were: dict[str, dict[str, Any]] = {}
+    layers: dict[str, list[str]] = {}
     nodes = []
     for node in lowered.nodes:
         if isinstance(node, Lif) and differences(node):
             were[node.name] = {name: getattr(node, name) for name in _TRAINED}
-            node = _from_zero(replace(node, reset="hard", multi_spike=False, v_min=None))
+            for difference in differences(node):
+                layers.setdefault(difference, []).append(node.name)
+            v_reset = 0.0 if _starts(node) else node.v_reset
+            node = _from_zero(replace(node, reset="hard", multi_spike=False, v_min=None, v_reset=v_reset))
         nodes.append(node)
     if not were:
         return lowered
-    said = _said(were)
+    said = [f"{DIFFERENCES[difference]} ({', '.join(names)})" for difference, names in layers.items()]
     for relay, origin in lowered.metadata.get("relays", {}).items():
         if were.get(origin, {}).get("multi_spike"):  # it passes on what the network's neurons would have sent
             were[relay] = {**were[origin], "reset": "soft", "v_min": None, "v_th": 1.0, "v_reset": 0.0}
@@ -65,17 +70,14 @@ def to_chip_neurons(lowered: Graph, profile: Profile) -> Graph:
 
 def differences(node: Lif) -> list[str]:
     """What of a neuron the chip does not do, of `DIFFERENCES`."""
-    found = {"reset": node.reset != "hard", "multi_spike": node.multi_spike, "floor": node.v_min is not None}
+    found = {"reset": node.reset != "hard", "multi_spike": node.multi_spike, "floor": node.v_min is not None,
+             "start": _starts(node)}
     return [name for name, differs in found.items() if differs]
 
 
-def _said(were: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Each difference with its layers."""
-    layers: dict[str, list[str]] = {}
-    for name, fields in were.items():
-        for difference in differences(Lif(name, **fields)):
-            layers.setdefault(difference, []).append(name)
-    return [f"{DIFFERENCES[difference]} ({', '.join(names)})" for difference, names in layers.items()]
+def _starts(node: Lif) -> bool:
+    """Whether v_reset is the membrane before the first timestep and nothing else."""
+    return node.reset == "soft" and node.inv_tau == 0 and node.v_reset != 0
 
 
 def as_trained(lowered: Graph) -> Graph:

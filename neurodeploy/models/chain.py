@@ -30,6 +30,7 @@ from neurodeploy.ir.nodes import (
     MaxPool2d,
     Node,
     Pair,
+    Qcfs,
     Relu,
     Reset,
     Shape,
@@ -120,6 +121,10 @@ class Chain:
 
     def relu(self, name: str) -> None:
         self._add(Relu(name))
+
+    def qcfs(self, name: str, lam: float, levels: int | None) -> None:
+        self._settle(name)
+        self._add(Qcfs(name, lam, levels))
 
     def neurons(self, name: str, found: Conventions) -> None:
         if found.v_th <= found.v_reset:

@@ -26,7 +26,7 @@ _JELLY = ("v_threshold", "v_reset")
 # kind -> (keys that must be there, keys that may be); a bare value is the key `value`.
 KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "conv2d": ((), ("stride", "padding", "dilation", "groups")), "linear": ((), ()), "batchnorm": ((), ("eps",)),
-    "relu": ((), ()), "flatten": ((), ()), "dropout": ((), ("value", "p")), "identity": ((), ()),
+    "relu": ((), ()), "qcfs": (("levels",), ()), "flatten": ((), ()), "dropout": ((), ("value", "p")), "identity": ((), ()),
     "maxpool": (("value",), ("stride", "padding")), "avgpool": (("value",), ("stride", "padding")),
     "sumpool": (("value",), ("stride", "padding")), "adaptiveavgpool": (("value",), ()), "vote": (("value",), ()),
     "if": (_NEURON, ("v_reset",)), "lif": ((*_NEURON, "decay_input"), ("v_reset", "tau", "beta")),
@@ -36,7 +36,7 @@ KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Leaky": (("reset_delay", "inhibition"), ("beta", "threshold", "reset_mechanism", "graded_spikes_factor")),
 }  # fmt: skip
 _ALIASES = {"conv": "conv2d", "bn": "batchnorm"}
-_TAKES = {"conv2d": "conv2d", "linear": "linear", "batchnorm": "batchnorm", "plif": "ParametricLIFNode",
+_TAKES = {"conv2d": "conv2d", "linear": "linear", "batchnorm": "batchnorm", "qcfs": "qcfs", "plif": "ParametricLIFNode",
           "ParametricLIFNode": "ParametricLIFNode", "Leaky": "Leaky"}
 _NEURONS = {"if", "lif", "plif", "IFNode", "LIFNode", "ParametricLIFNode", "Leaky"}
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -46,6 +46,7 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "fire": (">= or >", lambda v: v in (">=", ">")), "reset": ("hard or soft", lambda v: v in ("hard", "soft")),
     "reset_mechanism": ("subtract, zero or none", lambda v: v in ("subtract", "zero", None)),
     "groups": ("a whole number", lambda v: type(v) is int),
+    "levels": ("a whole number, or none", lambda v: v is None or type(v) is int),
 }  # fmt: skip
 _RESETS = ("subtract", "zero", None)  # snntorch's reset_mechanism_val
 
@@ -163,6 +164,8 @@ def _add(chain: Chain, item: Item, modules: _Modules) -> None:
                          tensors.get("bias", np.zeros_like(mean)), float(keys.get("eps", 1e-5)))
     elif kind == "relu":
         chain.relu(name)
+    elif kind == "qcfs":
+        chain.qcfs(name, _scalar(item, f"{name}.up", tensors["up"]), keys["levels"])
     elif kind == "flatten":
         chain.flatten(name)
     elif kind == "adaptiveavgpool":

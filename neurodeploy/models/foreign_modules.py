@@ -11,7 +11,7 @@ from neurodeploy.ir.nodes import Array
 from neurodeploy.models.foreign_pickle import shown
 from neurodeploy.models.foreign_state import State
 
-Kind = Literal["conv2d", "linear", "batchnorm", "Leaky", "ParametricLIFNode", "other"]
+Kind = Literal["conv2d", "linear", "batchnorm", "Leaky", "ParametricLIFNode", "qcfs", "other"]
 Tensors = dict[str, Array]
 _LEAKY = {"beta", "threshold", "graded_spikes_factor", "reset_mechanism_val"}
 _SHOWN = 40
@@ -38,6 +38,8 @@ def _kind_of(tensors: Tensors) -> Kind:
         return "Leaky" if names <= _LEAKY and "beta" in names else "other"
     if names == {"w"} and tensors["w"].size == 1:
         return "ParametricLIFNode"
+    if names == {"up"} and tensors["up"].size == 1:
+        return "qcfs"
     if "weight" in names and names <= {"weight", "bias"} and tensors["weight"].ndim in (2, 4):
         return "linear" if tensors["weight"].ndim == 2 else "conv2d"
     return "other"
@@ -116,6 +118,8 @@ def skeleton(state: State) -> str:
             parts.append("Leaky reset_delay=? inhibition=?")
         elif kind == "ParametricLIFNode":
             parts.append("ParametricLIFNode decay_input=? v_threshold=? v_reset=?")
+        elif kind == "qcfs":
+            parts.append("qcfs levels=?")
         else:
             parts.append(kind if kind == "batchnorm" else f"? ({shown(name)}: {shown(', '.join(tensors))})")
     if kinds[-1][1] in ("linear", "conv2d", "batchnorm"):

@@ -14,8 +14,23 @@ from torch.nn import functional
 
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import Conv2d, CurrentLif, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Relu, SumPool2d, Vote
+from neurodeploy.ir.nodes import (
+    Conv2d,
+    CurrentLif,
+    Flatten,
+    Input,
+    Li,
+    Lif,
+    Linear,
+    MaxPool2d,
+    Node,
+    Qcfs,
+    Relu,
+    SumPool2d,
+    Vote,
+)
 from neurodeploy.models.neurons import Dynamics, scan
+from neurodeploy.models.qcfs import clip_floor
 
 Transform = Callable[[str, Tensor], Tensor]  # (synapse name, parameter) -> what the forward pass uses instead
 
@@ -87,6 +102,8 @@ class TorchGraph(nn.Module):
             return x.flatten(2)
         if isinstance(node, Relu):
             return x.clamp(min=0)
+        if isinstance(node, Qcfs):
+            return clip_floor(x, torch.tensor(node.lam, dtype=x.dtype, device=x.device), node.levels)
         if isinstance(node, MaxPool2d):
             flat = functional.max_pool2d(x.flatten(0, 1), node.kernel)
             return flat.reshape(*x.shape[:2], *flat.shape[1:])

@@ -23,7 +23,7 @@ from neurodeploy.models.foreign_neurons import Leaky, NotExact, SpikingJelly
 
 _SKIPPED = {"Dropout", "Dropout2d", "Identity", "AlphaDropout"}  # what evaluation leaves out
 _CONTAINERS = {"Sequential", "SeqToANNContainer", "MultiStepContainer", "StepModeContainer"}
-_PACKAGES = ("torch", "spikingjelly", "snntorch")
+_PACKAGES = ("torch", "spikingjelly", "snntorch", "neurodeploy")
 _RESETS = {0: "subtract", 1: "zero"}
 
 
@@ -66,8 +66,9 @@ def _layers(module: nn.Module, name: str, where: str) -> Iterator[tuple[str, nn.
     kind, package = type(module).__name__, type(module).__module__.partition(".")[0]
     known = package in _PACKAGES  # a class of somebody else may have the same name
     if known and kind in _CONTAINERS:
-        for key, child in module.named_children():
-            yield from _layers(child, f"{name}.{key}".lstrip("."), where)
+        for key, child in module._modules.items():  # named_children leaves out what occurs again, such as one ReLU for all
+            if child is not None:
+                yield from _layers(child, f"{name}.{key}".lstrip("."), where)
     elif known and (kind in _SKIPPED or kind in _ADDERS):
         yield name or kind.lower(), module
     else:
@@ -139,6 +140,10 @@ def _relu(chain: Chain, name: str, layer: Any) -> None:
     chain.relu(name)
 
 
+def _qcfs(chain: Chain, name: str, layer: Any) -> None:
+    chain.qcfs(name, _scalar(layer.up, "up"), layer.levels)
+
+
 def _jelly(chain: Chain, name: str, layer: Any) -> None:
     tau = getattr(layer, "tau", None)
     if hasattr(layer, "w"):
@@ -162,7 +167,7 @@ def _leaky(chain: Chain, name: str, layer: Any) -> None:
 
 _ADDERS: dict[str, Callable[[Chain, str, Any], None]] = {
     "Conv2d": _conv2d, "Linear": _linear, "BatchNorm2d": _batch_norm, "BatchNorm1d": _batch_norm, "ReLU": _relu,
-    "MaxPool2d": _pool("max"), "AvgPool2d": _pool("avg"), "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten,
+    "MaxPool2d": _pool("max"), "AvgPool2d": _pool("avg"), "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten, "Qcfs": _qcfs,
     "IFNode": _jelly, "LIFNode": _jelly, "ParametricLIFNode": _jelly, "Leaky": _leaky,
 }
 

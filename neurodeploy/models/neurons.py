@@ -9,18 +9,20 @@ Every neuron starts at v_mem = v_reset in every call. With k = 1/tau, the fracti
 
 The last line is for neurons without leak and with soft reset, as event-driven chips have them; it is sinabs' IAF.
 
-Gradients take ds/dv_pre = (alpha/2) / (1 + (pi/2 * alpha * (v_pre - v_th))^2) (ATan) and treat the s inside the reset
-as a constant ("detached"); with multi_spike the slope stays alpha/2 above v_th, where each further v_th is one spike more; at
-the floor the state forgets, and so does its gradient; the slope never falls below surrogate_least. `scan_slow` is the
-definition; `scan` must equal it, and is what training runs.
-Source: Na et al., AutoSNN, ICML 2022, and Fang et al., PLIF, ICCV 2021.
+Gradients take ds/dv_pre = (alpha/2) / (1 + (pi/2 * alpha * (v_pre - v_th))^2) (ATan) or another of `surrogates`, and treat
+the s inside the reset as a constant ("detached") unless detach_reset is False; with multi_spike the slope stays alpha/2 above
+v_th, where each further v_th is one spike more; at the floor the state forgets, and so does its gradient; the slope never falls
+below surrogate_least. `scan_slow` is the definition; `scan` must equal it, and is what training runs.
+SEENN's neuron is Lif(Dynamics(decay_input=False, fire=">", surrogate="triangle", detach_reset=False), tau=2): its release
+writes v_pre = v/2 + x.
+Sources: Na et al., AutoSNN, ICML 2022; Fang et al., PLIF, ICCV 2021; Li et al., SEENN, NeurIPS 2023.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +31,16 @@ from torch.autograd.function import once_differentiable
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Fire, Reset
+from neurodeploy.models.surrogates import Surrogate
+from neurodeploy.models.surrogates import slope as slope_of
 
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Every convention in which spiking neurons differ. Raises UsageError for values that define no neuron."""
+    """Every convention in which spiking neurons differ. Raises UsageError for values that define no neuron.
+
+    surrogate_alpha is the sharpness of `surrogates` (alpha, b), surrogate_width their width (g, r).
+    """
 
     decay_input: bool = True
     v_th: float = 1.0
@@ -44,13 +51,19 @@ class Dynamics:
     multi_spike: bool = False
     v_min: float | None = None
     surrogate_least: float = 0.0
+    surrogate: Surrogate = "atan"
+    surrogate_width: float = 1.0
+    detach_reset: bool = True
 
     def __post_init__(self) -> None:
         if self.fire not in (">=", ">"):
             raise UsageError(f"fire is {self.fire!r}", limit="Known: '>=', '>'", remedy="Choose one of them")
         if self.reset not in ("hard", "soft"):
             raise UsageError(f"reset is {self.reset!r}", limit="Known: 'hard', 'soft'", remedy="Choose one of them")
-        for name in ("v_th", "v_reset", "surrogate_alpha"):
+        if self.surrogate not in get_args(Surrogate):
+            raise UsageError(f"surrogate is {self.surrogate!r}", limit=f"Known: {', '.join(get_args(Surrogate))}",
+                             remedy="Choose one of them")
+        for name in ("v_th", "v_reset", "surrogate_alpha", "surrogate_width"):
             if not math.isfinite(getattr(self, name)):
                 raise UsageError(f"{name} is {getattr(self, name)}", limit="A finite number", remedy="Change it")
         if not self.v_th > self.v_reset:
@@ -64,7 +77,14 @@ class Dynamics:
                              remedy="Leave it out")
         if not self.surrogate_alpha > 0:
             raise UsageError(f"surrogate_alpha is {self.surrogate_alpha}", limit="Above 0", remedy="The paper uses 2")
+        if not self.surrogate_width > 0:
+            raise UsageError(f"surrogate_width is {self.surrogate_width}", limit="Above 0", remedy="SEENN uses 1")
         if self.floored:
+            if self.surrogate != "atan" or not self.detach_reset:
+                raise UsageError(
+                    f"surrogate {self.surrogate!r}, detach_reset {self.detach_reset}",
+                    limit="Neurons with multi_spike or v_min have 'atan' and a detached reset", remedy="Leave them out",
+                )
             if self.decay_input or self.reset != "soft" or self.fire != ">=" or self.v_reset != 0:
                 raise UsageError(
                     f"multi_spike {self.multi_spike}, v_min {self.v_min}, with reset {self.reset!r}, fire {self.fire!r}, "
@@ -90,7 +110,10 @@ def scan_slow(x: Tensor, k: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor,
         v_pre = v + (current - (v - d.v_reset)) * k if d.decay_input else v + (current - (v - d.v_reset) * k)
         over = v_pre >= d.v_th if d.fire == ">=" else v_pre > d.v_th
         # The value of `smooth - smooth.detach()` is exactly zero, its gradient is the surrogate's.
-        smooth = torch.atan(math.pi / 2 * d.surrogate_alpha * (v_pre - d.v_th)) / math.pi
+        if d.surrogate == "atan":
+            smooth = torch.atan(math.pi / 2 * d.surrogate_alpha * (v_pre - d.v_th)) / math.pi
+        else:
+            smooth = slope_of(v_pre.detach() - d.v_th, d.surrogate, d.surrogate_alpha, d.surrogate_width) * v_pre
         n = over.to(x.dtype)
         if d.multi_spike:
             n = torch.floor(v_pre.detach() / d.v_th).clamp(min=0)
@@ -100,7 +123,11 @@ def scan_slow(x: Tensor, k: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor,
             above = over if d.multi_spike else torch.zeros_like(over)
             smooth = torch.where((slope < d.surrogate_least) & ~above, d.surrogate_least * v_pre, smooth)
         spikes.append(n + (smooth - smooth.detach()))
-        v = torch.where(over, d.v_reset, v_pre) if d.reset == "hard" else v_pre - d.v_th * n
+        if d.detach_reset:
+            v = torch.where(over, d.v_reset, v_pre) if d.reset == "hard" else v_pre - d.v_th * n
+        else:
+            s = spikes[-1]
+            v = v_pre * (1 - s) + d.v_reset * s if d.reset == "hard" else v_pre - d.v_th * s
         if d.v_min is not None:
             v = torch.where(v < d.v_min, torch.full_like(v, d.v_min), v)
         before.append(v_pre)
@@ -151,9 +178,18 @@ class _Scan(Function):
         (grad_spikes,) = grads
         v_pre, spikes, k, drive = ctx.saved_tensors
         d: Dynamics = ctx.dynamics
-        slope = (v_pre - d.v_th).mul_(math.pi / 2 * d.surrogate_alpha).square_().add_(1.0)
-        g = torch.div(grad_spikes, slope, out=slope).mul_(d.surrogate_alpha / 2)
-        kept = torch.sub(1, spikes).mul_(1 - k) if d.reset == "hard" else (1 - k).expand_as(spikes)
+        if d.surrogate == "atan" and d.detach_reset:
+            slope = (v_pre - d.v_th).mul_(math.pi / 2 * d.surrogate_alpha).square_().add_(1.0)
+            g = torch.div(grad_spikes, slope, out=slope).mul_(d.surrogate_alpha / 2)
+        else:
+            slope = slope_of(v_pre - d.v_th, d.surrogate, d.surrogate_alpha, d.surrogate_width)
+            g = grad_spikes * slope
+        if d.detach_reset:
+            kept = torch.sub(1, spikes).mul_(1 - k) if d.reset == "hard" else (1 - k).expand_as(spikes)
+        elif d.reset == "hard":
+            kept = (v_pre - d.v_reset).mul_(slope).add_(spikes).neg_().add_(1.0).mul_(1 - k)
+        else:
+            kept = (1 - d.v_th * slope) * (1 - k)
         for t in range(len(g) - 2, -1, -1):
             g[t].addcmul_(g[t + 1], kept[t])
         grad_k = None

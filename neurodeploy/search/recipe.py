@@ -118,7 +118,9 @@ class QuantizeSettings(_Strict):
 
 
 class ExitSettings(_Strict):
-    """SEENN-I: the threshold is the cheapest whose validation accuracy falls by at most `max_drop` (0..1).
+    """SEENN-I: the threshold is the cheapest whose validation accuracy falls by at most `max_drop` (0..1), or, where
+    `accuracy` (0..1) is given, that reaches it; or, with `mean_timesteps`, the most accurate that takes at most so many
+    (on event-driven chips: readings of the vote) in the mean. A wish that nothing meets gives what comes nearest and a warning.
 
     logits: confidence of the summed votes (as SEENN's release) or of their mean; "either" takes the cheaper of both.
     by, windows: on event-driven chips the vote is read so many times in a sample, at equal numbers of events (of the mean
@@ -131,6 +133,14 @@ class ExitSettings(_Strict):
     metric: Literal["confidence", "entropy"] = "confidence"
     by: Literal["event", "time"] = "event"
     windows: int = Field(default=32, ge=1, le=4096)
+    accuracy: float | None = Field(default=None, gt=0, le=1)
+    mean_timesteps: float | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_wish(self) -> Self:
+        if self.accuracy is not None and self.mean_timesteps is not None:
+            raise ValueError("early_exit.accuracy and early_exit.mean_timesteps: one of them")
+        return self
 
 
 class CostSettings(_Strict):
@@ -232,7 +242,7 @@ _TERM = "fitness.terms."
 # Settings younger than model files that must stay what they are, byte for byte, with their defaults.
 _LATER: dict[str, Any] = {
     "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "network.blocks": BLOCKS,
-    "fitness.terms": {},
+    "fitness.terms": {}, "early_exit.accuracy": None, "early_exit.mean_timesteps": None,
 }
 
 

@@ -1,14 +1,16 @@
-"""Early exit on the simulated chip: each sample runs until its running vote is confident, and then really stops."""
+"""Early exit on the simulated chip: each sample runs until its running vote is confident, or for so many timesteps as were
+set before, and then really stops."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.early_exit.confidence import ConfidencePolicy
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.ir.reference import check_input, input_at
@@ -36,7 +38,28 @@ def simulate_until(graph: IntGraph, x: Array, policy: ConfidencePolicy) -> ExitT
 
     Raises NeurodeployError for a graph without a read-out, or a recurrent one (its answers have no latency).
     """
+    return _simulate(graph, check_input(graph, x), lambda _, z, t: policy.confidence(z, t) > policy.threshold)
+
+
+def simulate_for(graph: IntGraph, x: Array, steps: NDArray[np.int64]) -> ExitTrace:
+    """Run sample b of chip input x for steps[b] model timesteps, 1..T, which are known before: later messages never enter.
+
+    Raises as `simulate_until`, and UsageError for other steps.
+    """
     x = check_input(graph, x)
+    if steps.shape != x.shape[1:2] or not np.all((steps >= 1) & (steps <= len(x))):
+        raise UsageError(f"steps of shape {steps.shape}, {steps.min()} to {steps.max()}", where="early exit",
+                         limit=f"[{x.shape[1]}] within 1 to {len(x)}")
+    if graph.inputs[0].kind != "bias":  # biases stay written
+        entered = np.arange(len(x))[:, np.newaxis] < steps
+        x = x * entered.reshape(*entered.shape, *(1,) * (x.ndim - 2))
+    return _simulate(graph, x, lambda running, _, t: steps[running] <= t)
+
+
+def _simulate(
+    graph: IntGraph, x: Array, stops: Callable[[NDArray[np.int64], NDArray[np.float64], int], NDArray[np.bool_]]
+) -> ExitTrace:
+    """`stops` says who of the samples `running` with running votes z stops after t timesteps."""
     if vote_node(graph) is None or not graph.is_acyclic:
         raise NeurodeployError("early exit needs a feed-forward graph with a read-out", where=graph.nodes[-1].name,
                                code="no_early_exit")
@@ -61,7 +84,7 @@ def simulate_until(graph: IntGraph, x: Array, policy: ConfidencePolicy) -> ExitT
             continue
         sums[running] += network.votes
         z = settled(sums[running])
-        done = policy.confidence(z, t) > policy.threshold if t < n_timesteps else np.ones(len(running), dtype=bool)
+        done = stops(running, z, t) if t < n_timesteps else np.ones(len(running), dtype=bool)
         exit_steps[running[done]] = t
         answers[running[done]] = z[done].argmax(axis=1)
         network.keep(~done)

@@ -20,9 +20,10 @@ from torch.nn import functional
 from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Array, Conv2d, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Relu, SumPool2d, Vote
+from neurodeploy.ir.nodes import Array, Conv2d, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Qcfs, Relu, SumPool2d, Vote
 from neurodeploy.ir.reference import is_integer_node
 from neurodeploy.ir.votes import settled
+from neurodeploy.models.qcfs import clip_floor
 from neurodeploy.sim.gpu_input import Float32, latency, timed
 
 
@@ -85,6 +86,7 @@ _STATELESS: dict[type[Node], Callable[[Any, Tensor, dict[str, Tensor]], Tensor]]
     SumPool2d: lambda node, x, p: functional.avg_pool2d(x, node.kernel, divisor_override=1),
     Flatten: lambda node, x, p: x.flatten(1),
     Relu: lambda node, x, p: x.relu(),
+    Qcfs: lambda node, x, p: clip_floor(x, torch.tensor(node.lam, dtype=x.dtype), node.levels),
     Vote: lambda node, x, p: x.reshape(len(x), node.n_classes, node.group).mean(2),
 }
 _STATEFUL: dict[type[Node], Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]] = {Lif: _lif, Li: _li}

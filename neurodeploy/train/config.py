@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 Encoding = Literal["direct", "rate", "events"]
-Loss = Literal["mse", "ce", "tet", "prefix_mse", "prefix_ce"]
+Loss = Literal["mse", "ce", "tet", "prefix_mse", "prefix_ce", "mix"]
 
 
 class TrainConfig(BaseModel):

@@ -14,7 +14,7 @@ from neurodeploy.cost.gpu_work import LayerWork, work_of
 from neurodeploy.export.onnx_forms import prepared, step_model, unrolled_model
 from neurodeploy.export.onnx_ops import op_counts
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Relu, SumPool2d, Vote
+from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Li, Lif, Linear, MaxPool2d, Node, Qcfs, Relu, SumPool2d, Vote
 
 from random_graphs import float_graphs, int_graphs
 
@@ -68,8 +68,9 @@ def test_kernels_of_a_neuron_are_the_operators_of_its_step_form(fields: dict[str
 
 @pytest.mark.parametrize("node", [
     Li("n", shape=(3,)), Li("n", shape=(3,), inv_tau=0.5), Li("n", shape=(3,), inv_tau=0.5, gain=2.0, v_leak=0.25), Relu("n"),
+    Qcfs("n", 2.0, 4), Qcfs("n", 2.0),
 ])
-def test_kernels_of_an_integrator_and_a_relu(node: Node) -> None:
+def test_kernels_of_an_integrator_and_of_activations(node: Node) -> None:
     graph = row(Input("x", shape=(4,)), Linear("l", weight=np.ones((3, 4))), node, Lif("m", shape=(3,)))
     assert kernels(work_of(graph)) == op_counts(step_model(graph))
 

@@ -120,3 +120,12 @@ def test_n_classes_groups_outputs() -> None:
     np.testing.assert_allclose(found["vote"], found["0"].reshape(1, 2, 2, 3).mean(axis=3))
     with pytest.raises(UsageError, match="4 classes"):
         from_torch(nn.Sequential(nn.Linear(3, 6)), (3,), n_classes=4)
+
+
+def test_a_layer_that_occurs_twice_is_there_twice() -> None:
+    relu = nn.ReLU()
+    net = nn.Sequential(nn.Linear(3, 5), relu, nn.Linear(5, 5), relu, nn.Linear(5, 2))
+    graph, x = from_torch(net, (3,)), np.random.default_rng(0).normal(size=(20, 3))
+    assert [n.name for n in graph.nodes if isinstance(n, Relu)] == ["1", "3"]
+    with torch.inference_mode():
+        np.testing.assert_allclose(evaluate(graph, x[np.newaxis])["vote"][0], net.double()(torch.tensor(x)).numpy(), atol=1e-12)

@@ -15,6 +15,13 @@ CASES = [
     for d, f, r, (v, a) in itertools.product((True, False), (">=", ">"), ("hard", "soft"), ((0.0, 2.0), (-0.3, 3.0)))
 ]
 
+CASES += [
+    Dynamics(decay_input=False, fire=f, reset=r, v_reset=v, surrogate=s, surrogate_width=w, detach_reset=d)
+    for f, r, v, (s, w), d in itertools.product(
+        (">=", ">"), ("hard", "soft"), (0.0, -0.3), (("triangle", 1.5), ("dspike", 2.0), ("atan", 1.0)), (True, False)
+    )
+]
+
 
 def column(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64).view(-1, 1)
@@ -103,7 +110,10 @@ def test_no_state_survives_a_call() -> None:
     [
         lambda: Dynamics(fire="=>"), lambda: Dynamics(reset="none"), lambda: Dynamics(v_th=0.0),
         lambda: Dynamics(v_th=float("nan")), lambda: Dynamics(surrogate_alpha=0.0), lambda: Plif(Dynamics(), tau0=1.0),
-        lambda: Lif(Dynamics(), tau=0.5), lambda: If(Dynamics()),
+        lambda: Lif(Dynamics(), tau=0.5), lambda: If(Dynamics()), lambda: Dynamics(surrogate="step"),
+        lambda: Dynamics(surrogate="triangle", surrogate_width=0.0),
+        lambda: Dynamics(False, reset="soft", multi_spike=True, detach_reset=False),
+        lambda: Dynamics(False, reset="soft", multi_spike=True, surrogate="triangle"),
     ],
 )  # fmt: skip
 def test_impossible_neurons_are_refused(make) -> None:  # type: ignore[no-untyped-def]

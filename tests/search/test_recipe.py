@@ -109,6 +109,9 @@ def test_deployment_settings_are_checked_alike() -> None:
 def test_settings_younger_than_files_are_written_where_they_say_something() -> None:
     plain = parse(MINIMAL).to_dict()
     assert plain["data"] == {"name": "digits"} and "blocks" not in plain["network"] and "terms" not in plain["fitness"]
+    assert not {"accuracy", "mean_timesteps"} & (set(plain["early_exit"]) | set(parse(MINIMAL).deploy.to_dict()["early_exit"]))
+    wish = parse(MINIMAL, {"early_exit.mean_timesteps": 1.5})
+    assert wish.to_dict()["early_exit"]["mean_timesteps"] == wish.deploy.to_dict()["early_exit"]["mean_timesteps"] == 1.5
     changes = {"data.size": [8, 6], "data.channels": 1, "network.blocks": ["SRB_k3", "mine"], "fitness.terms.mine": -0.5}
     recipe = parse(MINIMAL, changes)
     assert recipe.data.size == (8, 6) and recipe.network.blocks == ("SRB_k3", "mine") and recipe.fitness.terms == {"mine": -0.5}
@@ -121,6 +124,8 @@ def test_settings_younger_than_files_are_written_where_they_say_something() -> N
 @pytest.mark.parametrize(("overrides", "message"), [
     ({"network.blocks": []}, "network.blocks"), ({"network.blocks": ["SRB_k3", "SRB_k3"]}, "each block once"),
     ({"data.size": 0}, "height, width"), ({"data.size": [8, 1025]}, "height, width"), ({"data.channels": 2}, "data.channels"),
+    ({"early_exit.accuracy": 0.9, "early_exit.mean_timesteps": 2}, "one of them"), ({"early_exit.accuracy": 1.1}, "accuracy"),
+    ({"early_exit.mean_timesteps": 0.5}, "mean_timesteps"),
     ({"fitness.terms.mine": "much"}, r"fitness\.terms\.mine"), ({"fitness.term.mine": -1}, "no key 'term'"),
 ])
 def test_such_settings_that_are_refused(overrides: dict[str, Any], message: str) -> None:

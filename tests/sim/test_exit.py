@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.early_exit.confidence import ConfidencePolicy, exit_steps
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.hw.profile import target
 from neurodeploy.ir.graph import Edge, IntGraph
 from neurodeploy.ir.nodes import CubaLif, Input, Linear, Vote
@@ -17,7 +17,7 @@ from neurodeploy.ir.votes import predictions
 from neurodeploy.lower import lower
 from neurodeploy.quantize import quantize
 from neurodeploy.sim.clocked import Clocked, simulate
-from neurodeploy.sim.exit import simulate_until
+from neurodeploy.sim.exit import simulate_for, simulate_until
 from neurodeploy.sim.trace import Trace
 
 from deployable import ARCHS, autosnn, images
@@ -67,6 +67,31 @@ def test_it_decides_as_the_full_votes_do_and_stops(kind: Any, metric: Any, logit
         assert np.array_equal(found.trace.votes, full.votes * (np.arange(5)[:, None, None] < wanted[:, None]))
         seen |= set(wanted.tolist())
     assert full.votes.sum() > 0 and len(seen) >= 3
+
+
+@pytest.mark.parametrize("kind", ["graded", "bias"])
+def test_steps_that_were_set_before(kind: Any) -> None:
+    """The answers of the full run after so many steps; messages of later ones never enter, and nothing runs after the exit."""
+    net, data, full = run(kind)
+    latency = net.n_chip_steps - net.n_timesteps
+    steps = np.arange(24) % 5 + 1
+    found = simulate_for(net, data, steps)
+    assert np.array_equal(found.exit_steps, steps) and np.array_equal(found.chip_steps, steps + latency)
+    assert np.array_equal(found.answers, predictions(full.votes)[steps - 1, np.arange(24)])
+    assert np.array_equal(found.trace.votes, full.votes * (np.arange(5)[:, None, None] < steps[:, None]))
+    entry = net.inputs[0].name
+    entered = found.trace.spikes[entry]
+    last = np.arange(len(entered))[:, None] < (steps if kind == "graded" else steps + latency)
+    whole = full.spikes[entry]
+    assert full.votes.sum() > 0
+    assert np.array_equal(entered, whole * last.reshape(*last.shape, *[1] * (whole.ndim - 2)))
+
+
+@pytest.mark.parametrize("steps", [[1] * 23, [0] + [1] * 23, [6] + [1] * 23])
+def test_steps_that_are_none_are_refused(steps: list[int]) -> None:
+    net, data, _ = run("graded")
+    with pytest.raises(UsageError, match=r"\[24\] within 1 to 5"):
+        simulate_for(net, data, np.array(steps))
 
 
 def test_the_simulation_really_stops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ def cross_entropy(right: float, wrong: float) -> float:
         ("prefix_ce", (cross_entropy(1, 0) + cross_entropy(1.5, 0.5)) / 2),
         # (votes - 1)^2: 0, 1, 1/4, 1/4, mean 3/8
         ("tet", 0.9 * (cross_entropy(1, 0) + cross_entropy(0.5, 0.5)) / 2 + 0.1 * 0.375),
+        ("mix", 0.9 * (cross_entropy(1, 0) + cross_entropy(1.5, 0.5)) / 2 + 0.1 * 0.375),
     ],
 )
 def test_by_hand(name: Any, expected: float) -> None:
@@ -74,6 +75,26 @@ def test_tet_equals_the_release(inputs: Any, case: str, lamb: float, means: floa
     assert value.item() == pytest.approx(expected["TET_loss"], rel=1e-12)
     assert outputs.grad is not None
     assert outputs.grad.norm().item() == pytest.approx(expected["TET_grad_norm"], rel=1e-12)
+    if "mix_loss" in expected:
+        mixed = losses.mix(outputs.movedim(1, 0), torch.tensor(arrays[f"{case}/labels"]), lamb, means, as_released=True)
+        assert mixed.item() == pytest.approx(expected["mix_loss"], rel=1e-12)
+
+
+def ce_cases() -> list[Any]:
+    return [
+        pytest.param(path.with_name(f"{path.stem}_inputs.npz"), key.partition("|")[0], value, id=f"{path.stem}-{key}")
+        for path in sorted(oracles.folder("seeds").glob("tet_loss*.json"))
+        for key, value in json.loads(path.read_text(encoding="utf-8")).items()
+        if key.endswith("|CE_of_mean")
+    ]
+
+
+@pytest.mark.parametrize(("inputs", "case", "expected"), ce_cases())
+def test_cross_entropy_of_the_mean_equals_the_release(inputs: Any, case: str, expected: float) -> None:
+    arrays = oracles.npz(inputs)
+    votes = torch.tensor(arrays[f"{case}/outputs"]).movedim(1, 0)
+    found = losses.loss("ce", votes / len(votes), torch.tensor(arrays[f"{case}/labels"]))  # ce sums over time
+    assert found.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_unknown_loss() -> None:

@@ -1,0 +1,97 @@
+"""What SEENN-II's policy network itself costs: a dense pass of it on a GPU, or on a host whose price is stated.
+
+It runs once a sample, in front of the spiking network, which waits: `waiting` is the power of the chip meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from neurodeploy.cost.band import Band, total
+from neurodeploy.cost.gpu_cost import gpu_cost
+from neurodeploy.cost.gpu_work import LayerWork
+from neurodeploy.cost.model import POWER_TERMS
+from neurodeploy.early_exit.policy import StepPolicy
+from neurodeploy.hw.gpu_profile import GpuProfile, Precision
+from neurodeploy.hw.profile import Profile
+from neurodeploy.hw.quantity import Quantity, Status, weakest
+
+
+@dataclass(frozen=True)
+class PolicyCost:
+    """A sample's share of one pass of the policy: energy in joule, time in seconds; where it runs and how far to trust it."""
+
+    where: str
+    n_macs: int
+    n_weights: int
+    energy_j: Band
+    latency_s: Band
+    status: Status
+    excluded: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "where": self.where, "n_macs": self.n_macs, "n_weights": self.n_weights, "energy_j": self.energy_j.to_dict(),
+            "latency_s": self.latency_s.nominal, "latency_band_s": self.latency_s.to_dict(), "status": self.status,
+            "excluded": list(self.excluded),
+        }
+
+
+def policy_work(policy: StepPolicy) -> tuple[LayerWork, ...]:
+    """Its kernels: convolutions with batch norm folded and ReLU fused, the mean over the map, the matrix."""
+    shape, work = policy.shape, []
+    for i, conv in enumerate(policy.convs):
+        assert isinstance(conv, nn.Conv2d)
+        target = (conv.out_channels, math.ceil(shape[1] / 2), math.ceil(shape[2] / 2))
+        work.append(LayerWork.of_synapse(f"conv{i + 1}", tuple(conv.weight.shape), shape, target, n_biases=target[0]))
+        shape = target
+    n_values = math.prod(shape)
+    work.append(LayerWork("mean", "pool", 1, n_values, n_values, shape[0]))
+    logits = (policy.n_timesteps,)
+    work.append(LayerWork.of_synapse("linear", tuple(policy.linear.weight.shape), (shape[0],), logits, n_biases=logits[0]))
+    return tuple(work)
+
+
+def policy_on_gpu(
+    policy: StepPolicy, profile: GpuProfile, *, batch: int = 1, precision: Precision | None = None
+) -> PolicyCost:
+    """By the roofline of `gpu_cost`; in a batch every sample waits for the whole of it. Raises UsageError as that."""
+    work = policy_work(policy)
+    found = gpu_cost(work, profile, 1, batch=batch, precision=precision)
+    return PolicyCost(
+        f"{profile.name}, {found.precision}, batch {batch}", *_size(work), found.energy_j, found.latency_s, found.status,
+        found.excluded,
+    )
+
+
+def policy_on_host(
+    policy: StepPolicy, where: str, energy_per_mac: Quantity, time_per_mac: Quantity | None = None
+) -> PolicyCost:
+    """By a price that the caller states and sources: joule and seconds of a multiply-accumulate with all that belongs to it."""
+    work = policy_work(policy)
+    n_macs, n_weights = _size(work)
+    stated = [q for q in (energy_per_mac, time_per_mac) if q is not None]
+    return PolicyCost(
+        where, n_macs, n_weights, Band(*energy_per_mac.si).scaled(n_macs),
+        Band(0.0, 0.0, 0.0) if time_per_mac is None else Band(*time_per_mac.si).scaled(n_macs),
+        weakest([q.status for q in stated]),
+        ("whatever the stated price leaves out", *(("its time: none was stated",) if time_per_mac is None else ())),
+    )
+
+
+def waiting(profile: Profile, n_chips: int, latency_s: Band) -> Band:
+    """Static and management energy of chips that wait for the policy."""
+    powers: Mapping[str, Quantity] = profile.power
+    return total(
+        Band(*powers[entry].si).times(latency_s).scaled(n_chips) for entry in POWER_TERMS.values() if entry in powers
+    )
+
+
+def _size(work: Sequence[LayerWork]) -> tuple[int, int]:
+    return sum(w.n_macs for w in work), sum(w.n_weights for w in work)
