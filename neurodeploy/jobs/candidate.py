@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,17 +77,16 @@ class ImageEvaluator:
         order = batch_order(len(self._x_train), *self._batches)
         return [as_input(torch.from_numpy(self._x_train[index]), encoding, n_timesteps) for index in order]
 
-    @property
-    def judging(self) -> Tensor:
-        """The validation split as the network takes it."""
-        return self._input
+    def judging(self) -> list[Tensor]:
+        """The validation split as the network takes it, in parts."""
+        return [self._input]
 
     def metrics(self, network: AutoSnn) -> Metrics:
         """Metrics of a network on the validation split."""
         with torch.inference_mode(), record(network) as recorded:
             votes = network(self._input).numpy()
             paper = spikes_paper(recorded)
-            rates = rates_of(recorded)
+            rates: Rates = {name: s.mean(dim=1, dtype=torch.float64).numpy() for name, s in recorded.items()}
         return self.metrics_of(network, votes, paper, rates)
 
     def metrics_of(self, network: AutoSnn, votes: NDArray[Any], spikes: Tensor, rates: Rates) -> Metrics:
@@ -106,11 +105,6 @@ class ImageEvaluator:
     def _cost(self, lowered: Graph, rates: Rates, votes: NDArray[Any], accuracy: float, paper: float) -> Metrics:
         """Metrics from what fired: mean rates [T, *shape] by layer, votes [T, N, C]."""
         raise NotImplementedError
-
-
-def rates_of(recorded: Mapping[str, Tensor]) -> Rates:
-    """Mean rates [T, *shape] by layer of what they put out, [T, B, *shape]."""
-    return {name: s.mean(dim=1, dtype=torch.float64).numpy() for name, s in recorded.items()}
 
 
 class Evaluator(ImageEvaluator):

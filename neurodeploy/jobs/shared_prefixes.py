@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neurodeploy.errors import NeurodeployError
-from neurodeploy.jobs.candidate import ImageEvaluator, Rates, rates_of
+from neurodeploy.jobs.candidate import ImageEvaluator, Rates
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.record import record, spikes_paper
 from neurodeploy.search.fitness import Metrics
@@ -25,13 +27,13 @@ from neurodeploy.train.batchnorm import averaging
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer behind those before it: what it puts out for the batches that estimate, and for the validation split, there also
-    as spikes [N] and rates of its neurons."""
+    """A layer behind those before it: what it puts out for the batches that estimate and for the parts of the validation
+    split, there also as spikes [N] of each of its neuron layers and their mean rates."""
 
     block: str
     module: nn.Module
     estimating: list[Tensor]
-    judging: Tensor
+    judging: list[Tensor]
     spikes: list[Tensor]
     rates: Rates
 
@@ -41,7 +43,7 @@ class SharedPrefixes:
 
     def __init__(self, evaluator: ImageEvaluator) -> None:
         self._evaluator = evaluator
-        self._batches = evaluator.estimating()
+        self._batches, self._parts = evaluator.estimating(), evaluator.judging()
         self._known: list[_Layer] = []
         self._is_checked = False
 
@@ -73,13 +75,22 @@ class SharedPrefixes:
             network.add_module(name, part)
         spikes = torch.stack([s for layer in self._known for s in layer.spikes]).sum(dim=0)
         rates = {name: rate for layer in self._known for name, rate in layer.rates.items()}
-        return self._evaluator.metrics_of(network, self._known[-1].judging.numpy(), spikes, rates)
+        votes = torch.cat(self._known[-1].judging, dim=1).numpy()
+        return self._evaluator.metrics_of(network, votes, spikes, rates)
 
     def _computed(self, network: AutoSnn, block: str, module: nn.Module) -> _Layer:
         inputs = self._known[-1].estimating if self._known else self._batches
         with averaging(module):
             estimating = [module(x) for x in inputs]
         with torch.inference_mode(), record(network) as recorded:
-            judging = module(self._known[-1].judging if self._known else self._evaluator.judging)
-            spikes = [spikes_paper({name: s}) for name, s in recorded.items()]
-            return _Layer(block, module, estimating, judging, spikes, rates_of(recorded))
+            judging: list[Tensor] = []
+            spikes: dict[str, list[Tensor]] = {}
+            fired: dict[str, NDArray[np.float64]] = {}
+            for x in self._known[-1].judging if self._known else self._parts:
+                judging.append(module(x))
+                for name, s in recorded.items():
+                    spikes.setdefault(name, []).append(spikes_paper({name: s}))
+                    fired[name] = fired.get(name, 0.0) + s.sum(dim=1, dtype=torch.float64).numpy()
+            n = sum(x.shape[1] for x in judging)
+            rates = {name: total / n for name, total in fired.items()}
+            return _Layer(block, module, estimating, judging, [torch.cat(s) for s in spikes.values()], rates)
