@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from neurodeploy.models.autosnn import AutoSnn, MacroConfig
 from neurodeploy.models.neurons import Dynamics, scan, scan_slow
 from neurodeploy.models.record import record, spikes_paper
 
 import oracles
+from autosnn_release import child, images, our_name, output_name
 
 AREA = "seeds"
 # Sums of up to 1e5 products in another order: float64 rounding grows to about 1e5 * 1e-16.
@@ -67,101 +67,59 @@ def test_plif_equals_the_release(path: Any, prefix: str, decay_input: bool) -> N
     np.testing.assert_allclose(w.grad.numpy(), data["grad_w"], rtol=1e-12, atol=1e-14)
 
 
-def missing(spec: dict[str, Any]) -> str:
-    """What of this network is not built here; empty where all is."""
-    if not re.fullmatch(r"AutoSNN_\d+", spec["macro"]):
-        return f"macro {spec['macro']} (pools other than max pools, strides)"
-    if spec["dataset"] == "Tiny-ImageNet-200" or "DVS" in spec["dataset"]:
-        return f"the extra stem of {spec['dataset']}"
-    unknown = {b for b in spec["arch"] if b != "max_pool_k2"} - {"skip_connect", "SCB_k3", "SCB_k5", "SRB_k3", "SRB_k5"}
-    return f"blocks {sorted(unknown)}" if unknown else ""
-
-
-def our_name(theirs: str) -> str:
-    for pattern, name in (
-        (r"conv_stem\.0\.", "stem.conv."), (r"conv_stem\.1\.", "stem.bn."), (r"spike_neuron_stem\.", "stem.neuron."),
-        (r"fc\.1\.", "classifier.linear."), (r"fc\.2\.", "classifier.neuron."),
-        (r"spike_neuron_([12])\.", r"neuron\1."), (r"spike_neuron\.", "neuron."),
-        (r"downsample\.0\.", "shortcut.conv."), (r"downsample\.1\.", "shortcut.bn."),
-    ):  # fmt: skip
-        theirs = re.sub(pattern, name, theirs)
-    return theirs
-
-
-def build(spec: dict[str, Any], data: dict[str, np.ndarray], bn_time: str = "per_step") -> AutoSnn:
-    config = MacroConfig(
-        in_channels=data["input"].shape[1], image_size=tuple(data["input"].shape[2:]), n_classes=spec["num_class"],
-        width=int(spec["macro"].partition("_")[2]), n_timesteps=spec["T"], bn_time=bn_time,
-    )  # fmt: skip
-    net = AutoSnn(config, [b for b in spec["arch"] if b != "max_pool_k2"]).double()
-    state = {our_name(k.removeprefix("sd/")): torch.tensor(v) for k, v in data.items() if k.startswith("sd/")}
-    net.load_state_dict(state)
-    return net
-
-
-def output_name(theirs: str, recorded: dict[str, torch.Tensor]) -> str:
-    """Our name of one of the json's outputs; an identity skip puts out what the layer before it did."""
-    if not theirs.startswith("block_"):
-        return {"stem_neuron": "stem.neuron", "fc_neuron": "classifier.neuron"}[theirs]
-    i = int(theirs.split("_")[1])
-    while i >= 0:
-        for name in (f"layers.{i}", f"layers.{i}.neuron2", f"layers.{i}.neuron"):
-            if name in recorded:
-                return name
-        i -= 1
-    return "stem.neuron"
-
-
 @pytest.mark.parametrize(("stem", "spec", "arrays"), children())
 def test_child_equals_the_release(stem: str, spec: dict[str, Any], arrays: Any) -> None:
-    if missing(spec):
-        pytest.skip(f"{stem}: {missing(spec)} not built yet")
     data = oracles.npz(arrays)
-    net = build(spec, data).eval()
+    net = child(spec, data).eval()
     assert sum(p.numel() for p in net.parameters()) == spec["params"]
-    images = torch.tensor(data["input"], dtype=torch.float64)
+    x = images(data)
     with torch.no_grad(), record(net) as recorded:
-        votes = net(images)
+        votes = net(x)
     assert recorded["stem.neuron"].sum() > 0
     for theirs, expected in spec["outputs"].items():
         spikes = recorded[output_name(theirs, recorded)]
         assert list(spikes.shape[2:]) == expected["shape"], theirs
         assert spikes.flatten(1).sum(1).tolist() == expected["activation_sum_per_timestep_batch"], theirs
-    assert float(spikes_paper(recorded).mean()) == pytest.approx(float(data["spikes_per_image_f64"]), rel=1e-12)
+    n = votes.shape[1]
+    assert float(spikes_paper(recorded).sum()) == round(float(data["spikes_per_image_f64"]) * n)
     per_block = [
-        sum(float(s.sum()) for n, s in recorded.items() if f"{n}.".startswith(f"layers.{i}.")) / len(images)
-        for i in range(len(spec["arch"]))
+        sum(float(s.sum()) for name, s in recorded.items() if f"{name}.".startswith(f"layers.{i}."))
+        for i in range(len(net.layers))
     ]
-    np.testing.assert_allclose(per_block, spec["block_spikes_counted_per_image"], rtol=1e-12)
+    assert per_block == [round(count * n) for count in spec["block_spikes_counted_per_image"]]
     # Votes are means of ten binary values, added over T: rounding of a few additions.
     np.testing.assert_allclose(votes.sum(0).numpy(), data["logits_f64"], rtol=1e-12, atol=1e-12)
-    labels = torch.nn.functional.one_hot(torch.tensor(data["labels"]), spec["num_class"]).double()
-    loss = torch.nn.functional.mse_loss(votes.mean(0), labels)
-    assert float(loss) == pytest.approx(float(data["mse_loss_f64"]), rel=1e-12)
+    assert float(mse(votes, data, spec)) == pytest.approx(float(data["mse_loss_f64"]), rel=1e-12)
 
 
 @pytest.mark.parametrize(("stem", "spec", "arrays"), children())
 def test_child_trains_as_the_release(stem: str, spec: dict[str, Any], arrays: Any) -> None:
-    if missing(spec):
-        pytest.skip(f"{stem}: {missing(spec)} not built yet")
     data = oracles.npz(arrays)
-    net = build(spec, data).train()
-    labels = torch.nn.functional.one_hot(torch.tensor(data["labels"]), spec["num_class"]).double()
+    net = child(spec, data).train()
     with record(net) as recorded:
-        votes = net(torch.tensor(data["input"], dtype=torch.float64))
-    assert float(spikes_paper(recorded).mean().detach()) == pytest.approx(float(data["train_spikes_per_image_f64"]), rel=1e-12)
+        votes = net(images(data))
+    assert recorded["stem.neuron"].sum() > 0
+    assert float(spikes_paper(recorded).detach().sum()) == round(float(data["train_spikes_per_image_f64"]) * votes.shape[1])
     np.testing.assert_allclose(votes.sum(0).detach().numpy(), data["train_logits_f64"], rtol=1e-12, atol=1e-12)
-    loss = torch.nn.functional.mse_loss(votes.mean(0), labels)
+    loss = mse(votes, data, spec)
     assert float(loss.detach()) == pytest.approx(float(data["train_loss_f64"]), rel=1e-12)
     loss.backward()
     gradients = {name: p.grad for name, p in net.named_parameters()}
     assert all(g is not None for g in gradients.values())
-    for theirs, norm in spec["train_grad_norms_f64"].items():
-        assert float(gradients[our_name(theirs)].norm()) == pytest.approx(norm, rel=RTOL, abs=1e-13), theirs
+    norms = spec["train_grad_norms_f64"]
+    # Where gradients cancel or vanish, as behind silent neurons, rounding remains, of the size of the others.
+    least = 1e-12 * max(norms.values())
+    for theirs, norm in norms.items():
+        assert float(gradients[our_name(theirs)].norm()) == pytest.approx(norm, rel=RTOL, abs=least), theirs
     compared = 0
     for key, expected in data.items():
         if key.startswith("traingrad/"):
             ours = gradients[our_name(key.removeprefix("traingrad/"))].numpy()
-            np.testing.assert_allclose(ours, expected, rtol=RTOL, atol=RTOL * max(np.abs(expected).max(), 1e-4), err_msg=key)
+            np.testing.assert_allclose(ours, expected, rtol=RTOL, atol=max(RTOL * np.abs(expected).max(), least), err_msg=key)
             compared += 1
     assert compared > 0
+
+
+def mse(votes: torch.Tensor, data: dict[str, np.ndarray], spec: dict[str, Any]) -> torch.Tensor:
+    labels = torch.nn.functional.one_hot(torch.tensor(data["labels"]), spec["num_class"]).double()
+    return torch.nn.functional.mse_loss(votes.mean(0), labels)

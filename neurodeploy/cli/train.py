@@ -20,7 +20,7 @@ def train(
     ctx: typer.Context,
     recipe: Annotated[str, typer.Option("--recipe", "-r", metavar="RECIPE", help="A packaged recipe's name or a TOML file.")],
     arch: Annotated[
-        str | None, typer.Option("--arch", "-a", metavar="ARCH", help="The architecture, as `search` prints a genome. "
+        str | None, typer.Option("--arch", "-a", metavar="ARCH", help="Blocks, as `search` prints them, or a name (AutoSNN). "
                                  "Without it RECIPE is of a network without spikes (digits_qcfs), for `convert`.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="New folder of the run. Default: one under runs/.")] = None,

@@ -215,9 +215,8 @@ def _largest_width(module: AutoSnn, profile: Profile, settings: DeploySettings) 
 
 
 def _fits(module: AutoSnn, width: int, profile: Profile, settings: DeploySettings) -> bool:
-    graph = to_graph(AutoSnn(replace(module.config, width=width), module.arch))
     try:
-        lowered = lowered_for(graph, profile, settings)
+        lowered = lowered_for(to_graph(AutoSnn(replace(module.config, width=width), module.arch)), profile, settings)
     except UsageError:
         return False
     return check_placement(lowered, profile, settings.cost.n_chips).fits

@@ -10,13 +10,12 @@ from neurodeploy.errors import Interrupted, UsageError
 from neurodeploy.jobs.data import load_data
 from neurodeploy.jobs.run import Run, located
 from neurodeploy.jobs.training import MODEL, labelled, macro_of, train_arch
-from neurodeploy.models.macro import N_POSITIONS, Arch, check_arch
+from neurodeploy.models.macro import Arch
 from neurodeploy.models.own_blocks import check_blocks
+from neurodeploy.models.published import parse_arch
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.recipe import Recipe, read
 from neurodeploy.train.evaluate import evaluate
-
-_SHORT = {"skip": "skip_connect"}
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,6 @@ class TrainResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
         return {**vars(self), "model": str(self.model)}
-
-
-def parse_arch(text: str, n_positions: int = N_POSITIONS) -> Arch:
-    """Blocks separated by commas, as `search` prints a genome; `skip` stands for skip_connect. UsageError otherwise, and
-    unless there is one for each of the positions.
-
-    >>> parse_arch("skip,SCB_k3,skip,skip,SCB_k3")[:2]
-    ('skip_connect', 'SCB_k3')
-    """
-    return check_arch([_SHORT.get(block, block) for block in (b.strip() for b in text.split(",")) if block], n_positions)
 
 
 def train(

@@ -31,6 +31,7 @@ def macro_of(recipe: Recipe, data: AnyDataset) -> MacroConfig:
         n_timesteps=n.n_timesteps, group=n.group, tau0=n.tau0, decay_input=n.decay_input,
         layout=tuple(w or None for w in n.layout), neuron=n.neuron, reset=n.reset, pool=n.pool, norm=n.norm,
         multi_spike=n.multi_spike, v_min=n.v_min, w_max=n.w_max, gain=n.gain, centre=n.centre,
+        strides=n.strides, stem=n.stem, global_pool=n.global_pool,
     )
 
 

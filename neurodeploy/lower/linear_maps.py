@@ -35,11 +35,11 @@ def fold_linear_maps(graph: Graph) -> Graph:
         if isinstance(last, Linear):
             synapse = _into_linear(first, last, source)
         else:
-            synapse = compose(_convolution(first, source), _convolution(last, graph.shapes[first.name]), source)
+            synapse = compose(as_convolution(first, source), as_convolution(last, graph.shapes[first.name]), source)
         folded[last.name] = [*folded.get(first.name, []), first.name, *folded.get(last.name, [])]
         graph = _joined(graph, first, flat, synapse)
     ones: dict[str, Node] = {
-        n.name: _convolution(n, _source_shape(graph, n)) for n in graph.nodes
+        n.name: as_convolution(n, _source_shape(graph, n)) for n in graph.nodes
         if isinstance(n, SumPool2d) and any(_needs_synapse(graph[e.dst]) for e in graph.outgoing(n.name))
     }
     graph = replace(graph, nodes=tuple(ones.get(n.name, n) for n in graph.nodes))
@@ -84,7 +84,8 @@ def _joined(graph: Graph, first: Node, flat: Flatten | None, synapse: Node) -> G
     return replace(graph, nodes=tuple(nodes), edges=tuple(edges))
 
 
-def _convolution(node: Node, source: Shape) -> Conv2d:
+def as_convolution(node: Node, source: Shape) -> Conv2d:
+    """A convolution, or a sum pool as one of ones, that reads maps of shape `source`."""
     if isinstance(node, SumPool2d):
         return depthwise_ones(node.name, source[0], node.kernel)
     assert isinstance(node, Conv2d)
@@ -98,7 +99,7 @@ def compose(first: Conv2d, last: Conv2d, source: Shape) -> Conv2d:
     """
     _check_borders(first, last, source)
     groups = gcd(first.groups, last.groups)
-    a, b = _in_groups(first, groups), _in_groups(last, groups)
+    a, b = in_groups(first, groups), in_groups(last, groups)
     # On each axis, element i of `last` and j of `first` meet in the input at i * far + j * near.
     far, near = (last.dilation[0] * first.stride[0], last.dilation[1] * first.stride[1]), first.dilation
     (by, bx), (ay, ax) = b.shape[3:], a.shape[3:]
@@ -126,7 +127,7 @@ def _step(far: int, n_far: int, near: int, n_near: int) -> int:
     return gcd(far if n_far > 1 else 0, near if n_near > 1 else 0) or 1
 
 
-def _in_groups(node: Conv2d, groups: int) -> Array:
+def in_groups(node: Conv2d, groups: int) -> Array:
     """The weights with fewer, larger groups, zeros where nothing was connected: [groups, O / groups, I / groups, kH, kW]."""
     w = node.weight.reshape(groups, node.groups // groups, -1, *node.weight.shape[1:])
     wide = np.zeros((*w.shape[:3], w.shape[1], *w.shape[3:]), dtype=w.dtype)
@@ -170,7 +171,7 @@ def _into_linear(first: Node, last: Linear, source: Shape) -> Linear:
         weight = last.weight @ first.weight
         constant = None if first.bias is None else last.weight @ first.bias
     else:
-        conv = _convolution(first, source)
+        conv = as_convolution(first, source)
         shape = conv.output_shape(source)
         weight = _sent_back(conv, last.weight.reshape(-1, *shape), source).reshape(len(last.weight), -1)
         constant = None if conv.bias is None else last.weight @ np.repeat(conv.bias, shape[1] * shape[2])
@@ -181,7 +182,7 @@ def _into_linear(first: Node, last: Linear, source: Shape) -> Linear:
 def _sent_back(conv: Conv2d, maps: Array, source: Shape) -> Array:
     """The adjoint of a convolution without its bias: maps [N, O, H', W'] of its output to [N, *source]."""
     (_, height, width), (dy, dx), (sy, sx), (py, px) = source, conv.dilation, conv.stride, conv.padding
-    w = _in_groups(conv, 1)[0]
+    w = in_groups(conv, 1)[0]
     padded = np.zeros((len(maps), source[0], height + 2 * py, width + 2 * px), dtype=np.result_type(maps, w))
     for y, x in np.ndindex(w.shape[2:]):
         window = padded[:, :, y * dy :: sy, x * dx :: sx][..., : maps.shape[2], : maps.shape[3]]

@@ -15,6 +15,7 @@ from neurodeploy.lower.fold import fold_batch_norm
 from neurodeploy.lower.inputs import code_input
 from neurodeploy.lower.linear_maps import fold_linear_maps
 from neurodeploy.lower.neurons import from_zero
+from neurodeploy.lower.paths import fold_paths
 from neurodeploy.lower.pool import pools_to_or
 from neurodeploy.lower.timing import balance_delays, delay_synapses, identities_to_synapses
 
@@ -59,7 +60,8 @@ def lower(
             "Remove it, or bring the network in integers, as a lava-dl .net",
         ),), target=profile.name)
     graph = fold_currents(graph, profile.name)
-    lowered = fold_linear_maps(fold_batch_norm(fold_linear_maps(graph)))  # a norm may stand behind a pool, or in front of it
+    lowered = fold_batch_norm(fold_linear_maps(graph))  # a norm may stand behind a pool, or in front of it
+    lowered = fold_linear_maps(fold_paths(lowered))
     lowered = from_zero(lowered)
     lowered = pools_to_or(lowered)
     lowered = code_input(lowered, profile, input_kind, n_levels=levels, input_bits=input_bits)

@@ -1,4 +1,4 @@
-"""AutoSNN networks and the single-path supernet that holds all of them (3,125 in the layout of the paper).
+"""AutoSNN networks and the single-path supernet that holds all of them (3,125 in the layout and with the blocks of the paper).
 
 Votes are [T, B, n_classes]: per timestep the mean of each class's group of output neurons. Their sum over T is the
 logit (accuracy is its argmax), the sum divided by T what the MSE loss compares with the one-hot label.
@@ -14,14 +14,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from neurodeploy.errors import UsageError
-from neurodeploy.models.blocks import Layers, constrain, make_block
+from neurodeploy.models.blocks import AveragePool, ExtraStem, Layers, constrain, make_block
 from neurodeploy.models.macro import BLOCKS, N_POSITIONS, Arch, MacroConfig, check_arch
 
 __all__ = ["BLOCKS", "N_POSITIONS", "Arch", "AutoSnn", "Classifier", "MacroConfig", "Stem", "SuperNet", "check_arch"]
 
 
 class Stem(nn.Module):
-    """conv3x3 + BN + PLIF. Static images [B, C, H, W] are convolved once and held as a constant current for T steps."""
+    """conv3x3 + BN + PLIF. Static images [B, C, H, W] are convolved once and held as a constant current for T steps.
+
+    `extra` is what the stems for larger images add (`MacroConfig.stem`), else None.
+    """
 
     def __init__(self, config: MacroConfig, layers: Layers) -> None:
         super().__init__()
@@ -29,6 +32,8 @@ class Stem(nn.Module):
         self.conv = layers.conv(config.in_channels, config.width, 3, first=True)
         self.bn = layers.norm(config.width)
         self.neuron = layers.neuron()
+        n_pools = 2 if config.stem == "dvs" else 1
+        self.extra = None if config.stem == "plain" else ExtraStem(config.width, n_pools, layers)
 
     def forward(self, x: Tensor) -> Tensor:
         expected = (self.config.in_channels, *self.config.image_size)
@@ -42,25 +47,31 @@ class Stem(nn.Module):
         if x.ndim == 4:
             current = current.expand(self.config.n_timesteps, *current.shape)
         out: Tensor = self.neuron(current)
-        return out
+        return out if self.extra is None else self.extra(out)
 
 
 class Classifier(nn.Module):
-    """Flatten, Linear without bias, PLIF, and the vote: maps [T, B, C, H, W] to votes [T, B, n_classes]."""
+    """Flatten, Linear without bias, PLIF, and the vote: maps [T, B, C, H, W] to votes [T, B, n_classes].
+
+    `pool` is the mean of the whole map in front, with neurons of its own, where `MacroConfig.global_pool` asks for it.
+    """
 
     def __init__(self, config: MacroConfig, layers: Layers) -> None:
         super().__init__()
         self.n_classes, self.group = config.n_classes, config.group
+        self.pool = AveragePool(None, layers) if config.global_pool else None
         self.linear = layers.linear(config.n_features, config.n_classes * config.group)
         self.neuron = layers.output_neuron()
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.pool is not None:
+            x = self.pool(x)
         spikes: Tensor = self.neuron(self.linear(x.flatten(2)))
         return spikes.reshape(*spikes.shape[:2], self.n_classes, self.group).mean(dim=3)
 
 
 class AutoSnn(nn.Module):
-    """One architecture: `arch` names a block of BLOCKS for each position. Raises UsageError otherwise.
+    """One architecture: `arch` names a block of ALL_BLOCKS for each position. Raises UsageError otherwise.
 
     forward: static [B, C, H, W] or [T, B, C, H, W] -> votes [T, B, n_classes].
     `metadata` holds plain JSON values that travel with the network into files and graphs (dataset, accuracy, ...).
@@ -74,7 +85,7 @@ class AutoSnn(nn.Module):
         layers = Layers(config)
         self.stem = Stem(config, layers)
         self.layers = nn.ModuleList(
-            layers.pool() if p.index is None else make_block(self.arch[p.index], p.c_in, p.c_out, layers)
+            layers.pool() if p.index is None else make_block(self.arch[p.index], p.c_in, p.c_out, layers, p.stride)
             for p in config.positions
         )
         self.classifier = Classifier(config, layers)
@@ -115,7 +126,7 @@ class SuperNet(nn.Module):
         self.stem = Stem(config, layers)
         self.layers = nn.ModuleList(
             layers.pool() if p.index is None
-            else nn.ModuleDict({name: make_block(name, p.c_in, p.c_out, layers) for name in self.blocks})
+            else nn.ModuleDict({name: make_block(name, p.c_in, p.c_out, layers, p.stride) for name in self.blocks})
             for p in config.positions
         )
         self.classifier = Classifier(config, layers)

@@ -1,13 +1,16 @@
 """The candidate blocks of AutoSNN, and torch layers that accept a time axis.
 
-Maps are [T, B, C, H, W]. Convolutions have no bias and pad by k // 2, so blocks keep H and W.
+Maps are [T, B, C, H, W]. Convolutions have no bias and pad by k // 2. At stride 1 blocks keep H and W; at stride 2 the first
+convolution of k > 1 (and that of a shortcut) has it, and odd sides are rounded up.
 
-    skip_connect  x                                            (Cin = Cout: nothing, 0 spikes)
-                  PLIF(BN(conv1x1(x)))                         (Cin != Cout)
+    skip_connect  x                                            (stride 1, Cin = Cout: nothing, 0 spikes)
+                  PLIF(BN(conv1x1(x)))                         (stride 1, Cin != Cout)
+                  PLIF(BN([conv1x1(x), conv1x1(x shifted)]))   (stride 2: half of the channels from the odd pixels)
     SCB_k         PLIF(BN(conv_k(PLIF(BN(conv_k(x))))))
-    SRB_k         PLIF(BN(conv_k(PLIF(BN(conv_k(x))))) + s(x)) with s = identity, or BN(conv1x1(.)) where Cin != Cout
+    SRB_k         PLIF(BN(conv_k(PLIF(BN(conv_k(x))))) + s(x)) with s = identity, or BN(conv1x1(.)) where sizes change
+    SIB_k_e       PLIF(BN(conv1x1(PLIF(BN(conv_k(PLIF(BN(conv1x1(x)))))))) + s(x)), e * Cin channels inside; no s at stride 2
 
-Source: Na et al., AutoSNN, ICML 2022; the addition stands before the second PLIF, so block outputs are binary.
+Source: Na et al., AutoSNN, ICML 2022, and its release; the addition stands before the last PLIF, so block outputs are binary.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.extensions import failure
 from neurodeploy.models.macro import OWN_BLOCKS, BnTime, MacroConfig
 from neurodeploy.models.neurons import Dynamics, If, Neuron, Plif
@@ -36,8 +39,8 @@ def _split(y: Tensor, like: Tensor) -> Tensor:
 class Conv2d(nn.Conv2d):
     """A convolution without bias over [B, C, H, W] or [T, B, C, H, W]; padding k // 2."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, groups: int = 1) -> None:
-        super().__init__(c_in, c_out, kernel, padding=kernel // 2, bias=False, groups=groups)
+    def __init__(self, c_in: int, c_out: int, kernel: int, groups: int = 1, stride: int = 1) -> None:
+        super().__init__(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) if x.ndim == 4 else _split(super().forward(x.flatten(0, 1)), x)
@@ -53,9 +56,10 @@ class StandardConv2d(Conv2d):
     """
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int, gain: float, most: float | None, centre: float, groups: int = 1
+        self, c_in: int, c_out: int, kernel: int, gain: float, most: float | None, centre: float, groups: int = 1,
+        stride: int = 1,
     ) -> None:
-        super().__init__(c_in, c_out, kernel, groups)
+        super().__init__(c_in, c_out, kernel, groups, stride)
         self.gain = nn.Parameter(torch.full((c_out,), gain))
         self.most, self.centre = most, centre
 
@@ -160,13 +164,15 @@ class Layers:
         """The largest weight."""
         return None if self.config.w_max is None else self.config.w_max * self.config.v_th
 
-    def conv(self, c_in: int, c_out: int, kernel: int, *, first: bool = False, groups: int = 1) -> Conv2d:
+    def conv(
+        self, c_in: int, c_out: int, kernel: int, *, first: bool = False, groups: int = 1, stride: int = 1
+    ) -> Conv2d:
         """A convolution without bias. Standardised, the first one keeps the mean of its weights: without it the events of a
         sensor cancel in pairs, and their order inside a time bin counts for more (docs/speck.md)."""
         if self.config.norm == "weights":
             centre = 0.0 if first else self.config.centre
-            return StandardConv2d(c_in, c_out, kernel, self.config.gain, self.most, centre, groups)
-        return Conv2d(c_in, c_out, kernel, groups)
+            return StandardConv2d(c_in, c_out, kernel, self.config.gain, self.most, centre, groups, stride)
+        return Conv2d(c_in, c_out, kernel, groups, stride)
 
     def linear(self, n_in: int, n_out: int) -> nn.Linear:
         """A linear layer without bias."""
@@ -174,9 +180,11 @@ class Layers:
             return StandardLinear(n_in, n_out, self.config.gain, self.most, self.config.centre)
         return nn.Linear(n_in, n_out, bias=False)
 
-    def pool(self) -> nn.Module:
-        """What halves a map."""
-        return MaxPool() if self.config.pool == "max" else SumPool()
+    def pool(self, *, in_stem: bool = False) -> nn.Module:
+        """What halves a map. The release's stems have max-pools in every macro."""
+        if self.config.pool == "average" and not in_stem:
+            return AveragePool(2, self)
+        return SumPool() if self.config.pool == "sum" else MaxPool()
 
     def initialise(self, module: nn.Module) -> None:
         """First weights of a network without norms, which nothing scales later; others keep torch's."""
@@ -203,16 +211,51 @@ def constrain(module: nn.Module, config: MacroConfig) -> None:
 
 
 class ConvBn(nn.Module):
-    """conv + BN, real-valued: the shortcut of an SRB that changes its channels."""
+    """conv + BN, real-valued: the shortcut of a block that changes its channels or size."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, layers: Layers) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, layers: Layers, stride: int = 1) -> None:
         super().__init__()
-        self.conv = layers.conv(c_in, c_out, kernel)
+        self.conv = layers.conv(c_in, c_out, kernel, stride=stride)
         self.bn = layers.norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.bn(self.conv(x))
         return out
+
+
+class AveragePool(nn.Module):
+    """Mean over kernel x kernel pixels, stride = kernel, or (None) over the whole map, and neurons behind it.
+
+    The mean of spikes is at most 1: neurons that decay their input (`decay_input`) never reach a threshold of 1 by it.
+    """
+
+    def __init__(self, kernel: int | None, layers: Layers) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.neuron = layers.neuron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = (self.kernel, self.kernel) if self.kernel else x.shape[3:]
+        total = F.avg_pool2d(x.flatten(0, 1), (height, width), divisor_override=1)
+        # the product, as the Graph has it, not the quotient: neurons without leak stand exactly at their threshold often
+        out: Tensor = self.neuron(_split(total * (1 / (height * width)), x))
+        return out
+
+
+class ExtraStem(nn.Module):
+    """What follows the stem's neurons for large images: pool, conv3x3, BN, PLIF, and where `n_pools` is 2 another pool."""
+
+    def __init__(self, channels: int, n_pools: int, layers: Layers) -> None:
+        super().__init__()
+        self.pool1 = layers.pool(in_stem=True)
+        self.conv = layers.conv(channels, channels, 3)
+        self.bn = layers.norm(channels)
+        self.neuron = layers.neuron()
+        self.pool2 = layers.pool(in_stem=True) if n_pools == 2 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.neuron(self.bn(self.conv(self.pool1(x))))
+        return out if self.pool2 is None else self.pool2(out)
 
 
 class Identity(nn.Module):
@@ -236,32 +279,86 @@ class ConvSkip(nn.Module):
         return out
 
 
+class ReduceSkip(nn.Module):
+    """skip_connect that halves its map: the first half of the channels from every other pixel, the second from those one row
+    further down and right; BN, PLIF. The release takes even sizes: else the first half is the larger, and zeros follow the last
+    row and column."""
+
+    def __init__(self, c_in: int, c_out: int, layers: Layers) -> None:
+        super().__init__()
+        if c_out < 2:
+            raise UsageError("one channel in two halves", where="skip_connect of stride 2", limit="At least 2",
+                             remedy="Choose a larger width")
+        self.conv1 = layers.conv(c_in, c_out - c_out // 2, 1, stride=2)
+        self.conv2 = layers.conv(c_in, c_out // 2, 1, stride=2)
+        self.bn = layers.norm(c_out)
+        self.neuron = layers.neuron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        shifted = F.pad(x, (0, 1, 0, 1))[..., 1:, 1:]
+        out: Tensor = self.neuron(self.bn(torch.cat([self.conv1(x), self.conv2(shifted)], dim=2)))
+        return out
+
+
 class ConvBlock(nn.Module):
     """SCB (residual=False) or SRB (residual=True); `shortcut` is None where the input itself is added, or nothing."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, residual: bool, layers: Layers) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, residual: bool, layers: Layers, stride: int = 1) -> None:
         super().__init__()
-        self.residual = residual
-        self.conv1 = layers.conv(c_in, c_out, kernel)
+        self.conv1 = layers.conv(c_in, c_out, kernel, stride=stride)
         self.bn1 = layers.norm(c_out)
         self.neuron1 = layers.neuron()
         self.conv2 = layers.conv(c_out, c_out, kernel)
         self.bn2 = layers.norm(c_out)
         self.neuron2 = layers.neuron()
-        self.shortcut = ConvBn(c_in, c_out, 1, layers) if residual and c_in != c_out else None
+        changes = stride != 1 or c_in != c_out
+        self.shortcut = ConvBn(c_in, c_out, 1, layers, stride) if residual and changes else None
+        self.adds_input = residual and not changes
 
     def forward(self, x: Tensor) -> Tensor:
         current = self.bn2(self.conv2(self.neuron1(self.bn1(self.conv1(x)))))
-        if self.residual:
-            current = current + (x if self.shortcut is None else self.shortcut(x))
-        out: Tensor = self.neuron2(current)
+        out: Tensor = self.neuron2(_with_shortcut(current, x, self))
         return out
 
 
-def make_block(name: str, c_in: int, c_out: int, layers: Layers) -> nn.Module:
-    """The block called `name`, one of `macro.BLOCKS` or of `OWN_BLOCKS`; UsageError otherwise, and where a class of the latter
-    fails."""
+class BottleneckBlock(nn.Module):
+    """SIB: conv1x1 to `expansion` times the channels, conv k x k, conv1x1; `shortcut` as in ConvBlock, none at stride 2."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, expansion: int, layers: Layers, stride: int = 1) -> None:
+        super().__init__()
+        inside = expansion * c_in
+        self.conv1 = layers.conv(c_in, inside, 1)
+        self.bn1 = layers.norm(inside)
+        self.neuron1 = layers.neuron()
+        self.conv2 = layers.conv(inside, inside, kernel, stride=stride)
+        self.bn2 = layers.norm(inside)
+        self.neuron2 = layers.neuron()
+        self.conv3 = layers.conv(inside, c_out, 1)
+        self.bn3 = layers.norm(c_out)
+        self.neuron3 = layers.neuron()
+        self.shortcut = ConvBn(c_in, c_out, 1, layers) if stride == 1 and c_in != c_out else None
+        self.adds_input = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.neuron2(self.bn2(self.conv2(self.neuron1(self.bn1(self.conv1(x))))))
+        out: Tensor = self.neuron3(_with_shortcut(self.bn3(self.conv3(inner)), x, self))
+        return out
+
+
+def _with_shortcut(current: Tensor, x: Tensor, block: ConvBlock | BottleneckBlock) -> Tensor:
+    if block.shortcut is not None:
+        shortcut: Tensor = block.shortcut(x)
+        return current + shortcut
+    return current + x if block.adds_input else current
+
+
+def make_block(name: str, c_in: int, c_out: int, layers: Layers, stride: int = 1) -> nn.Module:
+    """The block called `name`, one of `macro.ALL_BLOCKS` or of `OWN_BLOCKS`; UsageError otherwise, where a class of the latter
+    fails, and for one at a stride of 2, which it is not asked for."""
     if name in OWN_BLOCKS:
+        if stride != 1:
+            raise UsageError(f"block {name!r} at a position of stride {stride}", where="network.strides", code="bad_block",
+                             limit="Registered blocks keep the size of their maps", remedy="Use a pool there")
         try:
             block: nn.Module = OWN_BLOCKS.get(name)(c_in, c_out, layers)
         except NeurodeployError:
@@ -269,7 +366,12 @@ def make_block(name: str, c_in: int, c_out: int, layers: Layers) -> nn.Module:
         except Exception as error:  # whatever a stranger's class raises
             raise failure("block", name, error, f" with {c_in} to {c_out} channels") from error
         return block
-    if name == "skip_connect":
+    kind, *sizes = name.split("_")
+    if kind == "skip":
+        if stride == 2:
+            return ReduceSkip(c_in, c_out, layers)
         return Identity() if c_in == c_out else ConvSkip(c_in, c_out, layers)
-    residual, kernel = {"SCB_k3": (False, 3), "SCB_k5": (False, 5), "SRB_k3": (True, 3), "SRB_k5": (True, 5)}[name]
-    return ConvBlock(c_in, c_out, kernel, residual, layers)
+    kernel = int(sizes[0][1:])
+    if kind == "SIB":
+        return BottleneckBlock(c_in, c_out, kernel, int(sizes[1][1:]), layers, stride)
+    return ConvBlock(c_in, c_out, kernel, kind == "SRB", layers, stride)

@@ -14,12 +14,16 @@ from neurodeploy.ir import nodes
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.blocks import (
+    AveragePool,
     BatchNorm,
+    BottleneckBlock,
     Conv2d,
     ConvBlock,
     ConvSkip,
+    ExtraStem,
     Identity,
     MaxPool,
+    ReduceSkip,
     StandardConv2d,
     StandardLinear,
     SumPool,
@@ -30,7 +34,7 @@ from neurodeploy.models.neurons import Neuron
 def to_graph(module: AutoSnn) -> Graph:
     """The network in evaluation mode as a Graph: Input "input", ..., Vote "vote".
 
-    A residual addition is two edges into one Lif: first from `bn2`, then from the shortcut, the order of summation.
+    A residual addition is two edges into one Lif: first from the last norm, then from the shortcut, the order of summation.
     Graph.metadata holds `macro` and `arch` beside the module's own metadata. Raises UsageError for weights that are
     not finite.
     """
@@ -39,20 +43,13 @@ def to_graph(module: AutoSnn) -> Graph:
     at = graph.add(nodes.Input("input", (c.in_channels, *c.image_size)))
     at = graph.conv("stem.conv", module.stem.conv, at)
     at = graph.neuron("stem.neuron", module.stem.neuron, graph.bn("stem.bn", module.stem.bn, at))
+    if (extra := module.stem.extra) is not None:
+        at = _convolved(graph, "stem.extra", extra, _layer(graph, "stem.extra.pool1", extra.pool1, at))
+        at = at if extra.pool2 is None else _layer(graph, "stem.extra.pool2", extra.pool2, at)
     for i, layer in enumerate(module.layers):
-        name = f"layers.{i}"
-        if isinstance(layer, MaxPool):
-            at = graph.add(nodes.MaxPool2d(name, (2, 2)), at)
-        elif isinstance(layer, SumPool):
-            at = graph.add(nodes.SumPool2d(name, (2, 2)), at)
-        elif isinstance(layer, ConvSkip):
-            at = graph.bn(f"{name}.bn", layer.bn, graph.conv(f"{name}.conv", layer.conv, at))
-            at = graph.neuron(f"{name}.neuron", layer.neuron, at)
-        elif isinstance(layer, ConvBlock):
-            at = _conv_block(graph, name, layer, at)
-        elif not isinstance(layer, Identity):
-            at = graph.own_block(name, layer, at)
+        at = _layer(graph, f"layers.{i}", layer, at)
     head = module.classifier
+    at = at if head.pool is None else _average_pool(graph, "classifier.pool", head.pool, at)
     at = graph.add(nodes.Flatten("flatten"), at)
     at = graph.add(nodes.Linear("classifier.linear", _weights("classifier.linear", head.linear)), at)
     at = graph.neuron("classifier.neuron", head.neuron, at)
@@ -62,17 +59,64 @@ def to_graph(module: AutoSnn) -> Graph:
     )
 
 
-def _conv_block(graph: Builder, name: str, block: ConvBlock, source: str) -> str:
+def _layer(graph: Builder, name: str, layer: nn.Module, source: str) -> str:
+    """A block or pool; the name of its last node, which is `source` where it does nothing."""
+    if isinstance(layer, MaxPool):
+        return graph.add(nodes.MaxPool2d(name, (2, 2)), source)
+    if isinstance(layer, SumPool):
+        return graph.add(nodes.SumPool2d(name, (2, 2)), source)
+    if isinstance(layer, AveragePool):
+        return _average_pool(graph, name, layer, source)
+    if isinstance(layer, ConvSkip):
+        return _convolved(graph, name, layer, source)
+    if isinstance(layer, ReduceSkip):
+        return _reduce_skip(graph, name, layer, source)
+    if isinstance(layer, ConvBlock | BottleneckBlock):
+        return _conv_block(graph, name, layer, source)
+    return source if isinstance(layer, Identity) else graph.own_block(name, layer, source)
+
+
+def _convolved(graph: Builder, name: str, layer: ConvSkip | ExtraStem, source: str) -> str:
+    at = graph.bn(f"{name}.bn", layer.bn, graph.conv(f"{name}.conv", layer.conv, source))
+    return graph.neuron(f"{name}.neuron", layer.neuron, at)
+
+
+def _average_pool(graph: Builder, name: str, layer: AveragePool, source: str) -> str:
+    channels, *size = graph.shapes[source]
+    height, width = (layer.kernel, layer.kernel) if layer.kernel else size
+    at = graph.add(nodes.SumPool2d(f"{name}.sum", (height, width)), source)
+    share = np.full((channels, 1, 1, 1), 1 / (height * width))
+    at = graph.add(nodes.Conv2d(f"{name}.mean", share, groups=channels), at)
+    return graph.neuron(f"{name}.neuron", layer.neuron, at)
+
+
+def _reduce_skip(graph: Builder, name: str, layer: ReduceSkip, source: str) -> str:
+    """Both halves as one convolution: 2 x 2, or where a side is odd 3 x 3, padded; zeros where nothing is read."""
+    here, there = _weights(f"{name}.conv1", layer.conv1), _weights(f"{name}.conv2", layer.conv2)
+    pad = int(any(side % 2 for side in graph.shapes[source][1:]))
+    weight = np.zeros((len(here) + len(there), here.shape[1], 2 + pad, 2 + pad))
+    weight[: len(here), :, pad, pad] = here[:, :, 0, 0]
+    weight[len(here) :, :, pad + 1, pad + 1] = there[:, :, 0, 0]
+    at = graph.add(nodes.Conv2d(f"{name}.conv", weight, stride=(2, 2), padding=(pad, pad)), source)
+    return graph.neuron(f"{name}.neuron", layer.neuron, graph.bn(f"{name}.bn", layer.bn, at))
+
+
+def _conv_block(graph: Builder, name: str, block: ConvBlock | BottleneckBlock, source: str) -> str:
     at = graph.bn(f"{name}.bn1", block.bn1, graph.conv(f"{name}.conv1", block.conv1, source))
     at = graph.neuron(f"{name}.neuron1", block.neuron1, at)
     at = graph.bn(f"{name}.bn2", block.bn2, graph.conv(f"{name}.conv2", block.conv2, at))
+    last, neuron = f"{name}.neuron2", block.neuron2
+    if isinstance(block, BottleneckBlock):
+        at = graph.neuron(last, neuron, at)
+        at = graph.bn(f"{name}.bn3", block.bn3, graph.conv(f"{name}.conv3", block.conv3, at))
+        last, neuron = f"{name}.neuron3", block.neuron3
     terms = [at]
     if block.shortcut is not None:
         conv = graph.conv(f"{name}.shortcut.conv", block.shortcut.conv, source)
         terms.append(graph.bn(f"{name}.shortcut.bn", block.shortcut.bn, conv))
-    elif block.residual:
+    elif block.adds_input:
         terms.append(source)
-    return graph.neuron(f"{name}.neuron2", block.neuron2, *terms)
+    return graph.neuron(last, neuron, *terms)
 
 
 class Builder:
@@ -97,8 +141,9 @@ class Builder:
         """A convolution that `Layers.conv` made."""
         if not isinstance(layer, Conv2d):
             raise UsageError(f"is a {type(layer).__name__}", where=name, remedy="Make convolutions with layers.conv(...)")
-        pad = layer.kernel_size[0] // 2
-        return self.add(nodes.Conv2d(name, _weights(name, layer), padding=(pad, pad), groups=layer.groups), source)
+        weight, pad = _weights(name, layer), layer.kernel_size[0] // 2
+        stride = (layer.stride[0], layer.stride[1])
+        return self.add(nodes.Conv2d(name, weight, stride=stride, padding=(pad, pad), groups=layer.groups), source)
 
     def bn(self, name: str, layer: nn.Module, source: str) -> str:
         """A batch norm; nothing, and `source` again, where the network has no norms."""

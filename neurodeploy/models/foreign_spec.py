@@ -7,8 +7,8 @@ agree, their conventions:
 
 or a TOML file with `input`, `timesteps`, `layers` (a list of such texts) and, where wanted, `neurons` (a table), `data`,
 `encoding`. `from=NAME` names the module whose weights a layer takes; without it modules follow each other as in the file.
-`docs/models.md` lists every layer with its keys. AutoSNN networks: `autosnn BLOCKS key=value ...` or a TOML or JSON file
-with `macro` and `arch`.
+`docs/models.md` lists every layer with its keys. AutoSNN networks: `autosnn BLOCKS key=value ...` (or a name of
+`published`) or a TOML or JSON file with `macro` and `arch`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from neurodeploy.errors import UsageError
+from neurodeploy.models.published import ARCHITECTURES
 
 _EXAMPLE = "For example --arch '1x8x8 T=16 | conv2d padding=1 | if v_th=1 fire=>= reset=soft | flatten | linear | vote 10'"
 _HEAD = {"input", "T", "timesteps", "data", "encoding"}
@@ -165,7 +166,9 @@ def _autosnn(text: str, head: str) -> Spec:
 def _own(text: str, content: dict[str, Any], where: str) -> Spec:
     arch, data = content.get("arch"), content.get("data")
     if isinstance(arch, str):
-        arch = [{"skip": "skip_connect"}.get(block.strip(), block.strip()) for block in arch.split(",")]
+        arch = list(ARCHITECTURES.get(arch, ())) or [
+            {"skip": "skip_connect"}.get(block.strip(), block.strip()) for block in arch.split(",")
+        ]
     if set(content) - {"macro", "arch", "data", "schema_version"} or not isinstance(content["macro"], dict):
         raise fail("it is not macro and arch", where, "macro: a table of sizes; arch: a list of blocks; data: a dataset's name")
     if not isinstance(arch, list) or not all(isinstance(block, str) for block in arch):

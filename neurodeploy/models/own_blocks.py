@@ -15,7 +15,7 @@ from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.reference import evaluate
 from neurodeploy.models.blocks import BatchNorm, Layers, make_block, synapses
 from neurodeploy.models.convert import Builder
-from neurodeploy.models.macro import BLOCKS, OWN_BLOCKS, MacroConfig
+from neurodeploy.models.macro import ALL_BLOCKS, OWN_BLOCKS, MacroConfig
 from neurodeploy.models.record import record
 
 _BATCH, _SIDE, _NAME = 2, 6, "block"
@@ -26,26 +26,27 @@ def check_blocks(names: Iterable[str], config: MacroConfig) -> None:
     """Raise UsageError unless every name is a block, and a registered one takes and gives what the network needs: at each
     position's channels, `forward` on random spikes is compared with the graph of `to_graph`, random norms included."""
     for name in dict.fromkeys(names):
-        if name in BLOCKS:
+        if name in ALL_BLOCKS:
             continue
         OWN_BLOCKS.get(name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            for c_in, c_out in dict.fromkeys((p.c_in, p.c_out) for p in config.positions if p.index is not None):
-                _compare(name, c_in, c_out, config)
+            sizes = dict.fromkeys((p.c_in, p.c_out, p.stride) for p in config.positions if p.index is not None)
+            for c_in, c_out, stride in sizes:
+                _compare(name, c_in, c_out, stride, config)
 
 
 def own_parameters(module: nn.Module, names: Iterable[str]) -> dict[str, dict[str, list[int]]]:
     """{"parameters": shapes by name} where blocks of somebody else's are among `names`, else {}: their class may have changed
     since a checkpoint was written."""
-    if set(names) <= set(BLOCKS):
+    if set(names) <= set(ALL_BLOCKS):
         return {}
     return {"parameters": {name: list(value.shape) for name, value in module.state_dict().items()}}
 
 
-def _compare(name: str, c_in: int, c_out: int, config: MacroConfig) -> None:
+def _compare(name: str, c_in: int, c_out: int, stride: int, config: MacroConfig) -> None:
     where = f"block {name!r} with {c_in} to {c_out} channels"
-    block = make_block(name, c_in, c_out, Layers(config)).double().eval()
+    block = make_block(name, c_in, c_out, Layers(config), stride).double().eval()
     for part in block.modules():
         if isinstance(part, BatchNorm):  # a fresh one changes next to nothing, and leaving it out would not be seen
             for tensor, low, high in ((part.weight, 0.5, 2.0), (part.bias, -0.3, 0.5), (part.running_mean, -0.3, 0.3),

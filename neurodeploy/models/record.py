@@ -13,6 +13,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.models.autosnn import SuperNet
 from neurodeploy.models.blocks import MaxPool, SumPool
 from neurodeploy.models.neurons import Neuron
+from neurodeploy.models.snasnet import SnasNet
 
 
 @contextmanager
@@ -20,8 +21,11 @@ def record(module: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Yield a dict that each forward pass inside fills anew: name -> output [T, B, *shape] of neurons and pools.
 
     Names are module paths, as in the Graph of `convert.to_graph`; in a SuperNet the block's name is left out, so that
-    a path through it is named like its child. Tensors keep their autograd graph.
+    a path through it is named like its child. Tensors keep their autograd graph. UsageError for a SnasNet, whose layers in
+    loops run one timestep at a time: it has `spikes`.
     """
+    if isinstance(module, SnasNet):
+        raise UsageError("a SnasNet runs its loops step by step", where="record", remedy="Use net.spikes(x)")
     found: dict[str, Tensor] = {}
 
     def begin(_module: nn.Module, _args: Any) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import apply_override, describe
-from neurodeploy.models.macro import AUTOSNN, BLOCKS
+from neurodeploy.models.macro import AUTOSNN, BLOCKS, PoolKind, StemKind
 from neurodeploy.resources import folder
 from neurodeploy.search.evolve import EvolutionSettings
 from neurodeploy.search.fitness import FitnessSettings
@@ -42,7 +42,8 @@ class DataSettings(_Strict):
 class NetworkSettings(_Strict):
     """The network family and its size; image size, channels and classes come from the data. See `models.macro.MacroConfig`.
 
-    layout: the width of each position in multiples of `width`, 0 for a pool; n_timesteps: with events, the bins of a sample;
+    layout: the width of each position in multiples of `width`, 0 for a pool; strides: 1 or 2 for each of its entries (none: 1);
+    n_timesteps: with events, the bins of a sample;
     blocks: what may stand at a position, blocks of one's own among them (`models.macro.register_block`).
     """
 
@@ -55,7 +56,10 @@ class NetworkSettings(_Strict):
     layout: tuple[Annotated[int, Field(ge=0, le=64)], ...] = tuple(w or 0 for w in AUTOSNN)
     neuron: Literal["plif", "if"] = "plif"
     reset: Literal["hard", "soft"] = "hard"
-    pool: Literal["max", "sum"] = "max"
+    strides: tuple[Literal[1, 2], ...] = ()
+    stem: StemKind = "plain"
+    pool: PoolKind = "max"
+    global_pool: bool = False
     norm: Literal["batch", "weights", "none"] = "batch"
     multi_spike: bool = False
     v_min: float | None = Field(default=None, le=0)
@@ -70,6 +74,13 @@ class NetworkSettings(_Strict):
         if len(set(blocks)) < len(blocks):
             raise ValueError(f"{', '.join(blocks)}: each block once")
         return blocks
+
+    @model_validator(mode="after")
+    def _means_reach_the_threshold(self) -> Self:
+        if self.decay_input and (self.pool == "average" or self.global_pool):
+            raise ValueError("with decay_input, neurons never reach their threshold of 1 by a mean of spikes, and the network "
+                             "stays silent: set network.decay_input = false beside pool 'average' or global_pool")
+        return self
 
     @property
     def n_positions(self) -> int:
@@ -242,6 +253,7 @@ _TERM = "fitness.terms."
 # Settings younger than model files that must stay what they are, byte for byte, with their defaults.
 _LATER: dict[str, Any] = {
     "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "network.blocks": BLOCKS,
+    "network.strides": (), "network.stem": "plain", "network.global_pool": False,
     "fitness.terms": {}, "early_exit.accuracy": None, "early_exit.mean_timesteps": None,
 }
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.votes import predictions
 from neurodeploy.models.autosnn import AutoSnn
+from neurodeploy.models.snasnet import SnasNet
 from neurodeploy.train.trainer import as_input
 
 
@@ -25,7 +26,7 @@ class Evaluation:
 
 
 def evaluate(
-    module: AutoSnn, x: NDArray[Any], y: NDArray[np.int64], *, batch_size: int | None = None, encoding: str = "direct"
+    module: AutoSnn | SnasNet, x: NDArray[Any], y: NDArray[np.int64], *, batch_size: int | None = None, encoding: str = "direct"
 ) -> Evaluation:
     """Runs images x [N, C, H, W], or counts of events [N, T, C, H, W], with labels y [N] in evaluation mode, on the
     device where the network lies.

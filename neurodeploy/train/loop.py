@@ -16,6 +16,7 @@ from torch import Tensor
 from neurodeploy.errors import UsageError
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.own_blocks import own_parameters
+from neurodeploy.models.snasnet import SnasNet
 from neurodeploy.train import checkpoint, runtime
 from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.evaluate import evaluate
@@ -45,7 +46,7 @@ class TrainResult:
 
 
 def train(
-    module: AutoSnn, data: Labelled, validation: Labelled, config: TrainConfig, *, seed: int, device: str = "auto",
+    module: AutoSnn | SnasNet, data: Labelled, validation: Labelled, config: TrainConfig, *, seed: int, device: str = "auto",
     checkpoint_file: Path | None = None, checkpoint_interval_s: float = 10.0,
     progress: Callable[[Epoch], None] | None = None,
 ) -> TrainResult:
@@ -106,7 +107,7 @@ def _rank(epoch: Epoch) -> tuple[float, float]:
     return epoch.accuracy, -epoch.validation_loss
 
 
-def _validate(trainer: Trainer, module: AutoSnn, validation: Labelled, train_loss: float) -> Epoch:
+def _validate(trainer: Trainer, module: AutoSnn | SnasNet, validation: Labelled, train_loss: float) -> Epoch:
     c = trainer.config
     result = evaluate(module, *validation, encoding=c.encoding)
     value = compute_loss(c.loss, torch.from_numpy(result.votes), torch.from_numpy(validation[1]), c.tet_lambda)

@@ -12,7 +12,8 @@ from neurodeploy.ir.nodes import Lif
 from neurodeploy.jobs.check import check
 from neurodeploy.jobs.opened import open_model
 from neurodeploy.jobs.run import located
-from neurodeploy.jobs.train import parse_arch, train
+from neurodeploy.jobs.train import train
+from neurodeploy.models.published import parse_arch
 from tests.validate.event_bundles import recordings
 
 TINY = {

@@ -122,7 +122,7 @@ def test_hooks_leave_with_the_recording() -> None:
     [
         (lambda: MacroConfig(1, (8, 7), 10), "at least 8 x 8|vanish in 3 max pools"),
         (lambda: MacroConfig(1, (8, 8), 0), "n_classes is 0"),
-        (lambda: AutoSnn(DIGITS, ("SRB_k7",) * 5), "unknown block 'SRB_k7'"),
+        (lambda: AutoSnn(DIGITS, ("SRB_k9",) * 5), "unknown block 'SRB_k9'"),
         (lambda: AutoSnn(DIGITS, ("SRB_k3",) * 4), "4 blocks"),
         (lambda: AutoSnn(DIGITS, "SRB_k3"), "the architecture is 'SRB_k3'"),
         (lambda: AutoSnn(DIGITS, MIXED)(torch.zeros(2, 3, 8, 8)), "input of shape"),
