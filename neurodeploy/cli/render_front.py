@@ -49,6 +49,25 @@ def show_pareto(
     )
     columns = ["architecture", "accuracy", "spikes", "energy", latency, "cores", *terms, "fitness"]
     tables.grid(console, title, columns, rows, note=note, marked=best)
+    if "exact" in data:
+        _show_exact(console, data["exact"], data["n_evaluated"])
+
+
+def _show_exact(console: Console, exact: Mapping[str, Any], n: int) -> None:
+    """What searches with a budget would have found of the whole space."""
+    rows = [
+        [s["method"], count(s["seed"]), MISSING if s["best"] is None else f"{s['best']:.4f}",
+         MISSING if s["regret"] is None else percent(s["regret"]), count(s["rank"]),
+         f"{s['front_found']} of {s['n_front']}", MISSING if s["epsilon"] is None else f"{s['epsilon']:.3f}"]
+        for s in exact["searches"]
+    ]  # fmt: skip
+    note = (
+        f"All {n} architectures are known, so the other methods were run again on them, with {exact['budget']} evaluations. "
+        f"Regret: what the best lacks of the optimum's fitness. Front: over {', '.join(exact['objectives'])}; epsilon: how far "
+        "all of it lies from what was found, in units of its range."
+    )
+    columns = ["method", "seed", "fitness", "regret", "rank", "front met", "epsilon"]
+    tables.grid(console, "What a search with a budget misses", columns, rows, note=note)
 
 
 def show_predicted(

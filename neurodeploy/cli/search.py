@@ -20,7 +20,9 @@ def search(
     recipe: Annotated[str | None, typer.Option("--recipe", "-r", metavar="RECIPE",
         help="A packaged recipe's name or a TOML file. Default: the digits, as images or events, whatever the target takes.",
     )] = None,
-    method: Annotated[str | None, typer.Option("--method", help="Search method. Default: the recipe's.")] = None,
+    method: Annotated[str | None, typer.Option("--method", metavar="METHOD",
+        help="evolution (fittest), nsga2 (front), random, or exhaustive: the whole space. Default: the recipe's.",
+    )] = None,
     budget: Annotated[
         int | None, typer.Option("--budget", min=1, help="Architectures to evaluate. Default: the recipe's.")
     ] = None,
@@ -48,6 +50,7 @@ def search(
       neurodeploy search --target loihi2 --budget 20 --workers 2 --out runs/first
       neurodeploy search --target speck2f
       neurodeploy search --target orin-nano
+      neurodeploy search --method exhaustive --workers 2 --out runs/all
       neurodeploy search --resume runs/first
       neurodeploy search --set evolution.budget=20 --set fitness.mu_energy=-0.1 --dry-run
       neurodeploy search --set profile.energy.synapse.value=20

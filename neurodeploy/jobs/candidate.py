@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neurodeploy.cost.combine import until
 from neurodeploy.cost.counts import from_rates
@@ -29,7 +30,7 @@ from neurodeploy.place import check
 from neurodeploy.search.fitness import Metrics
 from neurodeploy.search.recipe import Recipe
 from neurodeploy.search.terms import with_terms
-from neurodeploy.train.batchnorm import recalibrate_bn
+from neurodeploy.train.batchnorm import batch_order, recalibrate_bn
 from neurodeploy.train.trainer import as_input, real
 
 _BATCH = 512
@@ -53,26 +54,50 @@ class ImageEvaluator:
 
     def network(self, arch: Sequence[str]) -> AutoSnn:
         """The candidate with the supernet's weights and batch-norm statistics of its own."""
+        child = self.child(arch)
+        recalibrate_bn(child, self._x_train, *self._batches, encoding=self.recipe.supernet.encoding)
+        return child
+
+    def child(self, arch: Sequence[str]) -> AutoSnn:
+        """The candidate with the supernet's weights, and still its batch-norm statistics."""
         child = self.supernet.child(arch).eval()
-        s = self.recipe.supernet
-        size = min(s.recalibration_batch_size, len(self._x_train))
-        n_batches = min(s.recalibration_batches, len(self._x_train) // size)
-        recalibrate_bn(child, self._x_train, n_batches, size, encoding=s.encoding)
         child.metadata = {"data": {"name": self.data.name, "n_levels": self.data.n_levels}}
         return child
+
+    @property
+    def _batches(self) -> tuple[int, int]:
+        """(number, size) of the batches that batch norms are estimated on."""
+        s = self.recipe.supernet
+        size = min(s.recalibration_batch_size, len(self._x_train))
+        return min(s.recalibration_batches, len(self._x_train) // size), size
+
+    def estimating(self) -> list[Tensor]:
+        """What `network` estimates batch norms on, as the network takes it."""
+        encoding, n_timesteps = self.recipe.supernet.encoding, self.recipe.network.n_timesteps
+        order = batch_order(len(self._x_train), *self._batches)
+        return [as_input(torch.from_numpy(self._x_train[index]), encoding, n_timesteps) for index in order]
+
+    def judging(self) -> Iterator[Tensor]:
+        """The validation split as the network takes it, in parts."""
+        encoding, n_timesteps = self.recipe.supernet.encoding, self.recipe.network.n_timesteps
+        return (as_input(torch.from_numpy(x), encoding, n_timesteps) for x in _batches(self._images))
 
     def metrics(self, network: AutoSnn) -> Metrics:
         """Metrics of a network on the validation split."""
         all_votes, all_spikes, fired = [], [], dict[str, NDArray[np.float64]]()
-        s = self.recipe.supernet
         with torch.inference_mode(), record(network) as recorded:
-            for x in _batches(self._images):
-                all_votes.append(network(as_input(torch.from_numpy(x), s.encoding, self.recipe.network.n_timesteps)).numpy())
+            for x in self.judging():
+                all_votes.append(network(x).numpy())
                 all_spikes.append(spikes_paper(recorded))
                 for name, spikes in recorded.items():
                     fired[name] = fired.get(name, 0.0) + spikes.sum(dim=1, dtype=torch.float64).numpy()
-        votes, paper = np.concatenate(all_votes, axis=1), float(torch.cat(all_spikes).mean())
         rates: Rates = {name: n / len(self._labels) for name, n in fired.items()}
+        return self.metrics_of(network, np.concatenate(all_votes, axis=1), torch.cat(all_spikes), rates)
+
+    def metrics_of(self, network: AutoSnn, votes: NDArray[Any], spikes: Tensor, rates: Rates) -> Metrics:
+        """Metrics from what a network did on the validation split: votes [T, N, C], spikes [N] as the paper counts them, and
+        mean rates [T, *shape] by layer."""
+        paper = float(spikes.mean())
         accuracy = float((predictions(votes)[-1] == self._labels).mean())
         lowered = self._lowered(network)
         found = self._cost(lowered, rates, votes, accuracy, paper)

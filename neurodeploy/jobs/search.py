@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +17,23 @@ import numpy as np
 
 from neurodeploy.errors import Interrupted, NeurodeployError, NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import any_target as profile_of
+from neurodeploy.jobs.candidate import ImageEvaluator
 from neurodeploy.jobs.data import AnyDataset, load_data
 from neurodeploy.jobs.extensions import require_extensions, require_shared
 from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards, remembered_interrupts
 from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
 from neurodeploy.jobs.run import Run, read_json, write_json
+from neurodeploy.jobs.shared_prefixes import SharedPrefixes
 from neurodeploy.jobs.training import MODEL, supernet_of, train_arch
 from neurodeploy.models.macro import check_arch
 from neurodeploy.progress import SILENT, Progress
+from neurodeploy.search.evolve import Scored
 from neurodeploy.search.fitness import Metrics, References, energy_field, fitness
 from neurodeploy.search.pareto import objectives_with
 from neurodeploy.search.recipe import Recipe, read
+from neurodeploy.search.regret import regrets
 from neurodeploy.search.space import Space
+from neurodeploy.search.standing import Standing
 from neurodeploy.search.study import StudyResult
 from neurodeploy.search.study import run as run_study
 from neurodeploy.search.trials import Evaluation
@@ -37,6 +42,7 @@ from neurodeploy.train.supernet import SuperNetResult
 
 JOURNAL, REFERENCES, RESULT, BUNDLE = "journal.log", "references.json", "result.json", "bundle"
 CANDIDATES = "candidates.json"
+_N_SEEDS = 3  # of each method that an exhaustive search compares itself with
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,9 @@ def _begin(
     of_recipe |= {k: v for k, v in short.items() if v is not None}
     profile = profile_of("loihi2" if target is None else target, of_profile)
     settings = read(default_recipe(profile) if recipe is None else recipe, of_recipe)
+    if budget is not None and settings.evolution.method == "exhaustive":
+        raise UsageError(f"a budget of {budget}", where="search method exhaustive", limit="It evaluates the whole space",
+                         remedy="Leave the budget out, or choose another method")
     # Before a folder is made: raises where nothing would fit, or could be trained.
     require_shared(settings, workers)
     data = load_data(settings.data, settings.input.kind)
@@ -180,7 +189,7 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
         seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
         progress.message(f"{name}: {what}, {seconds[name]:.0f} s")
 
-    evaluator, references = _prepare(run, route, data, progress)
+    evaluator, references = prepare(run, route, data, progress)
     lap("supernet", f"{run.recipe.supernet.epochs} epochs")
     with _helpers(run, workers - 1):
         study = _study(run, route, evaluator, references, data, progress)
@@ -201,7 +210,8 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
     result = {
         **_places(run), "target": run.profile.name, "n_evaluated": len(study.evaluations),
         "n_feasible": sum(e.fitness is not None for e in study.evaluations), "stopped": study.stopped,
-        "best": predicted, "pareto": pareto, **route.front(pareto, data), "references": references.to_dict(), **final,
+        "best": predicted, "pareto": pareto, **route.front(pareto, data), **_exact(run, route, study, data),
+        "references": references.to_dict(), **final,
         "seconds": seconds, "data": {"name": data.name, "split": "test"}, "schedule": run.recipe.cost.schedule,
         "recipe": run.recipe.name, "disclaimer": run.profile.disclaimer,
     }
@@ -209,7 +219,7 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
     return SearchResult(read_json(run.path / RESULT))  # as a later resume gives it
 
 
-def _prepare(run: Run, route: Route, data: AnyDataset, progress: Progress) -> tuple[Evaluates, References]:
+def prepare(run: Run, route: Route, data: AnyDataset, progress: Progress) -> tuple[Evaluates, References]:
     """The trained supernet's evaluator and what the fitness divides by, both from the run's files where they exist."""
     require_extensions(run.recipe, data)
     supernet, log = supernet_of(run, data, route.choices(run.recipe, data), progress)
@@ -241,8 +251,7 @@ def _references(evaluator: Evaluates, log: SuperNetResult, run: Run) -> dict[str
 
 
 def _study(
-    run: Run, route: Route, evaluator: Callable[[tuple[str, ...]], dict[str, Any]], references: References, data: AnyDataset,
-    progress: Progress,
+    run: Run, route: Route, evaluator: Evaluates, references: References, data: AnyDataset, progress: Progress
 ) -> StudyResult:
     recipe = run.recipe
     space = Space(route.choices(recipe, data))
@@ -251,7 +260,8 @@ def _study(
         return fitness(Metrics.from_dict(metrics), recipe.fitness, references, data.n_classes).value
 
     task, best = "search", 0.0
-    progress.start(task, min(recipe.evolution.budget, space.size))
+    is_exhaustive = recipe.evolution.method == "exhaustive"
+    progress.start(task, space.size if is_exhaustive else min(recipe.evolution.budget, space.size))
 
     def show(evaluation: Evaluation) -> None:
         nonlocal best
@@ -260,14 +270,30 @@ def _study(
 
     with finish_trial_first() as asked:
         result = run_study(
-            run.path / JOURNAL, recipe.evolution, space, recipe.seed, evaluator, score, show,
+            run.path / JOURNAL, recipe.evolution, space, recipe.seed,
+            SharedPrefixes(evaluator) if is_exhaustive and isinstance(evaluator, ImageEvaluator) else evaluator, score, show,
             context=_context(recipe, run, references), objectives=objectives_with(recipe.fitness.terms),
             should_stop=lambda: asked[0],
+            standing=Standing(recipe.fitness, data.n_classes) if recipe.evolution.method == "nsga2" else None,
         )
     progress.done(task)
     if asked[0]:  # perhaps during the last candidate: then the search is complete, and what follows it is not wanted
         raise KeyboardInterrupt
     return result
+
+
+def _exact(run: Run, route: Route, study: StudyResult, data: AnyDataset) -> dict[str, Any]:
+    """Of an exhaustive search: what the other methods would have found of it with the recipe's budget."""
+    recipe = run.recipe
+    if recipe.evolution.method != "exhaustive":
+        return {}
+    standing = Standing(recipe.fitness, data.n_classes)
+    known = {e.genome: Scored(e.genome, e.fitness, *standing(e.metrics)) for e in study.evaluations}
+    seeds = range(recipe.seed, recipe.seed + _N_SEEDS)
+    found = regrets(Space(route.choices(recipe, data)), recipe.evolution, seeds, known)
+    return {"exact": {
+        "objectives": list(standing.objectives), "budget": recipe.evolution.budget, "searches": [r.to_dict() for r in found],
+    }}
 
 
 def _context(recipe: Recipe, run: Run, references: References) -> dict[str, Any]:
@@ -328,7 +354,7 @@ def worker(run_dir: Path, *, progress: Progress = SILENT) -> WorkerResult:
     route = route_of(run.profile, run.recipe)
     try:
         with threads(1):
-            evaluator, references = _prepare(run, route, data, progress)
+            evaluator, references = prepare(run, route, data, progress)
             study = _study(run, route, evaluator, references, data, progress)
     except KeyboardInterrupt as error:
         again = f"neurodeploy worker --run {run.path}"

@@ -1,10 +1,11 @@
-"""AutoSNN's evolutionary search as a pure function: finished rounds in, the next round's genomes out.
+"""The search methods as one pure function: finished rounds in, the next round's genomes out.
 
 Every child depends only on (seed, finished rounds, slot), each slot with a random generator of its own. So a search
 that was stopped, or that several workers share, asks for the same genomes as one that ran undisturbed.
 
-Source: Na et al., ICML 2022 (arXiv 2201.12738), section 4, and the released code, with two differences: everything is
-seeded, and a parent is drawn anew where a mutation changed nothing or met a genome seen before.
+"evolution" is AutoSNN's: Na et al., ICML 2022 (arXiv 2201.12738), section 4, and the released code, with two differences:
+everything is seeded, and a parent is drawn anew where a mutation changed nothing or met a genome seen before. "nsga2": see
+`search/nsga2.py`. The first round of both is that of "random".
 """
 
 from __future__ import annotations
@@ -12,25 +13,32 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from neurodeploy.search.space import Genome, Space, draw_index
+from neurodeploy.search import nsga2
+from neurodeploy.search.space import Genome, Space, crossed, draw_index
 
 # Redraws of one child before its slot is filled at random: reached where the parents' surroundings are exhausted.
 _REDRAWS = 100
 
 
+Method = Literal["evolution", "random", "nsga2", "exhaustive"]
+
+
 class EvolutionSettings(BaseModel):
     """How many genomes are evaluated and how they are chosen; the defaults are the paper's.
 
-    `method` "random" draws every genome uniformly and uses only `budget` and `pool` (the size of a round).
+    `method` "evolution" looks for the fittest; "nsga2" for the front, with `pool` survivors and children, and uses `p_mutation`
+    too; "random" draws every genome uniformly and uses only `budget` and `pool` (the size of a round); "exhaustive" evaluates
+    the whole space, `pool` at a time, whatever the `budget`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["evolution", "random"] = "evolution"
+    method: Method = "evolution"
     budget: int = Field(default=200, ge=1)
     pool: int = Field(default=20, ge=1)
     top_k: int = Field(default=10, ge=1)
@@ -53,10 +61,15 @@ class EvolutionSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Scored:
-    """An evaluated genome; `fitness` None where it was infeasible."""
+    """An evaluated genome; `fitness` None where it was infeasible.
+
+    "nsga2" alone reads the rest: what it minimises, of a feasible one, and how many limits an infeasible one breaks.
+    """
 
     genome: Genome
     fitness: float | None
+    costs: tuple[float, ...] = ()
+    n_broken: int = 0
 
 
 def parents(top_k: int, finished: Sequence[Sequence[Scored]]) -> tuple[Scored, ...]:
@@ -72,14 +85,20 @@ def next_round(
 
     Genomes are new: in no finished round and once in this one. A round holds `pool` genomes, the last one what is left
     of the budget. Where the space has fewer unseen genomes than that, the round holds those, and the next is empty.
+
+    "exhaustive" ignores the budget; its last position changes fastest, so that neighbours share most of their blocks.
     """
+    if settings.method == "exhaustive":
+        done = sum(map(len, finished))
+        return tuple(islice(product(*space.positions), done, done + settings.pool))
     seen = {scored.genome for round_ in finished for scored in round_}
     n_round = min(settings.pool, settings.budget - sum(len(round_) for round_ in finished))
     best = parents(settings.top_k, finished) if settings.method == "evolution" else ()
+    alive = nsga2.population(finished, settings.pool) if settings.method == "nsga2" else ()
     children: list[Genome] = []
     for slot in range(n_round):
         rng = random.Random(f"neurodeploy search {seed} {len(finished)} {slot}")
-        child = _child(space, settings, rng, slot, best, seen)
+        child = _child(space, settings, rng, slot, best, alive, seen)
         if child is None:
             break
         seen.add(child)
@@ -98,13 +117,17 @@ def _child(
     rng: random.Random,
     slot: int,
     best: Sequence[Scored],
+    alive: Sequence[nsga2.Survivor],
     seen: set[Genome],
 ) -> Genome | None:
     is_mutation = slot < settings.n_mutations
     is_crossover = not is_mutation and slot < settings.n_mutations + settings.n_crossovers
-    if (is_mutation and best) or (is_crossover and len(best) > 1 and space.n_positions > 1):
+    if alive or (is_mutation and best) or (is_crossover and len(best) > 1 and space.n_positions > 1):
         for _ in range(_REDRAWS):
-            child = _mutate(space, settings.p_mutation, rng, best) if is_mutation else _cross(rng, best)
+            if alive:
+                child = nsga2.child(space, settings.p_mutation, rng, alive)
+            else:
+                child = _mutate(space, settings.p_mutation, rng, best) if is_mutation else _cross(rng, best)
             if child not in seen:
                 return child
     return space.draw_unseen(rng, seen)
@@ -112,13 +135,7 @@ def _child(
 
 def _mutate(space: Space, p_mutation: float, rng: random.Random, best: Sequence[Scored]) -> Genome:
     """A parent, uniform of the best, with each position changed to another block with probability `p_mutation`."""
-    parent = best[draw_index(rng, len(best))].genome
-    child = []
-    for block, choices in zip(parent, space.positions, strict=True):
-        others = [c for c in choices if c != block]
-        change = rng.random() < p_mutation and others
-        child.append(others[draw_index(rng, len(others))] if change else block)
-    return tuple(child)
+    return space.mutated(best[draw_index(rng, len(best))].genome, p_mutation, rng)
 
 
 def _cross(rng: random.Random, best: Sequence[Scored]) -> Genome:
@@ -126,6 +143,4 @@ def _cross(rng: random.Random, best: Sequence[Scored]) -> Genome:
     first = draw_index(rng, len(best))
     second = draw_index(rng, len(best) - 1)
     second += second >= first
-    head, tail = best[first].genome, best[second].genome
-    cut = 1 + draw_index(rng, len(head) - 1)
-    return head[:cut] + tail[cut:]
+    return crossed(best[first].genome, best[second].genome, rng)

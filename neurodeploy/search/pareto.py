@@ -23,7 +23,18 @@ OBJECTIVES: Objectives = {
 
 def objectives_with(terms: Mapping[str, float]) -> Objectives:
     """OBJECTIVES and one's own terms of the fitness, {name: exponent}, in the direction of their exponents; with 0 none."""
-    return {**OBJECTIVES, **{f"terms.{name}": "max" if exponent > 0 else "min" for name, exponent in terms.items() if exponent}}
+    return {**OBJECTIVES, **own_objectives(terms)}
+
+
+def own_objectives(terms: Mapping[str, float]) -> Objectives:
+    """One's own terms as objectives."""
+    return {f"terms.{name}": "max" if exponent > 0 else "min" for name, exponent in terms.items() if exponent}
+
+
+def costs(candidate: Mapping[str, Any], objectives: Objectives) -> tuple[float, ...]:
+    """What a candidate has of every objective, turned so that less is better; without those that are None on its target.
+    Raises UsageError as `pareto_front`."""
+    return tuple(_cost(0, candidate, name, objectives) for name in objectives if candidate.get(name, 0) is not None)
 
 
 def pareto_front(candidates: Sequence[Mapping[str, Any]], objectives: Objectives = OBJECTIVES) -> tuple[int, ...]:

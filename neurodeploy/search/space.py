@@ -23,6 +23,12 @@ def draw_index(rng: random.Random, n: int) -> int:
     return int(rng.random() * n)
 
 
+def crossed(head: Genome, tail: Genome, rng: random.Random) -> Genome:
+    """The head of one genome and the tail of another, cut at one place between two positions."""
+    cut = 1 + draw_index(rng, len(head) - 1)
+    return head[:cut] + tail[cut:]
+
+
 @dataclass(frozen=True)
 class Space:
     """The choices of every position; a genome names one block for each.
@@ -102,6 +108,15 @@ class Space:
     def draw(self, rng: random.Random) -> Genome:
         """A uniform genome."""
         return tuple(choices[draw_index(rng, len(choices))] for choices in self.positions)
+
+    def mutated(self, genome: Genome, p: float, rng: random.Random) -> Genome:
+        """The genome with each position changed to another block with probability `p`."""
+        child = []
+        for block, choices in zip(genome, self.positions, strict=True):
+            others = [c for c in choices if c != block]
+            change = rng.random() < p and others
+            child.append(others[draw_index(rng, len(others))] if change else block)
+        return tuple(child)
 
     def draw_unseen(self, rng: random.Random, seen: Collection[Genome]) -> Genome | None:
         """A uniform genome among those not in `seen` (a set of genomes of this space); None where all are seen."""

@@ -22,6 +22,8 @@ from neurodeploy.search.storage import open_storage
 from neurodeploy.search.trials import Evaluation, Score, Snapshot, Trials
 
 Evaluate = Callable[[Genome], Mapping[str, Any]]
+# Of an evaluation's metrics: what "nsga2" minimises (of a feasible one), and how many limits they break.
+Standing = Callable[[Mapping[str, Any]], tuple[tuple[float, ...], int]]
 
 # A worker that waits for others looks again after these seconds, doubled each time up to the last.
 _POLL_S = (0.005, 0.5)
@@ -56,6 +58,7 @@ def run(
     context: Mapping[str, Any] | None = None,
     objectives: Objectives = OBJECTIVES,
     should_stop: Callable[[], bool] | None = None,
+    standing: Standing | None = None,
     lease_s: float = 60.0,
 ) -> StudyResult:
     """Search until the budget is spent, together with every other worker on the same storage.
@@ -63,8 +66,8 @@ def run(
     `storage` is a journal file or a database URL. `evaluate(genome)` returns metrics in plain JSON; `score(metrics)`
     gives their fitness, None where infeasible, and must be a pure function. `on_result` is called once for each finished
     evaluation, stored earlier or by another worker too. `context` is what else must be the same on resume (data,
-    target, fitness settings). `should_stop` is asked before each evaluation. A worker on another machine counts as
-    dead once its heartbeat has stood still for `lease_s` seconds.
+    target, fitness settings). `should_stop` is asked before each evaluation. Method "nsga2" needs `standing`. A worker on
+    another machine counts as dead once its heartbeat has stood still for `lease_s` seconds.
 
     Raises UsageError, naming the differences, where the storage holds a search with another space, settings, seed or
     context; whatever `evaluate` raises is passed on after its slot was given free.
@@ -77,7 +80,8 @@ def run(
     }
     trials = Trials(open_storage(storage), identity, space, score, lease_s)
     with Owner() as owner:
-        return _Search(trials, settings, space, seed, on_result, owner, lease_s).run(evaluate, objectives, should_stop)
+        search = _Search(trials, settings, space, seed, on_result, standing, owner, lease_s)
+        return search.run(evaluate, objectives, should_stop)
 
 
 class _Search:
@@ -90,11 +94,12 @@ class _Search:
         space: Space,
         seed: int,
         on_result: Callable[[Evaluation], None] | None,
+        standing: Standing | None,
         owner: Owner,
         lease_s: float,
     ) -> None:
         self._trials, self._settings, self._space, self._seed = trials, settings, space, seed
-        self._on_result, self._owner, self._lease_s = on_result, owner, lease_s
+        self._on_result, self._standing, self._owner, self._lease_s = on_result, standing, owner, lease_s
         self._results: dict[tuple[int, int], Evaluation] = {}
         self._n_here = 0
 
@@ -106,10 +111,14 @@ class _Search:
             if not self._finish_round(len(finished), genomes, evaluate, should_stop):
                 return self._result("interrupted", objectives)
             slots = [self._results[len(finished), slot] for slot in range(len(genomes))]
-            finished.append(tuple(Scored(e.genome, e.fitness) for e in slots))
-        n_evaluated = sum(map(len, finished))
-        exhausted = n_evaluated < self._settings.budget and is_exhausted(self._space, finished)
+            finished.append(tuple(self._scored(e) for e in slots))
+        is_spent = sum(map(len, finished)) >= self._settings.budget and self._settings.method != "exhaustive"
+        exhausted = not is_spent and is_exhausted(self._space, finished)
         return self._result("exhausted" if exhausted else "budget", objectives)
+
+    def _scored(self, evaluation: Evaluation) -> Scored:
+        further = () if self._standing is None else self._standing(evaluation.metrics)
+        return Scored(evaluation.genome, evaluation.fitness, *further)
 
     def _finish_round(
         self, round_: int, genomes: tuple[Genome, ...], evaluate: Evaluate, should_stop: Callable[[], bool] | None

@@ -65,6 +65,8 @@ class Trials:
         self._storage, self._space, self._score = storage, space, score
         self._watch = LeaseWatch(lease_s)
         self._evaluations: dict[int, Evaluation] = {}
+        # The first trials, all of them over, and their results: a space of thousands is not read anew each time.
+        self._n_over, self._over = 0, dict[Slot, Evaluation]()
         try:
             self._study_id = storage.get_study_id_from_name(_STUDY)
         except KeyError:
@@ -78,8 +80,16 @@ class Trials:
 
     def read(self) -> Snapshot:
         """Results and holders now; on the way, what dead workers left is finished or marked failed."""
-        snapshot = Snapshot()
-        for trial in self._storage.get_all_trials(self._study_id, deepcopy=False):
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        n = self._n_over
+        while n < len(trials) and trials[n].state.is_finished():
+            if trials[n].state != TrialState.FAIL and "lease" in trials[n].user_attrs:
+                found = self._evaluation(trials[n])
+                self._over.setdefault((found.round, found.slot), found)
+            n += 1
+        self._n_over = n
+        snapshot = Snapshot(dict(self._over))
+        for trial in trials[n:]:
             if "lease" not in trial.user_attrs or trial.state in (TrialState.FAIL, TrialState.WAITING):
                 continue
             first, second = trial.user_attrs["slot"]

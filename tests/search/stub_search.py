@@ -1,7 +1,7 @@
 """A search with the stub evaluator of the AutoSNN fixture; also a program, so that tests can kill it.
 
-python stub_search.py STORAGE FIXTURE LOG RESULT SEED BUDGET SLEEP_S: appends `begin GENOME` and `end GENOME` to LOG around each
-evaluation, and writes the result to RESULT at the end. Imports no torch: it is started some twenty times.
+python stub_search.py STORAGE FIXTURE LOG RESULT SEED BUDGET SLEEP_S [METHOD]: appends `begin GENOME` and `end GENOME` to LOG
+around each evaluation, and writes the result to RESULT at the end. Imports no torch: it is started some twenty times.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from neurodeploy.search.evolve import EvolutionSettings
+from neurodeploy.search.evolve import EvolutionSettings, Method
 from neurodeploy.search.pareto import Objectives
 from neurodeploy.search.space import Genome, Space
 from neurodeploy.search.study import StudyResult, run
@@ -48,8 +48,12 @@ def score(metrics: dict[str, Any]) -> float | None:
     return float(metrics["accuracy"] * (metrics["spikes"] / 110_000) ** -0.08)
 
 
-def settings(budget: int) -> EvolutionSettings:
-    return EvolutionSettings(budget=budget)
+def standing(metrics: Mapping[str, Any]) -> tuple[tuple[float, ...], int]:
+    return ((-metrics["accuracy"], metrics["spikes"]), 0) if metrics["feasible"] else ((), 1)
+
+
+def settings(budget: int, method: Method = "evolution") -> EvolutionSettings:
+    return EvolutionSettings(budget=budget, method=method)
 
 
 def search(
@@ -59,6 +63,7 @@ def search(
     budget: int,
     log: Callable[[str], None] = lambda line: None,
     sleep_s: float = 0.0,
+    method: Method = "evolution",
     **options: Any,
 ) -> StudyResult:
     space, evaluate = load(fixture)
@@ -71,7 +76,7 @@ def search(
         return metrics
 
     options.setdefault("objectives", OBJECTIVES)
-    return run(storage, settings(budget), space, seed, logged, score, **options)
+    return run(storage, settings(budget, method), space, seed, logged, score, standing=standing, **options)
 
 
 def plain(result: StudyResult) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def plain(result: StudyResult) -> dict[str, Any]:
 
 
 def main() -> None:
-    storage, fixture, log, result, seed, budget, sleep_s = sys.argv[1:]
+    storage, fixture, log, result, seed, budget, sleep_s, *method = sys.argv[1:]
     assert "torch" not in sys.modules
     # One write of one short line: a kill cannot tear it, and two workers cannot mix theirs.
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -98,6 +103,7 @@ def main() -> None:
         int(budget),
         lambda line: void(os.write(descriptor, line.encode())),
         float(sleep_s),
+        *cast(list[Method], method),
     )
     Path(result).write_text(json.dumps({**plain(found), "n_here": found.n_evaluated_here}))
 
