@@ -218,7 +218,13 @@ def lowering_note(net: Graph) -> dict[str, Any]:
 
 
 def disclaimer(net: Graph, profile: Profile) -> str | None:
-    """The profile's own, and what the network is not on this chip."""
+    """The profile's own, what the network is not on this chip, and whether it was changed for it."""
     differences = net.metadata.get("lowering", {}).get("differences", [])
     other = f"The network's neurons are not the chip's: {'; '.join(differences)}." if differences else None
-    return " ".join(text for text in (profile.disclaimer, other) if text) or None
+    tuned = None
+    if isinstance(net, IntGraph) and net.quantization.get("fine_tuned"):
+        tuned = (
+            "Rounding alone changed too many answers, so the network was fine-tuned on the chip's integers; what is said of it "
+            "before quantization is of the fine-tuned one. --set quantize.qat_epochs=0 leaves it as it was trained."
+        )
+    return " ".join(text for text in (profile.disclaimer, other, tuned) if text) or None

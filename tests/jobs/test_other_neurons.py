@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 from neurodeploy.data.datasets import load as load_data
 from neurodeploy.errors import DoesNotFit, NeurodeployWarning, UsageError
+from neurodeploy.hw.profile import target
 from neurodeploy.ir import serialize
-from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.graph import Edge, Graph, IntGraph
 from neurodeploy.ir.nir import write_nir
-from neurodeploy.ir.nodes import CubaLif, Flatten, Input, Lif, SumPool2d, Vote
+from neurodeploy.ir.nodes import CubaLif, Flatten, Input, Lif, Linear, SumPool2d, Vote
 from neurodeploy.ir.reference import evaluate
 from neurodeploy.jobs.check import check
 from neurodeploy.jobs.compare import compare
+from neurodeploy.jobs.deploy import disclaimer
 from neurodeploy.jobs.energy import energy
 from neurodeploy.jobs.export import export
 from neurodeploy.jobs.simulate import simulate
@@ -162,3 +164,13 @@ def test_what_a_person_sees(model: Path, tmp_path: Path) -> None:
     assert code == 2 and answer["errors"][0]["code"] == "other_arithmetic" and "input_bits=1" in answer["errors"][0]["remedy"]
     code, answer = run_json("check", str(model), "--target", "loihi1", "--set", "input.input_bits=1")
     assert code == 0 and answer["data"]["fits"]
+
+
+def test_a_network_that_was_fine_tuned_says_so() -> None:
+    """What is called the network before quantization is then no longer the one that was given."""
+    chip = target("loihi2")
+    net = IntGraph((Input("x", (2,), kind="spikes"), Linear("fc", np.ones((1, 2), dtype=np.int64)), CubaLif("n", (1,))),
+                   (Edge("x", "fc", 1), Edge("fc", "n")), 2)  # fmt: skip
+    assert disclaimer(net, chip) == chip.disclaimer
+    tuned = disclaimer(replace(net, quantization={"fine_tuned": True}), chip)
+    assert tuned is not None and "fine-tuned on the chip's integers" in tuned and "quantize.qat_epochs=0" in tuned
