@@ -53,6 +53,8 @@ def _basis(row: Mapping[str, Any]) -> str:
         found = f"{count(row['accuracy']['n'])} of {row['data']['name']}"
     elif row["input"] is not None:
         found = f"{count(row['input']['n_samples'])} of {row['input']['file']}"
+    elif row["rate"] is None:
+        return "no data: its shapes alone"
     else:
         return f"a rate of {row['rate']:g}, assumed"
     return found if len(found) <= _LONGEST else f"...{found[-_LONGEST:]}"

@@ -18,12 +18,14 @@ from neurodeploy.hw.profile import GpuProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.jobs.activity import Activity
 from neurodeploy.jobs.exits import choose_policy
+from neurodeploy.jobs.gpu_input import read_values
 from neurodeploy.jobs.gpu_opened import lowered_for_gpu, refuse_cores
 from neurodeploy.jobs.gpu_run import proxies_at
 from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.opened import Opened
 from neurodeploy.search.recipe import DeploySettings
 
+_COUNTED = 256  # samples that proxies are the mean of
 NO_PROXIES = "Proxies count what arrives at synapses; no data was run"
 
 
@@ -112,11 +114,16 @@ def energy_on_gpu(
     refuse_cores(profile.name, {"--schedule pipelined": schedule if schedule == "pipelined" else None})
     graph = shapes_for_gpu(activity.opened)
     entry: dict[str, Any] = {"fits": True, "accuracy": None, "early_exit": None, "data": None}
-    samples = None
+    samples, x = None, None
     if activity.given is not None and isinstance(graph, IntGraph):
         read = read_input(activity.given, graph, activity.layout)
         graph = replace(graph, n_timesteps=read.n_timesteps(graph, activity.n_timesteps))
         entry["input"] = {"file": str(activity.given), "n_samples": read.x.shape[1], "n_timesteps": graph.n_timesteps}
+    elif activity.given is not None:
+        if activity.n_timesteps is not None:
+            graph = replace(graph, n_timesteps=activity.n_timesteps)
+        x = read_values(activity.given, graph, activity.layout)
+        entry["input"] = {"file": str(activity.given), "n_samples": x.shape[1], "n_timesteps": graph.n_timesteps}
     elif activity.n_timesteps is not None:
         graph = replace(graph, n_timesteps=activity.n_timesteps)
     elif activity.from_dataset and not isinstance(graph, IntGraph):
@@ -128,7 +135,9 @@ def energy_on_gpu(
     proxies = None
     if samples is not None:
         entry |= _answers(on, activity, samples.name, settings)
-        proxies = proxies_at(graph, next(samples.batches("test")))
+        x = next(samples.batches("test"))
+    if x is not None:
+        proxies = proxies_at(graph, x[:, :_COUNTED])
     if activity.rate is not None:
         entry["rate"] = activity.rate
     return {**entry, **on.figures(activity.interval_s)}, proxies

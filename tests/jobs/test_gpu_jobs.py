@@ -288,3 +288,22 @@ def test_a_network_without_neurons_has_logits_alone(tmp_path: Path, three: str) 
         wrong = validate_gpu_bundle(open_gpu_bundle(result.bundle))
     assert not wrong.ok and wrong.errors[0].exit_code == 4
     assert energy(result.bundle, [GPU]).targets[GPU]["early_exit"] is None
+
+
+def test_given_values_are_what_proxies_count(leaky: Path, tmp_path: Path) -> None:
+    graph = lowered_for_gpu(open_model(leaky))
+    np.savez(tmp_path / "in.npz", input=np.random.default_rng(1).random((2, 3, *graph.inputs[0].shape)))
+    report = energy(leaky, [GPU], given=tmp_path / "in.npz")
+    assert report.targets[GPU]["input"]["n_samples"] == 3 and report.targets[GPU]["accuracy"] is None
+    assert report.proxies is not None and report.proxies["effective_acs"] > 0
+    with pytest.raises(UsageError, match="the array has shape"):
+        energy(leaky, [GPU], given=tmp_path / "in.npz", n_timesteps=5)
+
+
+def test_gpus_side_by_side_need_no_data(leaky: Path, tmp_path: Path) -> None:
+    code, shown = run_command("compare", str(leaky), "--target", f"{GPU},h200")
+    assert code == 0 and "no data: its shapes alone" in bare(shown)
+    graph = lowered_for_gpu(open_model(leaky))
+    np.savez(tmp_path / "in.npz", input=np.zeros((2, 3, *graph.inputs[0].shape)))
+    code, shown = run_command("compare", str(leaky), "--target", f"{GPU},h200", "--input", str(tmp_path / "in.npz"))
+    assert code == 0 and "in.npz" in shown
