@@ -68,12 +68,13 @@ def train_without_spikes(
     progress.start(task, settings.train.epochs)
     try:
         found = train_ann(module, data.split("train"), data.split("validation"), settings.train, seed=settings.seed,
-                          checkpoint_file=out / "ann.ckpt", progress=advance)
+                          device=settings.device, checkpoint_file=out / "ann.ckpt", progress=advance)
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted", remedy=f"Continue with the same command and --out {out}") from error
     progress.done(task)
+    x, y = data.split("test")
+    accuracy = float((logits_of(module, x).argmax(axis=1) == y).mean())
     note = {"name": located(settings.data), "n_levels": data.n_levels}
     serialize.save(from_torch(module.cpu(), data.image_shape, metadata={"data": note}), out / MODEL)
-    x, y = data.split("test")
     thresholds = {name: part.up.item() for name, part in module.named_modules() if isinstance(part, Qcfs)}
-    return AnnResult(out / MODEL, float((logits_of(module, x).argmax(axis=1) == y).mean()), found.best.accuracy, thresholds)
+    return AnnResult(out / MODEL, accuracy, found.best.accuracy, thresholds)

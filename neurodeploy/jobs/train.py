@@ -16,6 +16,7 @@ from neurodeploy.models.published import parse_arch
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.recipe import Recipe, read
 from neurodeploy.train.evaluate import evaluate
+from neurodeploy.train.runtime import resolve_device
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def train(
     progress.message(f"run folder {run.path}")
     try:
         with run.locked():
-            network = train_arch(run, blocks, data, progress)
+            network = train_arch(run, blocks, data, progress).to(resolve_device(settings.device))
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted", remedy=f"Continue with the same command and --out {run.path}") from error
     found = evaluate(network, *labelled(settings, data, "test"), encoding=settings.train.encoding)

@@ -77,7 +77,7 @@ def supernet_of(
     progress.start(task, settings.epochs)
     result = train_supernet(
         supernet, labelled(recipe, data, "train"), settings, choices, seed=recipe.seed,
-        checkpoint_file=run.path / "supernet.ckpt", progress=advance,
+        device=recipe.device, checkpoint_file=run.path / "supernet.ckpt", progress=advance,
     )
     progress.done(task)
     return supernet, result
@@ -102,7 +102,7 @@ def train_arch(run: Run, arch: Sequence[str], data: AnyDataset, progress: Progre
     progress.start(task, recipe.train.epochs)
     result = train(
         network, labelled(recipe, data, "train"), labelled(recipe, data, "validation"), recipe.train, seed=recipe.seed,
-        checkpoint_file=run.path / "model.ckpt", progress=advance,
+        device=recipe.device, checkpoint_file=run.path / "model.ckpt", progress=advance,
     )
     progress.done(task)
     per_class = {} if recipe.data.per_class is None else {"per_class": recipe.to_dict()["data"]["per_class"]}

@@ -112,6 +112,7 @@ class BatchNorm(nn.BatchNorm2d):
         self.bn_time = bn_time
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.weight.dtype)  # of a convolution in mixed precision
         if x.ndim == 4:
             return super().forward(x)
         if self.training and self.bn_time == "per_step":
