@@ -30,6 +30,7 @@ from neurodeploy.train import losses
 from neurodeploy.train.config import Loss
 from neurodeploy.train.runtime import resolve_device
 
+_BATCH = 512  # validation images at once
 Images = tuple[NDArray[Any], NDArray[Any]]  # [N, C, H, W] in 0..1 and labels [N]
 
 
@@ -73,7 +74,7 @@ def fine_tune(
                 optimizer.step()
                 schedule.step()
         with torch.no_grad():
-            votes = module(x_val.to(on))[output].cpu()
+            votes = torch.cat([module(part.to(on))[output].cpu() for part in x_val.split(_BATCH, dim=1)], dim=1)
         accuracy = float((predictions(votes.numpy())[-1] == validation[1]).mean())
         rank = (accuracy, -float(losses.loss(settings.loss, votes, torch.from_numpy(validation[1]))))
         if best is None or rank > best:

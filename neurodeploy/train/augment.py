@@ -54,8 +54,8 @@ def random_crop(x: Tensor, crop: int, flip: bool, generator: torch.Generator) ->
 
 
 def random_cutout(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A square of `side` pixels about a random pixel of each image of x [B, C, H, W] set to 0, in all channels; what lies outside
-    of the image is cut off. The draws come from `generator` (of the CPU) alone. Source: DeVries and Taylor, arXiv 1708.04552."""
+    """A square of `side` pixels about a random pixel of each image of x [B, C, H, W] set to 0 in all channels; what would lie
+    outside is cut off. Draws come from `generator` (of the CPU) alone. Source: DeVries and Taylor, arXiv 1708.04552."""
     if not side:
         return x
     n, _, height, width = x.shape

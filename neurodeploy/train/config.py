@@ -32,8 +32,8 @@ class TrainConfig(BaseModel):
     zoom: float = Field(default=0.0, ge=0, lt=1)  # 1 - zoom .. 1 + zoom,
     noise: NonNegativeFloat = 0.0  # and the standard deviation of noise on pixels above 0 (white is 1)
     drop: float = Field(default=0.0, ge=0, lt=1)  # share of events that are left out, with encoding "events"
-    crop: int = Field(default=0, ge=0, le=256)  # images only: a window of the padded image, moved by up to so many whole pixels,
-    flip: bool = False  # mirrored left to right, every other one (not for digits or letters),
+    crop: int = Field(default=0, ge=0, le=256)  # images only: moved by up to so many whole pixels, as crops of padded ones,
+    flip: bool = False  # every other one mirrored left to right (not digits, letters),
     cutout: int = Field(default=0, ge=0, le=1024)  # and a square of this side set to 0
     precision: Literal["fp32", "bf16"] = "fp32"  # of convolutions and linear layers; weights, sums and membranes stay float32
     encoding: Encoding = "direct"
