@@ -74,7 +74,7 @@ def fine_tune(
                 optimizer.step()
                 schedule.step()
         with torch.no_grad():
-            votes = torch.cat([module(part.to(on))[output].cpu() for part in x_val.split(_BATCH, dim=1)], dim=1)
+            votes = torch.cat([module(part.to(on))[output].cpu() for part in torch.split(x_val, _BATCH, dim=1)], dim=1)
         accuracy = float((predictions(votes.numpy())[-1] == validation[1]).mean())
         rank = (accuracy, -float(losses.loss(settings.loss, votes, torch.from_numpy(validation[1]))))
         if best is None or rank > best:

@@ -142,6 +142,8 @@ def train_ann(
         while trainer.n_epochs < config.epochs:
             train_loss = trainer.epoch(x, y, lambda images: module(images).unsqueeze(0))
             _check_thresholds(module, trainer.n_epochs)
+            if not trainer.ranks.is_first:
+                continue
             history.append(_validated(trainer, validation, train_loss))
             due = time.monotonic() - last_save >= checkpoint_interval_s or trainer.n_epochs == config.epochs
             if checkpoint_file and due:
@@ -149,6 +151,7 @@ def train_ann(
                 last_save = time.monotonic()
             if progress:
                 progress(history[-1])
+        history = [Epoch(**epoch) for epoch in trainer.ranks.shared([asdict(e) for e in history])]
     module.eval()
     return TrainResult(history[-1], tuple(history), time.monotonic() - started)
 

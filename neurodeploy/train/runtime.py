@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from neurodeploy.errors import UsageError
+from neurodeploy.train.ranks import current
 
 
 def seed_everything(seed: int) -> None:
@@ -78,7 +79,13 @@ def precision(device: torch.device, name: str) -> AbstractContextManager[Any]:
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto` is cuda where there is one, else cpu. Raises UsageError for a device that is absent or unknown."""
+    """`auto` is cuda where there is one, else cpu; of several processes each has a GPU of its own.
+
+    Raises UsageError for a device that is absent or unknown.
+    """
+    ranks = current()
+    if ranks.n > 1 and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
+        device = f"cuda:{ranks.local_rank}"
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cpu":
