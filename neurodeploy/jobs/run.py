@@ -24,6 +24,7 @@ from neurodeploy.hw.profile import AnyProfile
 from neurodeploy.hw.profile import parse as parse_profile
 from neurodeploy.ir import archive
 from neurodeploy.search.recipe import Recipe, parse
+from neurodeploy.train.ranks import Ranks
 
 SCHEMA_VERSION = 1
 _REQUEST, _LOCK = "run.json", "run.lock"
@@ -171,6 +172,13 @@ class Run:
         if not path.exists():
             write_json(path, make())
         return read_json(path)
+
+
+def opened(here: Ranks, command: str, begin: Callable[[], Run]) -> Run:
+    """The run that `begin` creates or opens, which of several processes the first calls; the others open its folder."""
+    run = begin() if here.is_first else None
+    path = Path(here.shared(run and str(run.path.resolve())) if here.n > 1 else "")
+    return run or Run.open(path, command)
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:

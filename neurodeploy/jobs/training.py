@@ -19,6 +19,7 @@ from neurodeploy.progress import Progress
 from neurodeploy.search.recipe import Recipe
 from neurodeploy.train.config import SupernetConfig
 from neurodeploy.train.loop import Epoch, Labelled, train
+from neurodeploy.train.ranks import current
 from neurodeploy.train.supernet import SuperNetResult, train_supernet
 
 MODEL = "model.safetensors"
@@ -110,5 +111,6 @@ def train_arch(run: Run, arch: Sequence[str], data: AnyDataset, progress: Progre
         "data": {**described(data, recipe.data.name), **per_class}, "encoding": recipe.train.encoding,
         "recipe": recipe.name, "deploy": recipe.deploy.to_dict(), "accuracy_validation": result.best.accuracy,
     }
-    save(network, path)
+    if current().is_first:
+        save(network, path)
     return network
