@@ -19,6 +19,7 @@ from rich.text import Text
 
 from neurodeploy.cli.bars import RichProgress
 from neurodeploy.errors import DoesNotFit, Interrupted, NeurodeployError, NeurodeployWarning, UsageError
+from neurodeploy.resources import missing_packages
 
 SCHEMA_VERSION = 1
 _WIDTH_OF_A_FILE = 200  # columns of a table that goes to a file or a pipe, where nothing has to fold
@@ -173,6 +174,8 @@ def describe(error: BaseException) -> NeurodeployError:
         return Interrupted("interrupted")
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return UsageError(error.strerror or str(error), where=str(error.filename or ""), code="path")
+    if isinstance(error, ModuleNotFoundError) and (missing := missing_packages()):
+        return missing
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = f"{last[0].filename}:{last[0].lineno}" if last else ""
     what = f"{type(error).__name__}: {error}".rstrip(": ")

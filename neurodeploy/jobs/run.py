@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from neurodeploy import __version__
 from neurodeploy.data import public
 from neurodeploy.data.own import DATASETS, PACKAGED
 from neurodeploy.errors import UnsafeFile, UsageError
@@ -34,8 +35,8 @@ _UNFINISHED = (".*.json.*", ".*.safetensors.*", ".bundle.*", "*.ckpt*.part")
 
 def tool_versions() -> dict[str, str]:
     """Versions of what decides results: neurodeploy, Python and the numerical packages."""
-    packages = ("neurodeploy", "torch", "numpy", "optuna", "h5py", "nir")
-    return {"python": platform.python_version(), **{p: version(p) for p in packages}}
+    packages = ("torch", "numpy", "optuna", "h5py", "nir")
+    return {"python": platform.python_version(), "neurodeploy": __version__, **{p: version(p) for p in packages}}
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from tests.tiny_search import write_dataset, write_recipe
 from torch import nn
 
 ROOT = Path(__file__).parents[2]
+PATH = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "train")])
 ARCH = "skip,SCB_k3,skip,skip,SCB_k3"
 TRAININGS = """
 import sys
@@ -65,7 +66,7 @@ run()
 
 
 def torchrun(script: Path, *args: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "train")]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": PATH, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     return subprocess.Popen([*command, *map(str, args)], env=environment, cwd=script.parent, text=True, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE)
@@ -77,7 +78,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     process = torchrun(script, tmp_path)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "train")])}
+    environment = {**os.environ, "PYTHONPATH": PATH}
     subprocess.run([sys.executable, str(script), str(tmp_path)], env=environment, check=True, timeout=120)
     alone, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     for one, two, three in zip(alone["weights"], first["weights"], second["weights"], strict=True):
@@ -126,7 +127,7 @@ def test_a_search_trains_on_both_and_speaks_once(tmp_path: Path) -> None:
 def test_parts_of_a_batch_are_all_of_it_and_alone_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     for n, size in ((2, 7), (3, 3), (4, 10)):
         parts = [list(range(size))[ranks.Ranks(rank, n).part(size)] for rank in range(n)]
-        assert sum(parts, []) == list(range(size)) and max(map(len, parts)) - min(map(len, parts)) <= 1
+        assert [i for part in parts for i in part] == list(range(size)) and max(map(len, parts)) - min(map(len, parts)) <= 1
     alone = ranks.current()
     assert (alone.n, alone.part(5), alone.shared({"a": 1}), alone.is_first) == (1, slice(0, 5), {"a": 1}, True)
     assert launch.place() is None
@@ -151,7 +152,8 @@ def test_shared_norm_alone_is_batch_norm() -> None:
             y, z = shared_norm(ours, a, lambda value: value), theirs(b)
             (y * x.sin()).sum().backward()
             (z * x.sin()).sum().backward()
-            for one, two in ((y, z), (a.grad, b.grad), (ours.weight.grad, theirs.weight.grad), (ours.bias.grad, theirs.bias.grad)):
+            of_norms = zip((p.grad for p in ours.parameters()), (p.grad for p in theirs.parameters()), strict=True)
+            for one, two in ((y, z), (a.grad, b.grad), *of_norms):
                 torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-11)  # the same sums in another order
         for one, two in zip(ours.buffers(), theirs.buffers(), strict=True):
             torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
