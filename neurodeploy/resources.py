@@ -1,4 +1,4 @@
-"""Where the packaged profiles, recipes and reference bundles are: in a wheel, or in the checkout; and which packages are not."""
+"""Where the packaged profiles, recipes and reference bundles are, in a wheel or in the checkout; which packages are missing."""
 
 from __future__ import annotations
 
