@@ -52,7 +52,7 @@ def table(run: Run, result: dict[str, Any], versions: dict[str, str]) -> str:
         ("accuracy, real-valued", percent(accuracy["float"])),
         ("spikes an image as the paper counts, of the supernet's weights", f"{result['best']['spikes_paper']:,.0f}"),
         ("N_avg, mean spikes of the supernet's draws", f"{result['references']['spikes']:,.0f}"),
-        (f"energy, {result['schedule']}", " to ".join(si(energy[bound], "J") for bound in ("low", "nominal", "high"))),
+        (f"energy, {result['schedule']}: low, nominal, high", ", ".join(si(energy[bound], "J") for bound in ("low", "nominal", "high"))),
         ("latency", si(cost["latency_s"], "s")),
         ("cores", str(cost["n_cores"])),
     ]
@@ -67,7 +67,8 @@ def table(run: Run, result: dict[str, Any], versions: dict[str, str]) -> str:
     return "\n".join([
         f"# {recipe.title}", "",
         f"`neurodeploy search --recipe {recipe.name} --target {result['target']}`, seed {recipe.seed}, data "
-        f"{result['data']['name']}; supernet {recipe.supernet.epochs} epochs, {result['n_evaluated']} candidates ({result['n_feasible']} feasible), "
+        f"{result['data']['name']}; supernet {recipe.supernet.epochs} epochs, {result['n_evaluated']} candidates "
+        f"({result['n_feasible']} feasible), "
         f"retraining {recipe.train.epochs} epochs. Energy and latency are estimated, the accuracy is simulated.", "",
         f"Python {versions['python']}, torch {versions['torch']}. Time of the last part: {seconds}.", "",
         "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), "",
