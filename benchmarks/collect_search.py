@@ -52,7 +52,7 @@ def table(run: Run, result: dict[str, Any], versions: dict[str, str]) -> str:
         ("accuracy, real-valued", percent(accuracy["float"])),
         ("spikes an image as the paper counts, of the supernet's weights", f"{result['best']['spikes_paper']:,.0f}"),
         ("N_avg, mean spikes of the supernet's draws", f"{result['references']['spikes']:,.0f}"),
-        (f"energy, {result['schedule']}: low, nominal, high", ", ".join(si(energy[bound], "J") for bound in ("low", "nominal", "high"))),
+        (f"energy, {result['schedule']}: low, nominal, high", ", ".join(si(v, "J") for v in energy.values())),
         ("latency", si(cost["latency_s"], "s")),
         ("cores", str(cost["n_cores"])),
     ]
