@@ -143,16 +143,17 @@ def joined() -> Iterator[Ranks]:
         with launch.for_itself():
             _current = Ranks(place.rank, place.n, place.local_rank)
             yield _current
+        dist.destroy_process_group()  # not after an error: it may wait for a process that is gone
     finally:
         _current = ALONE
-        signal.signal(signal.SIGTERM, before)
-        dist.destroy_process_group()
+        if signal.getsignal(signal.SIGTERM) is _ended:
+            signal.signal(signal.SIGTERM, before)
 
 
-def _ended(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # said once
+def _ended(*_: object, why: str = "") -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # said once, to its end, which comes soon
     raise NeurodeployError(
-        "another process of this training has ended", where="torchrun", code="rank_lost",
+        "another process of this training has ended, or torchrun was stopped", where="torchrun", limit=why, code="rank_lost",
         remedy="Give the same command again (a search: with --resume and its folder): it goes on from its last checkpoint",
     )
 
@@ -160,5 +161,5 @@ def _ended(*_: object) -> NoReturn:
 def _collective(operation: Any, *args: Any) -> None:
     try:
         operation(*args)
-    except RuntimeError:  # the connection broke
-        _ended()
+    except RuntimeError as error:  # the connection broke
+        _ended(why=str(error).partition("\n")[0])

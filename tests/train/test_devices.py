@@ -16,7 +16,7 @@ from neurodeploy.models.snasnet import SnasNet
 from neurodeploy.train import augment, losses
 from neurodeploy.train.ann2snn import logits_of, train_ann
 from neurodeploy.train.loop import train
-from tests.stand_in_gpu import CUDA, OnCuda, stand_in_gpu
+from tests.stand_in_gpu import GPU, OnGpu, stand_in_gpu
 from torch import nn
 
 X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -30,9 +30,9 @@ NETWORKS = {
 
 def test_the_stand_in_refuses_what_a_gpu_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with stand_in_gpu(monkeypatch):
-        there = torch.ones(3).to(CUDA)
-        assert isinstance(there, OnCuda) and isinstance(there + 1, OnCuda) and isinstance(torch.zeros(2, device=CUDA), OnCuda)
-        assert isinstance(there * torch.tensor(2.0), OnCuda)  # a number of the CPU may meet it
+        there = torch.ones(3).to(GPU)
+        assert isinstance(there, OnGpu) and isinstance(there + 1, OnGpu) and isinstance(torch.zeros(2, device=GPU), OnGpu)
+        assert isinstance(there * torch.tensor(2.0), OnGpu)  # a number of the CPU may meet it
         for wrong in (lambda: there + torch.ones(3), lambda: there[torch.tensor([0])] * torch.ones(1), lambda: there.numpy(),
                       lambda: nn.Linear(3, 2)(there)):
             with pytest.raises((RuntimeError, TypeError)):
@@ -44,7 +44,7 @@ def both(make: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """run(module, device) -> tensors: the same on the CPU and on the stand-in."""
     here = run(make(), torch.device("cpu"))
     with stand_in_gpu(monkeypatch) as gpu:
-        there = [value.cpu() for value in run(make().to(CUDA), CUDA)]
+        there = [value.cpu() for value in run(make().to(GPU), GPU)]
     assert gpu.calls > 20 and len(here) > 5 and all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
 
 
@@ -96,7 +96,7 @@ def test_events_move_and_are_dropped_there(monkeypatch: pytest.MonkeyPatch) -> N
     x = torch.randint(0, 3, (4, 3, 2, 6, 6), generator=torch.Generator().manual_seed(0))
     expected = augment.random_events(x, 2, 0.5, torch.Generator().manual_seed(0))
     with stand_in_gpu(monkeypatch):
-        assert torch.equal(augment.random_events(x.to(CUDA), 2, 0.5, torch.Generator().manual_seed(0)).cpu(), expected)
+        assert torch.equal(augment.random_events(x.to(GPU), 2, 0.5, torch.Generator().manual_seed(0)).cpu(), expected)
     assert expected.any() and not torch.equal(expected, x)
 
 
