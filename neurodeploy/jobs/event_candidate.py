@@ -33,6 +33,7 @@ from neurodeploy.sim.events_network import INPUT
 from neurodeploy.train.batchnorm import recalibrate_bn
 from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.loop import train
+from neurodeploy.train.ranks import alone
 from neurodeploy.train.trainer import as_input
 
 _BATCH = 64
@@ -72,10 +73,11 @@ class EventEvaluator:
         recalibrate_bn(child, x, min(s.recalibration_batches, len(x) // size), size, encoding=s.encoding)
         if s.adapt_epochs:
             settings = s.model_dump(include=set(TrainConfig.model_fields)) | {"epochs": s.adapt_epochs, "select_last": _LAST}
-            train(
-                child, self._train, (self._rasters, self._labels), TrainConfig.model_validate(settings), seed=self.recipe.seed,
-                device=self.recipe.device,
-            )
+            with alone():  # candidates are the first process's work
+                train(
+                    child, self._train, (self._rasters, self._labels), TrainConfig.model_validate(settings),
+                    seed=self.recipe.seed, device=self.recipe.device,
+                )
         child.metadata = {"data": described(self.data, self.data.name), "encoding": "events"}
         return child
 

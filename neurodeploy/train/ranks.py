@@ -119,6 +119,17 @@ def current() -> Ranks:
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """Trainings within the block are those of this process alone, whatever it has joined."""
+    global _current
+    before, _current = _current, ALONE
+    try:
+        yield
+    finally:
+        _current = before
+
+
+@contextmanager
 def joined() -> Iterator[Ranks]:
     """Within the block this process is one of those that torchrun started, if it did; each of them must come here.
 

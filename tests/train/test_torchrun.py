@@ -165,6 +165,9 @@ def test_norms_of_other_kinds_and_batches_too_small_are_refused(monkeypatch: pyt
     ):
         pass
     monkeypatch.setattr(ranks, "_current", ranks.Ranks(0, 3))
+    with ranks.alone():
+        assert ranks.current().n == 1
+    assert ranks.current().n == 3
     trainer = Trainer(cases.network(), cases.CONFIG.model_copy(update={"batch_size": 2}), 0, torch.device("cpu"), 2)
     with pytest.raises(UsageError, match="batches of 2 images for 3 processes"):
         trainer.epoch(torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), trainer.module)
