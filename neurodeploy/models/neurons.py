@@ -199,6 +199,60 @@ class _Scan(Function):
         return (g.mul_(k) if d.decay_input else g), grad_k, None
 
 
+class _ScanCompiled(Function):
+    """`_Scan` without writes in place, for torch.compile, which makes one loop over memory of each direction.
+
+    Kept are the currents, not the membranes, which the way back computes again: arithmetic is cheaper there than memory.
+    Whether a neuron fired is read off its spikes, so both directions agree on it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, k: Tensor, dynamics: Dynamics) -> Tensor:
+        d = dynamics
+        v, fired = torch.full_like(x[0], d.v_reset), []
+        for current in x:
+            h = v + _drive(v, current, k, d)
+            fired.append((h >= d.v_th if d.fire == ">=" else h > d.v_th).to(x.dtype))
+            v = _after(h, fired[-1], d)
+        spikes = torch.stack(fired)
+        ctx.save_for_backward(x, spikes, k)
+        ctx.dynamics = d
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, spikes, k = ctx.saved_tensors
+        d: Dynamics = ctx.dynamics
+        v, states, before = torch.full_like(x[0], d.v_reset), [], []
+        for current, s in zip(x, spikes, strict=True):
+            states.append(v)
+            before.append(v + _drive(v, current, k, d))
+            v = _after(before[-1], s, d)
+        g, grad_x = torch.zeros_like(x[0]), []
+        grad_k: Tensor | float = 0.0
+        for t in range(len(before) - 1, -1, -1):
+            h, s = before[t], spikes[t]
+            slope = slope_of(h - d.v_th, d.surrogate, d.surrogate_alpha, d.surrogate_width)
+            if d.detach_reset:
+                kept = 1 - s if d.reset == "hard" else torch.ones_like(s)
+            else:
+                kept = 1 - s - (h - d.v_reset) * slope if d.reset == "hard" else 1 - d.v_th * slope
+            g = grads[0][t] * slope + g * (kept * (1 - k))
+            grad_x.append(g * k if d.decay_input else g)
+            lost = states[t] - d.v_reset
+            grad_k = grad_k + (g * (x[t] - lost if d.decay_input else -lost)).sum()
+        assert isinstance(grad_k, Tensor)  # there is a first timestep
+        return torch.stack(grad_x[::-1]), grad_k.reshape(k.shape) if ctx.needs_input_grad[1] else None, None
+
+
+def _drive(v: Tensor, current: Tensor, k: Tensor, d: Dynamics) -> Tensor:
+    return (current - (v - d.v_reset)) * k if d.decay_input else current - (v - d.v_reset) * k
+
+
+def _after(v_pre: Tensor, spikes: Tensor, d: Dynamics) -> Tensor:
+    return torch.where(spikes > 0, d.v_reset, v_pre) if d.reset == "hard" else v_pre - d.v_th * spikes
+
+
 class _ScanFloored(Function):
     """The same for neurons without leak that may send several spikes a timestep and stop at a floor."""
 
@@ -253,7 +307,8 @@ def scan(x: Tensor, k: Tensor, dynamics: Dynamics) -> Tensor:
                              remedy="Use If")
         floored: Tensor = _ScanFloored.apply(x, dynamics)  # type: ignore[no-untyped-call]
         return floored
-    spikes: Tensor = _Scan.apply(x, k.to(x.device), dynamics)  # type: ignore[no-untyped-call]
+    how = _ScanCompiled if torch.compiler.is_compiling() else _Scan
+    spikes: Tensor = how.apply(x, k.to(x.device), dynamics)  # type: ignore[no-untyped-call]
     return spikes
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+from collections.abc import Callable
 
 import pytest
 import torch
 from neurodeploy.errors import UsageError
-from neurodeploy.models.neurons import Dynamics, If, Lif, Plif, scan, scan_slow
+from neurodeploy.models.neurons import Dynamics, If, Lif, Plif, _ScanCompiled, scan, scan_slow
 from torch import Tensor
 
 CASES = [
@@ -27,15 +29,16 @@ def column(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64).view(-1, 1)
 
 
+@pytest.mark.parametrize("run", [scan, _ScanCompiled.apply], ids=["eager", "compiled"])
 @pytest.mark.parametrize("dynamics", CASES, ids=repr)
-def test_scan_equals_its_definition(dynamics: Dynamics) -> None:
+def test_scan_equals_its_definition(dynamics: Dynamics, run: Callable[[Tensor, Tensor, Dynamics], Tensor]) -> None:
     generator = torch.Generator().manual_seed(5)
     x = (torch.randn(9, 4, 3, 2, generator=generator, dtype=torch.float64) * 2 + 0.5).requires_grad_()
     k = torch.tensor(0.37, dtype=torch.float64, requires_grad=True)
     g = torch.randn(9, 4, 3, 2, generator=generator, dtype=torch.float64)
     slow, _, _ = scan_slow(x, k, dynamics)
     wanted = torch.autograd.grad((slow * g).sum(), (x, k))
-    fast = scan(x, k, dynamics)
+    fast = run(x, k, dynamics)
     found = torch.autograd.grad((fast * g).sum(), (x, k))
     assert 0 < fast.sum() < fast.numel()
     assert torch.equal(fast, slow)
@@ -68,6 +71,22 @@ def test_float32_spikes_are_those_of_the_definition() -> None:
         spikes = scan(x, k, dynamics)
         assert spikes.dtype == torch.float32 and spikes.sum() > 0
         assert torch.equal(spikes, scan_slow(x, k, dynamics)[0])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile meets torch's own
+def test_a_compiled_neuron_fires_as_the_definition_does() -> None:
+    """With sizes that leave a rest behind the vectors; the compiler may not contract a product and a sum into one rounding."""
+    neuron = Plif(Dynamics(), 2.3)
+    x = (torch.randn(8, 3, 77, generator=torch.Generator().manual_seed(8)) * 2).requires_grad_()
+    weights = torch.linspace(1, 2, 77)
+    wanted = scan_slow(x, neuron.inv_tau(x.dtype), neuron.dynamics)[0]
+    gradients = torch.autograd.grad((wanted * weights).sum(), (x, neuron.w))
+    found = torch.compile(neuron, fullgraph=True)(x)
+    assert 0 < found.sum() < found.numel() and torch.equal(found, wanted)
+    # The same sums in float32, in another order.
+    for a, b in zip(torch.autograd.grad((found * weights).sum(), (x, neuron.w)), gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_plif_by_hand() -> None:
