@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import Debug, DryRun, Json, Seed, Settings, Target, one_target, overrides
-from neurodeploy.cli.render_search import show_search
+from neurodeploy.cli.render_search import show_search, show_stopped
 from neurodeploy.errors import Interrupted
 
 
@@ -30,6 +30,8 @@ def search(
     resume: Annotated[Path | None, typer.Option("--resume", exists=True, help="Continue the run in this folder.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that evaluate. The result is the same.")] = 1,
     seed: Seed = None,
+    until: Annotated[Literal["supernet", "search", "training"] | None, typer.Option("--until",
+        help="Stop behind this stage, for a machine that is lent in parts; --resume goes on from there.")] = None,
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -52,6 +54,7 @@ def search(
       neurodeploy search --target orin-nano
       neurodeploy search --method exhaustive --workers 2 --out runs/all
       neurodeploy search --resume runs/first
+      torchrun --nproc-per-node 2 -m neurodeploy search --recipe cifar10_small --out runs/two --until supernet
       neurodeploy search --set evolution.budget=20 --set fitness.mu_energy=-0.1 --dry-run
       neurodeploy search --set profile.energy.synapse.value=20
     """
@@ -61,7 +64,8 @@ def search(
     from neurodeploy import commands
 
     if dry_run:
-        flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed}
+        flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed,
+                 "until": until}
         given = {k: v for k, v in flags.items() if v is not None}
         run = {} if resume is None else {"resume": resume}
         resolved = {**commands.resolve_recipe(recipe, name, changes, **run), "arguments": given}
@@ -70,14 +74,14 @@ def search(
         with frame.progress() as progress:
             result = commands.search(
                 recipe, _asked(ctx, "target", name, resume), method=method, budget=budget,
-                out=out, resume=resume, workers=workers, seed=seed, overrides=changes, progress=progress,
+                out=out, resume=resume, workers=workers, seed=seed, until=until, overrides=changes, progress=progress,
             )
     except KeyboardInterrupt as error:
         # A run that has begun says itself how it resumes (commands.search raises Interrupted).
         remedy = f"Resume with `neurodeploy search --resume {resume}`" if resume else "No run had begun: give the command again"
         raise Interrupted("interrupted", remedy=remedy) from error
     data = result.to_dict()
-    return Outcome(data, lambda console: show_search(console, data))
+    return Outcome(data, lambda console: (show_stopped if "until" in data else show_search)(console, data))
 
 
 def _asked(ctx: typer.Context, option: str, value: str, resume: Path | None) -> str | None:

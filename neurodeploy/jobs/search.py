@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from neurodeploy.jobs.data import AnyDataset, load_data
 from neurodeploy.jobs.extensions import require_extensions, require_shared
 from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards, remembered_interrupts
 from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
-from neurodeploy.jobs.run import Run, read_json, write_json
+from neurodeploy.jobs.run import Run, opened, read_json, write_json
 from neurodeploy.jobs.shared_prefixes import SharedPrefixes
 from neurodeploy.jobs.training import MODEL, supernet_of, train_arch
 from neurodeploy.models.macro import check_arch
@@ -37,11 +37,13 @@ from neurodeploy.search.standing import Standing
 from neurodeploy.search.study import StudyResult
 from neurodeploy.search.study import run as run_study
 from neurodeploy.search.trials import Evaluation
+from neurodeploy.train import ranks
 from neurodeploy.train.runtime import threads
 from neurodeploy.train.supernet import SuperNetResult
 
 JOURNAL, REFERENCES, RESULT, BUNDLE = "journal.log", "references.json", "result.json", "bundle"
 CANDIDATES = "candidates.json"
+Stage = Literal["supernet", "search", "training"]
 _N_SEEDS = 3  # of each method that an exhaustive search compares itself with
 
 
@@ -94,22 +96,31 @@ def split_overrides(overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[str
 def search(
     recipe: str | Path | None = None, target: str | None = None, *, method: str | None = None, budget: int | None = None,
     out: Path | str | None = None, resume: Path | str | None = None, workers: int = 1, seed: int | None = None,
-    overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
+    until: Stage | None = None, overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
 ) -> SearchResult:
     """Run (or with `resume` continue) a search on `workers` processes, to a validated bundle of the best architecture.
 
     target is "loihi2" where not given, recipe the packaged one for that kind of target; method, budget and seed override the
-    recipe. A resumed run keeps all of them. Raises UsageError for an invalid request, DoesNotFit where not even the smallest
-    network fits, NeurodeployError where no candidate is feasible, Mismatch where the bundle does not reproduce itself,
-    Interrupted with the command that resumes.
+    recipe. A resumed run keeps all of them. until: the stage to stop behind; the result then says only where the run lies and
+    how it is resumed. Processes of torchrun train the networks together, the first does all else, and all return the same.
+    Raises UsageError for an invalid request, DoesNotFit where not even the smallest network fits, NeurodeployError where no
+    candidate is feasible, Mismatch where the bundle does not reproduce itself, Interrupted with the command that resumes.
     """
     run: Run | None = None
     try:
-        with interrupt_afterwards():  # or a Ctrl-C in the moment the folder appears would name no run
-            run = _begin(recipe, target, method, budget, out, resume, seed, overrides, workers)
-        progress.message(f"run folder {run.path}")
-        with run.locked(), threads(1), remembered_interrupts() as interrupted:
-            return _finished(run) or _search(run, workers, progress, interrupted)
+        with ranks.joined() as here:
+            with interrupt_afterwards():  # or a Ctrl-C in the moment the folder appears would name no run
+                run = opened(here, "search", lambda: _begin(
+                    recipe, target, method, budget, out, resume, seed, overrides, workers))
+            progress.message(f"run folder {run.path}")
+            if not here.is_first:
+                return _helped(run, here)
+            with run.locked(), threads(1), remembered_interrupts() as interrupted:
+                found = _finished(run)
+                here.shared(found is None)
+                found = found or _search(run, workers, progress, interrupted, until)
+            here.shared(found.data)
+            return found
     except KeyboardInterrupt as error:
         if run is None:
             raise
@@ -177,7 +188,22 @@ def _places(run: Run) -> dict[str, str]:
     return {"run_dir": str(run.path), "model": str(run.path / MODEL), "bundle": str(run.path / BUNDLE)}
 
 
-def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool]) -> SearchResult:
+def _helped(run: Run, here: ranks.Ranks) -> SearchResult:
+    """The part of another process than the first: it trains what that one trains. Returns its result."""
+    if here.shared(None):
+        data = load_data(run.recipe.data, run.recipe.input.kind)
+        with threads(1):
+            require_extensions(run.recipe, data)
+            supernet_of(run, data, route_of(run.profile, run.recipe).choices(run.recipe, data), SILENT)
+            arch = here.shared(None)
+            if arch:
+                train_arch(run, arch, data, SILENT)
+    return SearchResult(here.shared(None))
+
+
+def _search(
+    run: Run, workers: int, progress: Progress, interrupted: list[bool], until: Stage | None
+) -> SearchResult:
     started = time.monotonic()
     seconds: dict[str, float] = {}
     data = load_data(run.recipe.data, run.recipe.input.kind)
@@ -191,6 +217,9 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
 
     evaluator, references = prepare(run, route, data, progress)
     lap("supernet", f"{run.recipe.supernet.epochs} epochs")
+    if until == "supernet":
+        ranks.current().shared([])
+        return _stopped(run, until)
     with _helpers(run, workers - 1):
         study = _study(run, route, evaluator, references, data, progress)
     lap("search", f"{len(study.evaluations)} candidates, {sum(e.fitness is not None for e in study.evaluations)} feasible")
@@ -201,8 +230,13 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
             limit="; ".join(sorted({r for e in study.evaluations for r in _why(e, run, references, data)})[:4]),
             remedy="Train the supernet longer, or widen the network or the limits",
         )
+    ranks.current().shared([] if until == "search" else list(study.best.genome))
+    if until == "search":
+        return _stopped(run, until, best=_entry(study.best), n_evaluated=len(study.evaluations))
     network = train_arch(run, study.best.genome, data, progress)
     lap("training", f"{','.join(study.best.genome)}, {run.recipe.train.epochs} epochs")
+    if until == "training":
+        return _stopped(run, until, best=_entry(study.best), accuracy_validation=network.metadata["accuracy_validation"])
     predicted = _entry(study.best)
     extra = {"genome": list(study.best.genome), "recipe": run.recipe.name, "predicted": predicted}
     final = route.finish(network, data, run.recipe, run.path / BUNDLE, extra, lap, progress)
@@ -217,6 +251,11 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
     }
     write_json(run.path / RESULT, result)
     return SearchResult(read_json(run.path / RESULT))  # as a later resume gives it
+
+
+def _stopped(run: Run, stage: Stage, **found: Any) -> SearchResult:
+    """What is known of a run that was asked to stop behind a stage."""
+    return SearchResult({"run_dir": str(run.path), "until": stage, "resume": resume_command(run), **found})
 
 
 def prepare(run: Run, route: Route, data: AnyDataset, progress: Progress) -> tuple[Evaluates, References]:
