@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Pair
@@ -82,6 +84,8 @@ class SnasConfig:
     "spikes", for chips: LIF, conv3x3, BN stand between stem and first cell, for what a skip edge leads on must be made of
     spikes, and neurons stand behind the output layer. Raises UsageError for sizes that give no network.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     in_channels: int
     image_size: Pair
