@@ -20,8 +20,8 @@ def train(
     ctx: typer.Context,
     recipe: Annotated[str, typer.Option("--recipe", "-r", metavar="RECIPE", help="A packaged recipe's name or a TOML file.")],
     arch: Annotated[
-        str | None, typer.Option("--arch", "-a", metavar="ARCH", help="Blocks or rows of a cell, as `search` prints them, or a name "
-                                 "(AutoSNN, snasnet_cifar10). "
+        str | None, typer.Option("--arch", "-a", metavar="ARCH", help="Blocks or rows of a cell, as `search` prints them, "
+                                 "or a name (AutoSNN, snasnet_cifar10). "
                                  "Without it RECIPE is of a network without spikes (digits_qcfs), for `convert`.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="New folder of the run. Default: one under runs/.")] = None,

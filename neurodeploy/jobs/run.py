@@ -95,7 +95,8 @@ class Run:
 
     @classmethod
     def create(
-        cls, command: str, recipe: AnyRecipe, target: AnyProfile | None, out: Path | None, arguments: dict[str, Any] | None = None
+        cls, command: str, recipe: AnyRecipe, target: AnyProfile | None, out: Path | None,
+        arguments: dict[str, Any] | None = None,
     ) -> Run:
         """A new folder (default: runs/<utc>-<command>-<hash>), complete from its first moment.
 

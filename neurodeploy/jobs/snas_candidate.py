@@ -1,4 +1,4 @@
-"""What an untrained cell would be worth on a target: its score, and the limits and costs of the network with its first weights."""
+"""What an untrained cell would be worth on a target: its score, and limits and costs of the network with its first weights."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ class CellEvaluator:
         """What a cell is worth; its score only if wanted."""
         try:
             net = self.network(cell)
-            costs = self._on_gpu(net, self.profile) if isinstance(self.profile, GpuProfile) else self._on_mesh(net, self.profile)
+            profile = self.profile
+            costs = self._on_gpu(net, profile) if isinstance(profile, GpuProfile) else self._on_mesh(net, profile)
         except DoesNotFit as error:
             return CellMetrics(None, violations=error.violations)
         except UsageError as error:

@@ -31,8 +31,8 @@ from neurodeploy.search.study import run as run_study
 from neurodeploy.search.trials import Evaluation
 
 _UNTRAINED = (
-    "Score, spikes, energy and latency of candidates are those of untrained networks: first weights, batch norms of the scoring "
-    "images. Training changes spikes and what they cost."
+    "Score, spikes, energy and latency of candidates are those of untrained networks: first weights, batch norms of the "
+    "scoring images. Training changes spikes and what they cost."
 )
 _SMALLEST = ("0001", "0000", "0000", "0000")  # a wire from the first node to the last: no cell needs less of anything
 _MOST_DRAWS = 50  # a reference, until too few cells have a form on the target
@@ -175,9 +175,8 @@ def _references(evaluator: CellEvaluator, progress: Progress) -> CellReferences:
     def mean(name: str) -> float:
         return float(np.mean([m[name] for m in found]))
 
-    return CellReferences(
-        float(np.std([m["score"] for m in found])), mean("spikes"), mean("energy_j"), mean("energy_dynamic_j"), mean("latency_s")
-    )
+    costs = {name: mean(name) for name in ("spikes", "energy_j", "energy_dynamic_j", "latency_s")}
+    return CellReferences(float(np.std([m["score"] for m in found])), **costs)
 
 
 def _recipe(run: Run) -> SnasRecipe:

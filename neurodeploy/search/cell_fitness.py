@@ -22,7 +22,7 @@ OBJECTIVES: Objectives = {"score": "max", "energy_j": "min", "latency_s": "min",
 
 
 class CellFitnessSettings(BaseModel):
-    """Weights of the costs beside the score (0 leaves a term out); `energy`: with static power times time (total), or without."""
+    """Weights of the costs beside the score (0 leaves a term out); `energy`: with static power times time, or dynamic alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -36,8 +36,8 @@ class _Strict(BaseModel):
 
 
 class SnasNetwork(_Strict):
-    """Sizes of the network (`models.snas_cell.SnasConfig`, whose defaults are the paper's), and which cells are drawn: "forward"
-    ones, or "backward" ones, whose pairs of nodes have a forward or a backward edge."""
+    """Sizes of the network (`models.snas_cell.SnasConfig`, whose defaults are the paper's), and which cells are drawn:
+    "forward" ones, or "backward" ones, whose pairs of nodes have a forward or a backward edge."""
 
     family: Literal["snasnet"]
     cells: CellType = "backward"
