@@ -14,7 +14,7 @@ import numpy as np
 
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
-from neurodeploy.hw.profile import AnyProfile, EventProfile
+from neurodeploy.hw.profile import AnyProfile, EventProfile, GpuProfile
 from neurodeploy.jobs.data import AnyDataset, load_data
 from neurodeploy.jobs.interrupts import finish_trial_first
 from neurodeploy.jobs.routes import route_of
@@ -48,12 +48,16 @@ def check_cells_fit(recipe: SnasRecipe, profile: AnyProfile) -> None:
             remedy="Search for a chip with timesteps, such as loihi2, or a GPU; or leave --method sahd out",
         )
     found = CellEvaluator(_images(load_data(recipe.data, recipe.input.kind)), recipe, profile).metrics(_SMALLEST, scored=False)
-    if found.refused is not None:
+    said = found.refused or "; ".join(f"{v.where}: {v.what}" for v in found.violations)
+    if said and recipe.network.ends == "released" and not isinstance(profile, GpuProfile):
         raise UsageError(
-            f"{profile.name} has no form even of the smallest cell: {found.refused}", where=f"recipe {recipe.name}",
-            code="cannot_lower", limit="A chip's cells are made of spikes alone",
+            f"{profile.name} does not take even the smallest cell: {said}", where=f"recipe {recipe.name}", code="cannot_lower",
+            limit="A chip sends spikes; here real numbers enter the cells and leave the last layer",
             remedy="Set network.ends = 'spikes', which puts neurons around the cells",
         )
+    if found.refused is not None:
+        raise UsageError(f"{profile.name} does not take even the smallest cell", where=f"recipe {recipe.name}",
+                         code="cannot_lower", limit=found.refused, remedy="Change the sizes under network")
     if found.violations:
         raise DoesNotFit(found.violations, target=profile.name)
 

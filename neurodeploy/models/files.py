@@ -212,7 +212,7 @@ def _build(arch: Mapping[str, Any], where: str) -> Network:
     """The network without memory for its weights: what the file claims is compared before anything is allocated."""
     sizes = "snasnet" if "snasnet" in arch else "macro"
     if set(arch) != {sizes, "arch"} or not isinstance(arch[sizes], dict) or not isinstance(arch["arch"], list):
-        refuse("its arch is neither {macro: {...}, arch: [...]} nor {snasnet: {...}, arch: [...]}", where)
+        refuse("its arch is not {macro: {...}, arch: [...]}, nor with snasnet instead of macro", where)
     try:
         with torch.device("meta"):
             if sizes == "snasnet":

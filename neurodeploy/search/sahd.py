@@ -115,7 +115,7 @@ def scoring_batches(
     too few images."""
     if n_batches < 1 or batch < 2 or len(images) < batch * n_batches:
         raise UsageError(
-            f"{n_batches} batches of {batch} of {len(images)} training images", where="scoring",
+            f"{n_batches} batches of {batch} of {len(images)} images", where="scoring",
             limit="At least one batch, two images a batch, and no image twice", remedy="Lower batch, or add images",
         )
     order = np.random.default_rng(seed).permutation(len(images))[: batch * n_batches]
