@@ -207,8 +207,10 @@ def test_every_command_takes_its_model(cells: Tiny, tmp_path: Path) -> None:
     code, energy = run_json("energy", model, "--target", "loihi2")
     wanted = cells.data["test"]["accuracy"]["simulator"]
     assert code == 0 and energy["data"]["targets"]["loihi2"]["accuracy"]["simulator"] == wanted, energy
-    code, simulated = run_json("simulate", model, "--target", "loihi2", "--out", str(tmp_path / "sim"))
-    assert code == 0, simulated
+    np.savez(tmp_path / "x.npz", input=load(str(cells.dataset)).split("test")[0][:4])
+    given = ("--layout", "images", "--input", str(tmp_path / "x.npz"), "--out", str(tmp_path / "spikes.npz"))
+    code, simulated = run_json("simulate", model, "--target", "loihi2", *given)
+    assert code == 0 and np.load(tmp_path / "spikes.npz")["spikes/entry.neuron"].any(), simulated
     code, compared = run_json("compare", model, "--target", "loihi2,orin-nano")
     assert code == 0, compared
 
@@ -243,7 +245,7 @@ def test_a_released_cell_by_name_trains_and_goes_on(cells: Tiny, tmp_path: Path)
 @pytest.mark.parametrize(("more", "code", "said"), [
     (("--target", "speck2f"), 2, "event-driven chip"),
     (("--target", "loihi2", "--set", "network.ends=released"), 2, "network.ends = 'spikes'"),
-    (("--target", "loihi2", "--set", "profile.capacity.neurons_per_core.value=4"), 3, "neurons"),
+    (("--target", "loihi2", "--set", "profile.capacity.neurons_per_core.value=4"), 3, "128 of them for entry.neuron"),
     (("--target", "loihi2", "--set", "sahd.batch=500"), 2, "Lower batch"),
     (("--target", "loihi2", "--method", "nsga2"), 2, "scored untrained (sahd)"),
     (("--target", "loihi2", "--set", "network.pool=9"), 2, "vanish"),
