@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,7 +66,8 @@ def search(
     if dry_run:
         flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed}
         given = {k: v for k, v in flags.items() if v is not None}
-        resolved = {**commands.resolve_recipe(recipe, name, changes, resume, method), "arguments": given}
+        of_run: dict[str, Any] = {k: v for k, v in (("resume", resume), ("method", method)) if v is not None}
+        resolved = {**commands.resolve_recipe(recipe, name, changes, **of_run), "arguments": given}
         return Outcome(resolved, lambda console: tables.settings(console, tables.by_key(resolved)))
     try:
         with frame.progress() as progress:

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 @pytest.mark.parametrize(
     "wrong",
     [{"epochs": 0}, {"lr": 0.0}, {"lr": float("inf")}, {"batch_size": -1}, {"loss": "hinge"}, {"optimizer": "lion"},
-     {"shift": -1.0}, {"zoom": 1.0}, {"weight_decay": -1e-3}, {"momentum": 1.0}, {"n_threads": 0}, {"dropout": 0.5}, {"lr_end": 1.5}],
+     {"shift": -1.0}, {"zoom": 1.0}, {"weight_decay": -1e-3}, {"momentum": 1.0}, {"n_threads": 0}, {"dropout": 0.5},
+     {"lr_end": 1.5}],
 )  # fmt: skip
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
