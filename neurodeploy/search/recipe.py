@@ -14,7 +14,7 @@ from neurodeploy.models.macro import AUTOSNN, BLOCKS, PoolKind, StemKind
 from neurodeploy.resources import folder
 from neurodeploy.search.evolve import EvolutionSettings
 from neurodeploy.search.fitness import FitnessSettings
-from neurodeploy.train.config import Loss, SupernetConfig, TrainConfig
+from neurodeploy.train.config import LATER, Loss, SupernetConfig, TrainConfig
 
 
 class _Strict(BaseModel):
@@ -265,7 +265,7 @@ _LATER: dict[str, Any] = {
     "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "data.per_class": None,
     "network.blocks": BLOCKS, "network.strides": (), "network.stem": "plain", "network.global_pool": False,
     "fitness.terms": {}, "early_exit.accuracy": None, "early_exit.mean_timesteps": None,
-    "train.lr_end": 0.0, "supernet.lr_end": 0.0,
+    **{f"{section}.{name}": value for section in ("supernet", "train") for name, value in LATER.items()},
 }
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 Encoding = Literal["direct", "rate", "events"]
+# Settings younger than files that name the others: left out where they have these values, so that such files stay as they are.
+LATER: dict[str, Any] = {"lr_end": 0.0}
 Loss = Literal["mse", "ce", "tet", "prefix_mse", "prefix_ce", "mix"]
 
 
@@ -43,9 +45,9 @@ class TrainConfig(BaseModel):
             raise ValueError(f"drop leaves out events, and encoding is {self.encoding!r}")
         return self
 
-    def deciding(self) -> dict[str, Any]:
-        """Plain fields for a checkpoint's fingerprint; later ones only where they differ from what was always done."""
-        return {name: value for name, value in self.model_dump().items() if name != "lr_end" or value}
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields, all defaults filled in but later ones (`LATER`)."""
+        return {k: v for k, v in self.model_dump().items() if k not in LATER or v != LATER[k]}
 
 
 class SupernetConfig(TrainConfig):

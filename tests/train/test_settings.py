@@ -49,7 +49,7 @@ def test_the_cosine_ends_where_it_is_told_to() -> None:
     # 0.01 + 0.99 of the same: at the end 1 % of 0.2, half way 0.505 of it.
     assert rates(lr_end=0.01) == pytest.approx([0.2, 0.002 + 0.99 * falling[1], 0.101, 0.002], rel=1e-12)
     assert rates(lr_end=1.0) == [0.2] * 4 == rates(schedule="none", lr_end=0.5)
-    assert "lr_end" not in TrainConfig(epochs=1).deciding() and TrainConfig(epochs=1, lr_end=0.5).deciding()["lr_end"] == 0.5
+    assert "lr_end" not in TrainConfig(epochs=1).to_dict() and TrainConfig(epochs=1, lr_end=0.5).to_dict()["lr_end"] == 0.5
 
 
 def test_settings_cannot_change() -> None:
