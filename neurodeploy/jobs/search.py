@@ -24,7 +24,7 @@ from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards
 from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
 from neurodeploy.jobs.run import BUNDLE, CANDIDATES, JOURNAL, REFERENCES, RESULT, Run, read_json, write_json
 from neurodeploy.jobs.shared_prefixes import SharedPrefixes
-from neurodeploy.jobs.snas_search import check_cells_fit, join_cells, search_cells
+from neurodeploy.jobs.snas_search import check_cells_fit, prepare_cells, search_cells, study_cells
 from neurodeploy.jobs.training import places, supernet_of, train_arch
 from neurodeploy.models.macro import check_arch
 from neurodeploy.progress import SILENT, Progress
@@ -346,6 +346,7 @@ class WorkerResult:
 def worker(run_dir: Path, *, progress: Progress = SILENT) -> WorkerResult:
     """Join a running search whose supernet is trained; ends when the search's budget is spent."""
     run = Run.open(run_dir, "search")
+    # Cells need no supernet: their worker may come at any time.
     if not isinstance(run.settings, SnasRecipe) and not (run.path / REFERENCES).exists():
         raise UsageError(
             "its supernet is not trained yet", where=str(run_dir), code="not_ready",
@@ -356,7 +357,7 @@ def worker(run_dir: Path, *, progress: Progress = SILENT) -> WorkerResult:
     try:
         with threads(1):
             if isinstance(run.settings, SnasRecipe):
-                study = join_cells(run, data, progress)
+                study = study_cells(run, *prepare_cells(run, data, progress), progress)
             else:
                 evaluator, references = prepare(run, route, data, progress)
                 study = _study(run, route, evaluator, references, data, progress)

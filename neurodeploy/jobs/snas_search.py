@@ -82,8 +82,9 @@ def search_cells(
         seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
         progress.message(f"{name}: {what}, {seconds[name]:.0f} s")
 
+    evaluator, references = prepare_cells(run, data, progress)
     with helpers:
-        study = join_cells(run, data, progress)
+        study = study_cells(run, evaluator, references, progress)
     refused = _refused(study.evaluations, recipe)
     feasible = len(study.evaluations) - sum(refused.values())
     lap("search", f"{len(study.evaluations)} cells, {feasible} feasible")
@@ -118,15 +119,21 @@ def search_cells(
     return read_json(run.path / RESULT)
 
 
-def join_cells(run: Run, data: AnyDataset, progress: Progress) -> StudyResult:
-    """Score cells of a run, with everybody else who does, until its budget is spent; what the fitness divides by is in the
-    run's file from the first time on."""
+def prepare_cells(run: Run, data: AnyDataset, progress: Progress) -> tuple[CellEvaluator, CellReferences | None]:
+    """What judges cells, and where costs count what the fitness divides by, in the run's file from the first time on."""
     recipe = _recipe(run)
     assert not isinstance(run.profile, EventProfile)  # `check_cells_fit` refused it before the run began
     evaluator = CellEvaluator(_images(data), recipe, run.profile)
-    references = None
-    if recipe.fitness.weighs_costs:
-        references = CellReferences(**run.once(REFERENCES, lambda: asdict(_references(evaluator, progress))))
+    if not recipe.fitness.weighs_costs:
+        return evaluator, None
+    return evaluator, CellReferences(**run.once(REFERENCES, lambda: asdict(_references(evaluator, progress))))
+
+
+def study_cells(
+    run: Run, evaluate: CellEvaluator, references: CellReferences | None, progress: Progress
+) -> StudyResult:
+    """Score cells of a run, with everybody else who does, until its budget is spent."""
+    recipe = _recipe(run)
     task, best = "search", float("-inf")
     progress.start(task, recipe.sahd.budget)
 
@@ -138,7 +145,7 @@ def join_cells(run: Run, data: AnyDataset, progress: Progress) -> StudyResult:
     with finish_trial_first() as asked:
         study = run_study(
             run.path / JOURNAL, EvolutionSettings(method="random", budget=recipe.sahd.budget, pool=recipe.sahd.pool),
-            CellSpace.of(recipe.network.cells), recipe.seed, evaluator,
+            CellSpace.of(recipe.network.cells), recipe.seed, evaluate,
             lambda metrics: cell_fitness(metrics, recipe.fitness, references), show,
             context={
                 "recipe": recipe.to_dict(), "profile": run.profile.digest,
