@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Pair
@@ -32,7 +34,7 @@ def check_cell(cell: str | Sequence[str]) -> Cell:
     """The cell called so in RELEASED, or written "0303 0030 2002 0200" or as its four rows; UsageError for anything else."""
     rows = RELEASED.get(cell, cell.split()) if isinstance(cell, str) else cell
     digits = {str(op) for op in range(len(OPS))}
-    if len(rows) != N_NODES or any(len(row) != N_NODES or not set(row) <= digits for row in rows):
+    if len(rows) != N_NODES or any(not isinstance(row, str) or len(row) != N_NODES or not set(row) <= digits for row in rows):
         raise UsageError(f"{cell!r} is no cell", where="cell", remedy=f"Or name one of {', '.join(RELEASED)}",
                          limit=f"Four rows of four digits, 0 to {len(OPS) - 1}, as in '0303 0030 2002 0200'")
     if any(rows[i][i] != "0" for i in range(N_NODES)):
@@ -82,6 +84,8 @@ class SnasConfig:
     "spikes", for chips: LIF, conv3x3, BN stand between stem and first cell, for what a skip edge leads on must be made of
     spikes, and neurons stand behind the output layer. Raises UsageError for sizes that give no network.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     in_channels: int
     image_size: Pair

@@ -10,7 +10,7 @@ Encoding = Literal["direct", "rate", "events"]
 Loss = Literal["mse", "ce", "tet", "prefix_mse", "prefix_ce", "mix"]
 DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"  # the pattern of what `runtime.resolve_device` takes
 # Settings younger than files that name the others: left out where they have these values, so that such files stay as they are.
-LATER: dict[str, Any] = {"crop": 0, "flip": False, "cutout": 0, "precision": "fp32"}
+LATER: dict[str, Any] = {"lr_end": 0.0, "crop": 0, "flip": False, "cutout": 0, "precision": "fp32"}
 
 
 class TrainConfig(BaseModel):
@@ -24,7 +24,8 @@ class TrainConfig(BaseModel):
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: float = Field(default=0.9, ge=0, lt=1)  # of sgd
     weight_decay: NonNegativeFloat = 0.0
-    schedule: Literal["cosine", "none"] = "cosine"  # per batch, from lr to 0
+    schedule: Literal["cosine", "none"] = "cosine"  # per batch, from lr to lr_end times lr
+    lr_end: float = Field(default=0.0, ge=0, le=1)
     loss: Loss = "mse"
     tet_lambda: float = Field(default=1e-3, ge=0, le=1)
     shift: NonNegativeFloat = 0.0  # augmentation: pixels in y and in x (of events whole ones),
@@ -39,7 +40,6 @@ class TrainConfig(BaseModel):
     encoding: Encoding = "direct"
     n_threads: PositiveInt = 1
     select_last: float = Field(default=1.0, gt=0, le=1)  # share of the epochs, the last ones, of which the best is kept
-
 
     @model_validator(mode="after")
     def _events_stay_whole(self) -> Self:

@@ -81,7 +81,7 @@ def test_later_settings_leave_older_files_as_they_are() -> None:
     changed = read("digits", {"train.flip": True, "supernet.precision": "bf16"}).to_dict()
     assert changed["train"]["flip"] is True and changed["supernet"]["precision"] == "bf16" and "flip" not in changed["supernet"]
     assert TrainConfig(epochs=1).to_dict().keys() == TrainConfig(epochs=1).model_dump().keys() - {
-        "crop", "flip", "cutout", "precision"}
+        "crop", "flip", "cutout", "precision", "lr_end"}
     for name, value in (("crop", 1), ("flip", True), ("cutout", 2)):
         with pytest.raises(ValidationError, match=f"{name} changes images"):
             TrainConfig.model_validate({"epochs": 1, "encoding": "events", name: value})
