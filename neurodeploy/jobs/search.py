@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards
 from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
 from neurodeploy.jobs.run import Run, opened, read_json, write_json
 from neurodeploy.jobs.shared_prefixes import SharedPrefixes
+from neurodeploy.jobs.stages import Stage, help_training, resume_command, stopped
 from neurodeploy.jobs.training import MODEL, supernet_of, train_arch
 from neurodeploy.models.macro import check_arch
 from neurodeploy.progress import SILENT, Progress
@@ -43,7 +44,6 @@ from neurodeploy.train.supernet import SuperNetResult
 
 JOURNAL, REFERENCES, RESULT, BUNDLE = "journal.log", "references.json", "result.json", "bundle"
 CANDIDATES = "candidates.json"
-Stage = Literal["supernet", "search", "training"]
 _N_SEEDS = 3  # of each method that an exhaustive search compares itself with
 
 
@@ -114,7 +114,7 @@ def search(
                     recipe, target, method, budget, out, resume, seed, overrides, workers))
             progress.message(f"run folder {run.path}")
             if not here.is_first:
-                return _helped(run, here)
+                return SearchResult(help_training(run, here))
             with run.locked(), threads(1), remembered_interrupts() as interrupted:
                 found = _finished(run)
                 here.shared(found is None)
@@ -159,11 +159,6 @@ def _begin(
     return Run.create("search", settings, profile, None if out is None else Path(out))
 
 
-def resume_command(run: Run) -> str:
-    """The command line that continues a run."""
-    return f"neurodeploy search --resume {run.path}"
-
-
 def _require_same(run: Run, recipe: str | Path | None, target: str | None) -> None:
     """A recipe and target may be named again on resume, but no others."""
     for what, asked, kept in (
@@ -188,22 +183,7 @@ def _places(run: Run) -> dict[str, str]:
     return {"run_dir": str(run.path), "model": str(run.path / MODEL), "bundle": str(run.path / BUNDLE)}
 
 
-def _helped(run: Run, here: ranks.Ranks) -> SearchResult:
-    """The part of another process than the first: it trains what that one trains. Returns its result."""
-    if here.shared(None):
-        data = load_data(run.recipe.data, run.recipe.input.kind)
-        with threads(1):
-            require_extensions(run.recipe, data)
-            supernet_of(run, data, route_of(run.profile, run.recipe).choices(run.recipe, data), SILENT)
-            arch = here.shared(None)
-            if arch:
-                train_arch(run, arch, data, SILENT)
-    return SearchResult(here.shared(None))
-
-
-def _search(
-    run: Run, workers: int, progress: Progress, interrupted: list[bool], until: Stage | None
-) -> SearchResult:
+def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool], until: Stage | None) -> SearchResult:
     started = time.monotonic()
     seconds: dict[str, float] = {}
     data = load_data(run.recipe.data, run.recipe.input.kind)
@@ -219,7 +199,7 @@ def _search(
     lap("supernet", f"{run.recipe.supernet.epochs} epochs")
     if until == "supernet":
         ranks.current().shared([])
-        return _stopped(run, until)
+        return SearchResult(stopped(run, until))
     with _helpers(run, workers - 1):
         study = _study(run, route, evaluator, references, data, progress)
     lap("search", f"{len(study.evaluations)} candidates, {sum(e.fitness is not None for e in study.evaluations)} feasible")
@@ -232,11 +212,12 @@ def _search(
         )
     ranks.current().shared([] if until == "search" else list(study.best.genome))
     if until == "search":
-        return _stopped(run, until, best=_entry(study.best), n_evaluated=len(study.evaluations))
+        return SearchResult(stopped(run, until, best=_entry(study.best), n_evaluated=len(study.evaluations)))
     network = train_arch(run, study.best.genome, data, progress)
     lap("training", f"{','.join(study.best.genome)}, {run.recipe.train.epochs} epochs")
     if until == "training":
-        return _stopped(run, until, best=_entry(study.best), accuracy_validation=network.metadata["accuracy_validation"])
+        accuracy = network.metadata["accuracy_validation"]
+        return SearchResult(stopped(run, until, best=_entry(study.best), accuracy_validation=accuracy))
     predicted = _entry(study.best)
     extra = {"genome": list(study.best.genome), "recipe": run.recipe.name, "predicted": predicted}
     final = route.finish(network, data, run.recipe, run.path / BUNDLE, extra, lap, progress)
@@ -251,11 +232,6 @@ def _search(
     }
     write_json(run.path / RESULT, result)
     return SearchResult(read_json(run.path / RESULT))  # as a later resume gives it
-
-
-def _stopped(run: Run, stage: Stage, **found: Any) -> SearchResult:
-    """What is known of a run that was asked to stop behind a stage."""
-    return SearchResult({"run_dir": str(run.path), "until": stage, "resume": resume_command(run), **found})
 
 
 def prepare(run: Run, route: Route, data: AnyDataset, progress: Progress) -> tuple[Evaluates, References]:
