@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
 from neurodeploy.jobs.run import BUNDLE, CANDIDATES, JOURNAL, REFERENCES, RESULT, Run, opened, read_json, write_json
 from neurodeploy.jobs.shared_prefixes import SharedPrefixes
 from neurodeploy.jobs.snas_search import check_cells_fit, prepare_cells, search_cells, study_cells
+from neurodeploy.jobs.stages import Stage, help_training, require_whole, resume_command, stopped
 from neurodeploy.jobs.training import places, supernet_of, train_arch
 from neurodeploy.models.macro import check_arch
 from neurodeploy.progress import SILENT, Progress
@@ -43,7 +44,6 @@ from neurodeploy.train import ranks
 from neurodeploy.train.runtime import threads
 from neurodeploy.train.supernet import SuperNetResult
 
-Stage = Literal["supernet", "search", "training"]
 _N_SEEDS = 3  # of each method that an exhaustive search compares itself with
 
 
@@ -112,11 +112,10 @@ def search(
         with ranks.joined() as here:
             with interrupt_afterwards():  # or a Ctrl-C in the moment the folder appears would name no run
                 run = opened(here, "search", lambda: _begin(
-                    recipe, target, method, budget, out, resume, seed, overrides, workers))
-            _require_whole(run, here, until)
+                    recipe, target, method, budget, out, resume, seed, until, overrides, workers))
             progress.message(f"run folder {run.path}")
             if not here.is_first:
-                return _helped(run, here)
+                return SearchResult(help_training(run, here))
             with run.locked(), threads(1), remembered_interrupts() as interrupted:
                 found = _finished(run)
                 here.shared(found is None)
@@ -133,7 +132,7 @@ def search(
 
 def _begin(
     recipe: str | Path | None, target: str | None, method: str | None, budget: int | None, out: Path | str | None,
-    resume: Path | str | None, seed: int | None, overrides: dict[str, Any] | None, workers: int,
+    resume: Path | str | None, seed: int | None, until: Stage | None, overrides: dict[str, Any] | None, workers: int,
 ) -> Run:
     """The run to work on: a new folder, or the one to resume, whose settings stay."""
     if resume is not None:
@@ -144,11 +143,13 @@ def _begin(
         run = Run.open(Path(resume), "search")
         _require_same(run, recipe, target)
         require_shared(run.settings, workers)
+        require_whole(run.settings, until)
         return run
     of_recipe, of_profile = split_overrides(overrides or {})
     profile = profile_of("loihi2" if target is None else target, of_profile)
     settings = with_short(default_recipe(profile, method) if recipe is None else recipe, of_recipe, method, budget, seed)
     if isinstance(settings, SnasRecipe):
+        require_whole(settings, until)
         require_shared(settings, workers)
         check_cells_fit(settings, profile)
         return Run.create("search", settings, profile, None if out is None else Path(out))
@@ -163,22 +164,6 @@ def _begin(
         check_arch(settings.supernet.anchor, settings.network.n_positions, settings.network.blocks)
     route_of(profile, settings).choices(settings, data)
     return Run.create("search", settings, profile, None if out is None else Path(out))
-
-
-def _require_whole(run: Run, here: ranks.Ranks, until: Stage | None) -> None:
-    """Raises where a search for cells is to be cut in stages, or shared by torchrun's processes: it trains one network only."""
-    asked = "torchrun" if here.n > 1 else None if until is None else f"until {until!r}"
-    if asked is not None and isinstance(run.settings, SnasRecipe):
-        raise UsageError(
-            f"{asked} in a search for cells", where=str(run.path), code="other_family",
-            limit="Cells are scored untrained, on one process and its workers; a run that is stopped goes on where it was",
-            remedy="Leave it out; `torchrun ... train` trains the cell that was found on several processes",
-        )
-
-
-def resume_command(run: Run) -> str:
-    """The command line that continues a run."""
-    return f"neurodeploy search --resume {run.path}"
 
 
 def _require_same(run: Run, recipe: str | Path | None, target: str | None) -> None:
@@ -201,22 +186,7 @@ def _finished(run: Run) -> SearchResult | None:
     return SearchResult({**read_json(run.path / RESULT), **places(run)})
 
 
-def _helped(run: Run, here: ranks.Ranks) -> SearchResult:
-    """The part of another process than the first: it trains what that one trains. Returns its result."""
-    if here.shared(None):
-        data = load_data(run.recipe.data, run.recipe.input.kind)
-        with threads(1):
-            require_extensions(run.recipe, data)
-            supernet_of(run, data, route_of(run.profile, run.recipe).choices(run.recipe, data), SILENT)
-            arch = here.shared(None)
-            if arch:
-                train_arch(run, arch, data, SILENT)
-    return SearchResult(here.shared(None))
-
-
-def _search(
-    run: Run, workers: int, progress: Progress, interrupted: list[bool], until: Stage | None
-) -> SearchResult:
+def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool], until: Stage | None) -> SearchResult:
     started = time.monotonic()
     seconds: dict[str, float] = {}
     data = load_data(run.recipe.data, run.recipe.input.kind)
@@ -232,7 +202,7 @@ def _search(
     lap("supernet", f"{run.recipe.supernet.epochs} epochs")
     if until == "supernet":
         ranks.current().shared([])
-        return _stopped(run, until)
+        return SearchResult(stopped(run, until))
     with _helpers(run, workers - 1):
         study = _study(run, route, evaluator, references, data, progress)
     lap("search", f"{len(study.evaluations)} candidates, {sum(e.fitness is not None for e in study.evaluations)} feasible")
@@ -245,11 +215,12 @@ def _search(
         )
     ranks.current().shared([] if until == "search" else list(study.best.genome))
     if until == "search":
-        return _stopped(run, until, best=_entry(study.best), n_evaluated=len(study.evaluations))
+        return SearchResult(stopped(run, until, best=_entry(study.best), n_evaluated=len(study.evaluations)))
     network = train_arch(run, study.best.genome, data, progress)
     lap("training", f"{','.join(study.best.genome)}, {run.recipe.train.epochs} epochs")
     if until == "training":
-        return _stopped(run, until, best=_entry(study.best), accuracy_validation=network.metadata["accuracy_validation"])
+        accuracy = network.metadata["accuracy_validation"]
+        return SearchResult(stopped(run, until, best=_entry(study.best), accuracy_validation=accuracy))
     predicted = _entry(study.best)
     extra = {"genome": list(study.best.genome), "recipe": run.recipe.name, "predicted": predicted}
     final = route.finish(network, data, run.recipe, run.path / BUNDLE, extra, lap, progress)
@@ -264,11 +235,6 @@ def _search(
     }
     write_json(run.path / RESULT, result)
     return SearchResult(read_json(run.path / RESULT))  # as a later resume gives it
-
-
-def _stopped(run: Run, stage: Stage, **found: Any) -> SearchResult:
-    """What is known of a run that was asked to stop behind a stage."""
-    return SearchResult({"run_dir": str(run.path), "until": stage, "resume": resume_command(run), **found})
 
 
 def prepare(run: Run, route: Route, data: AnyDataset, progress: Progress) -> tuple[Evaluates, References]:
