@@ -339,9 +339,9 @@ def check_input(graph: Graph, x: Array) -> Array:
 
 
 def default_steps(graph: Graph, n_timesteps: int) -> int:
-    """Timesteps until `n_timesteps` of input have reached the last node; of a recurrent graph, which never ends, its read-out."""
-    last = graph.latencies if graph.is_acyclic else {n.name: graph.latencies[n.name] for n in graph.nodes if isinstance(n, Vote)}
-    return n_timesteps + max(last.values(), default=0)
+    """Timesteps until `n_timesteps` of input have reached the last node; in a recurrent graph, which never ends, its Vote."""
+    last = [n.name for n in graph.nodes if graph.is_acyclic or isinstance(n, Vote)]
+    return n_timesteps + max((graph.latencies[name] for name in last), default=0)
 
 
 def input_at(node: Input, x: Array, t: int) -> Array:

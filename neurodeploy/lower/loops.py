@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from neurodeploy.errors import DoesNotFit, UsageError, Violation
+from neurodeploy.errors import DoesNotFit, Violation
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Lif, Linear, Node
+from neurodeploy.ir.nodes import Conv2d, Flatten, Input, Lif, Linear
 from neurodeploy.lower.pool import gate, memoryless, one_to_one
 
 
@@ -103,9 +103,9 @@ def _ways(graph: Graph, target: str) -> Iterator[_Way]:
             while isinstance(node := graph[edges[0].src], Conv2d | Linear | Flatten):
                 before = graph.incoming(node.name)
                 if len(before) != 1 or len(graph.outgoing(node.name)) != 1:
-                    raise _refused(target, edges[0], f"{node.name} has several sources or readers", "Each may be of another time",
-                                   "Give each way a map of its own")
-                if edges[0].delay and getattr(node, "bias", None) is not None and node.bias.any():
+                    raise _refused(target, edges[0], f"{node.name} has several sources or readers",
+                                   "Each may be of another time", "Give each way a map of its own")
+                if edges[0].delay and (bias := getattr(node, "bias", None)) is not None and bias.any():
                     raise _refused(target, edges[0], f"the bias of {node.name} would begin {edges[0].delay} timesteps late",
                                    "A chip's neurons have it from the start",
                                    "Delay what enters the synapse (SNASNet: feedback 'loop'), or train it without bias")
@@ -113,22 +113,18 @@ def _ways(graph: Graph, target: str) -> Iterator[_Way]:
             n_synapses = sum(isinstance(graph[e.src], Conv2d | Linear) for e in edges)
             source = graph[edges[0].src]
             if n_synapses > 1 or not (source.is_neuron or isinstance(source, Input)):
-                raise _refused(target, edges[0], f"{source.name} stands between neurons", "One synapse leads from neurons to neurons",
-                               "Leave it out, or put neurons behind it")
+                raise _refused(target, edges[0], f"{source.name} stands between neurons",
+                               "One synapse leads from neurons to neurons", "Leave it out, or put neurons behind it")
             yield _Way(source.name, neurons.name, sum(e.delay for e in edges), tuple(edges))
 
 
 def _firing_early(graph: Graph, ways: list[_Way]) -> set[str]:
-    """Layers that may fire before they start: driven by a bias above zero, or by such layers; what is delayed is gated."""
-    found = {w.target for w in ways if len(w.edges) > 1 and _lifts(graph[w.edges[-1].src])}
+    """Layers that may fire before they start: driven by a bias (of any sign: fine-tuning moves them), or by such layers; what
+    is delayed is gated."""
+    found = {w.target for w in ways if len(w.edges) > 1 and getattr(graph[w.edges[-1].src], "bias", None) is not None}
     while more := {w.target for w in ways if w.source in found and not w.delay} - found:
         found |= more
     return found
-
-
-def _lifts(synapse: Node) -> bool:
-    bias = getattr(synapse, "bias", None)
-    return bias is not None and bool((bias > 0).any())
 
 
 def _starts(graph: Graph, ways: list[_Way], early: set[str], latency: int, target: str) -> dict[str, int]:
@@ -146,7 +142,7 @@ def _starts(graph: Graph, ways: list[_Way], early: set[str], latency: int, targe
     raise DoesNotFit((Violation(
         "delayed", f"{delayed.source} -> {delayed.target}",
         f"a delay of {delayed.delay} in a loop that takes longer on the chip",
-        f"Each synapse takes {latency} timestep, and so does the gate behind neurons that may fire before a sample reaches them",
+        f"A synapse takes {latency} timestep, and so does the gate behind neurons that may fire before a sample reaches them",
         "Train with longer delays (SNASNet: feedback 'loop'), or remove the loop",
     ),), target=target)
 

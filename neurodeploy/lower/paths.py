@@ -45,7 +45,8 @@ def fold_paths(graph: Graph) -> Graph:
     were: dict[str, list[str]] = notes.get("folded", {})
     folded = {n.name: were[n.name] for n in nodes if n.name in were}
     for neurons in (n.name for n in graph.nodes if n.is_neuron):
-        ways = (_later(w, e) for e in graph.incoming(neurons) if _folds(graph, graph[e.src]) for w in _ways(graph, graph[e.src]))
+        ends = (e for e in graph.incoming(neurons) if _folds(graph, graph[e.src]))
+        ways = (_later(way, e) for e in ends for way in _ways(graph, graph[e.src]))
         groups: dict[str, _Way] = {}
         for way in ways:
             name = f"{neurons}.from.{way.source}" + f".late{way.delay}" * (way.delay > 0)

@@ -36,8 +36,9 @@ def one_to_one(name: str, shape: Shape) -> Conv2d | Linear:
 def is_or(neuron: Lif, synapses: Iterable[Conv2d | Linear]) -> bool:
     """True for the OR, relay and gate layers of this module: any one spike through a weight of 1 fires, and nothing is kept."""
     weights = [s.weight for s in synapses]
+    forgets = neuron.inv_tau == 1.0 or neuron.v_init is not None
     return (
-        not isinstance(neuron, CurrentLif) and (neuron.inv_tau == 1.0 or neuron.v_init is not None) and not neuron.decay_input and 0 < neuron.v_th < 1.0
+        not isinstance(neuron, CurrentLif) and forgets and not neuron.decay_input and 0 < neuron.v_th < 1.0
         and all(((w == 0) | (w == 1)).all() and w.any() for w in weights)
     )
 

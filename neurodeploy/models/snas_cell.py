@@ -67,8 +67,9 @@ def loop_delay(cell: Cell) -> int:
     takes one, 1 without loops.
 
     A way from neurons to neurons takes 1, and one over backward edges 2: behind neurons that feed back stands a layer that
-    lets their spikes pass from the first timestep of a sample on (`lower.loops`). Each loop of m layers of neurons with n
-    ways back over b backward edges in all thus needs (m + n) / b. Raises UsageError where a loop passes no neurons.
+    lets their spikes pass from the first timestep of a sample on (`lower.loops`). A loop of m layers of neurons with n ways
+    back over b backward edges in all thus needs (m + n) / b; with as many timesteps as the network has (T) or more, backward
+    edges carry constants only. Raises UsageError where a loop passes no neurons.
     """
     if not is_spiking(cell):
         raise UsageError("a loop of its edges passes no neurons", where=f"cell {' '.join(cell)}", code="cannot_lower",
@@ -90,7 +91,7 @@ def loop_delay(cell: Cell) -> int:
 
 
 def _led_on(cell: Cell, node: int) -> set[tuple[int, int]]:
-    """(node, backward edges on the way) wherever skip and pool edges lead from `node`, itself too; loops of them end nowhere."""
+    """(node, backward edges on the way) wherever skip and pool edges, which must not form loops, lead from `node`; itself."""
     found, front = {(node, 0)}, {(node, 0)}
     while front:
         front = {(col, backs + (row > col)) for at, backs in front for row, col, op in edges(cell)

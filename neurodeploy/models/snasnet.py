@@ -4,9 +4,10 @@
     -> BN, LIF, average pool -> dropout -> Linear -> LIF -> Linear with bias -> vote
 
 A node's value x_i is the sum of its forward edges, real numbers. Wherever a node is read it is x_i + l_i, and at the end of a
-timestep l_i becomes the sum of its backward edges, 0 before the first (feedback "loop": later, see `SnasConfig`). Votes are [T, B, n_classes]: group means of the output
-layer divided by T, so that their sum over T is the logit of the release, which the loss "ce" compares with the label. With
-`ends` "spikes" LIF, conv3x3, BN follow the stem and neurons the output layer, and votes are group means of their spikes.
+timestep l_i becomes the sum of its backward edges, 0 before the first (later with `feedback` "loop", see `SnasConfig`). Votes
+are [T, B, n_classes]: group means of the output layer divided by T, so that their sum over T is the logit of the release, which
+the loss "ce" compares with the label. With `ends` "spikes" LIF, conv3x3, BN follow the stem and neurons the output layer, and
+votes are group means of their spikes.
 Source: Kim et al., SNASNet, ECCV 2022 (arXiv 2201.10355), and its released code.
 """
 
