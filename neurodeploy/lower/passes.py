@@ -10,6 +10,7 @@ from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Lif
 from neurodeploy.lower.activations import refuse_relu
+from neurodeploy.lower.borders import flatten_borders
 from neurodeploy.lower.current import fold_currents, refuse_biases
 from neurodeploy.lower.fold import fold_batch_norm
 from neurodeploy.lower.inputs import code_input
@@ -63,8 +64,8 @@ def lower(
         ),), target=profile.name)
     refuse_loops_of_maps(graph, profile.name)
     graph = fold_currents(graph, profile.name)
-    lowered = fold_batch_norm(fold_linear_maps(graph))  # a norm may stand behind a pool, or in front of it
-    lowered = fold_linear_maps(fold_paths(lowered))
+    lowered = fold_batch_norm(fold_linear_maps(graph, strict=False))  # a norm may stand behind a pool, or in front of it
+    lowered = fold_linear_maps(fold_paths(flatten_borders(lowered)))
     lowered = from_zero(lowered)
     lowered = pools_to_or(lowered)
     lowered = code_input(lowered, profile, input_kind, n_levels=levels, input_bits=input_bits)

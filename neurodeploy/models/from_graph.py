@@ -51,7 +51,7 @@ class TorchGraph(nn.Module):
             raise NeurodeployError("paths of different latency", where=graph.output.name, code="unbalanced",
                                    remedy="Lower the graph first: relays equalise the paths")
         self.graph = graph
-        self.delays = None if graph.is_acyclic else model_delays(graph)
+        self.loop = None if graph.is_acyclic else _in_model_time(graph)
         self.dtype = dtype
         self.weights = nn.ParameterDict()
         self.biases = nn.ParameterDict()
@@ -75,8 +75,8 @@ class TorchGraph(nn.Module):
             self.weights[_key(name)].requires_grad_(False)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        if self.delays is not None:
-            return self._stepped(x.to(self.dtype), self.delays)
+        if self.loop is not None:
+            return self._stepped(x.to(self.dtype), self.loop)
         values: dict[str, Tensor] = {}
         for node in self.graph.feedforward_order:
             if isinstance(node, Input):
@@ -89,19 +89,17 @@ class TorchGraph(nn.Module):
             values[node.name] = self._output(node, total)
         return values
 
-    def _stepped(self, x: Tensor, delays: dict[Edge, int]) -> dict[str, Tensor]:
-        nodes = tuple(n if not isinstance(n, Lif) else replace(n, reset_interval=None, v_init=None) for n in self.graph.nodes)
-        model = Graph(nodes, tuple(replace(e, delay=delays[e]) for e in self.graph.edges), len(x))
-        values: dict[str, list[Tensor]] = {n.name: [] for n in nodes}
+    def _stepped(self, x: Tensor, loop: Graph) -> dict[str, Tensor]:
+        values: dict[str, list[Tensor]] = {n.name: [] for n in loop.nodes}
         membranes: dict[str, Tensor] = {}
         currents: dict[str, Tensor] = {}
         for t, x_t in enumerate(x):
-            for node in model.order:
+            for node in loop.order:
                 if isinstance(node, Input):
                     values[node.name].append(x_t)
                     continue
-                seen = [values[e.src][t - e.delay] for e in model.incoming(node.name) if e.delay <= t]
-                a = sum(seen[1:], seen[0]) if seen else x_t.new_zeros(len(x_t), *self._source_shape(node))
+                seen = [values[e.src][t - e.delay] for e in loop.incoming(node.name) if e.delay <= t]
+                a = sum(seen[1:], seen[0]) if seen else x_t.new_zeros(len(x_t), *_source_shape(loop, node))
                 if isinstance(node, CurrentLif):
                     i = currents.get(node.name, torch.zeros_like(a))
                     a = currents[node.name] = i + (a - i * node.inv_tau_syn)
@@ -113,9 +111,6 @@ class TorchGraph(nn.Module):
                     found = self._output(node, a.unsqueeze(0))
                 values[node.name].append(found[0])
         return {name: torch.stack(steps) for name, steps in values.items()}
-
-    def _source_shape(self, node: Node) -> Shape:
-        return self.graph.shapes[self.graph.incoming(node.name)[0].src]
 
     def _output(self, node: Node, x: Tensor) -> Tensor:
         if isinstance(node, Conv2d | Linear):
@@ -161,6 +156,16 @@ def model_delays(graph: Graph) -> dict[Edge, int]:
         return start(before[0].src) + before[0].delay if before else 0
 
     return {e: start(e.src) + e.delay - start(e.dst) for e in graph.edges}
+
+
+def _in_model_time(graph: Graph) -> Graph:
+    delays = model_delays(graph)
+    nodes = tuple(replace(n, reset_interval=None, v_init=None) if isinstance(n, Lif) else n for n in graph.nodes)
+    return replace(graph, nodes=nodes, edges=tuple(replace(e, delay=delays[e]) for e in graph.edges))
+
+
+def _source_shape(graph: Graph, node: Node) -> Shape:
+    return graph.shapes[graph.incoming(node.name)[0].src]
 
 
 def _dynamics(node: Lif) -> Dynamics:

@@ -92,7 +92,7 @@ def _late_from_neurons(graph: Graph) -> Graph:
                 edges.append(Edge(src, copy, late))
         return copy
 
-    add(graph.output.name, 0)
+    add("vote", 0)
     return replace(graph, nodes=tuple(made.values()), edges=tuple(edges))
 
 

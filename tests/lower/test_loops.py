@@ -14,7 +14,7 @@ from neurodeploy.errors import DoesNotFit, UsageError
 from neurodeploy.hw.profile import target
 from neurodeploy.ir import serialize
 from neurodeploy.ir.graph import Edge, Graph, IntGraph
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Input, Lif, Vote
+from neurodeploy.ir.nodes import Conv2d, CubaLif, CurrentLif, Input, Lif, Linear, Vote
 from neurodeploy.ir.reference import evaluate
 from neurodeploy.lower import lower
 from neurodeploy.lower.pool import memoryless
@@ -192,3 +192,17 @@ def test_every_drawn_cell_has_a_delay() -> None:
         delay = loop_delay(cell)
         n_layers = len({row for row, _, op in edges(cell) if op in (CONV1, CONV3)})
         assert 1 <= delay <= n_layers + 1
+
+
+def test_currents_with_memory_in_model_time() -> None:
+    rng = np.random.default_rng(0)
+    nodes = (Input("x", (3,), kind="spikes"), Linear("w", rng.normal(0.4, 0.5, (4, 3))),
+             Linear("r", rng.normal(0, 0.8, (4, 4))), CurrentLif("n", (4,), inv_tau=0.3, inv_tau_syn=0.5))  # fmt: skip
+    graph = Graph(nodes, (Edge("x", "w"), Edge("w", "n"), Edge("n", "r", 2), Edge("r", "n")), T, {"encoding": "rate"})
+    x = (rng.random((T, 5, 3)) < 0.6).astype(np.float64)
+    wanted = evaluate(graph, x)["n"]
+    module = TorchGraph(lower(graph, CHIP, "rate"), torch.float64)
+    found = module(torch.from_numpy(x))["n"]
+    assert np.array_equal(found.detach().numpy(), wanted) and 0 < wanted.mean() < 1
+    found.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.weights.values())
