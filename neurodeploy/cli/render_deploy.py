@@ -194,6 +194,8 @@ def show_lowering(console: Console, notes: Mapping[str, Any] | None) -> None:
     """Which layers share a synapse with others, and what the chip's neurons do other than the network's."""
     notes = notes or {}
     rows = [(name, f"one synapse, with {', '.join(maps)}") for name, maps in notes.get("folded", {}).items()]
+    flat = notes.get("flattened", [])
+    rows += [(", ".join(flat), "weights of its own for each neuron: no convolution does this at borders")] if flat else []
     rows += [("input", notes["input"])] if "input" in notes else []
     rows += [("neurons", text) for text in notes.get("differences", [])]
     if rows:

@@ -19,23 +19,35 @@ from neurodeploy.lower.pool import depthwise_ones
 MOST_WEIGHTS = 2**27  # of one synapse, a gigabyte while it is computed; no target holds a thousandth
 
 
-def fold_linear_maps(graph: Graph) -> Graph:
+class NoConvolution(UsageError):
+    """Two maps in a row are not one convolution: the last one reads zeros beyond a border where the first would go on."""
+
+
+def fold_linear_maps(graph: Graph, *, strict: bool = True) -> Graph:
     """Every chain of linear maps as its last synapse, which keeps its name; the function is the same.
 
     A map that others read too stays for them. A sum pool right in front of neurons or a batch norm becomes a convolution of
     ones. `metadata["lowering"]["folded"]` lists for each synapse the maps that it took in, the first one first. Raises
-    UsageError (`cannot_lower`) where a convolution pads what the map in front of it does not end with zeros.
+    NoConvolution (`cannot_lower`) where a convolution pads what the map in front of it does not end with zeros; leaves those
+    two apart unless `strict`.
     """
     notes = graph.metadata.get("lowering", {})
     folded: dict[str, list[str]] = dict(notes.get("folded", {}))
-    while (found := next((f for n in graph.nodes if (f := _foldable(graph, n)) is not None), None)) is not None:
+    apart: set[str] = set()
+    while found := next((f for n in graph.nodes if n.name not in apart and (f := _foldable(graph, n)) is not None), None):
         first, flat, last = found
         source = _source_shape(graph, first)
         synapse: Node
         if isinstance(last, Linear):
             synapse = _into_linear(first, last, source)
         else:
-            synapse = compose(as_convolution(first, source), as_convolution(last, graph.shapes[first.name]), source)
+            try:
+                synapse = compose(as_convolution(first, source), as_convolution(last, graph.shapes[first.name]), source)
+            except NoConvolution:
+                if strict:
+                    raise
+                apart.add(last.name)
+                continue
         folded[last.name] = [*folded.get(first.name, []), first.name, *folded.get(last.name, [])]
         graph = _joined(graph, first, flat, synapse)
     ones: dict[str, Node] = {
@@ -56,12 +68,14 @@ def _source_shape(graph: Graph, node: Node) -> Shape:
 
 
 def _foldable(graph: Graph, last: Node) -> tuple[Node, Flatten | None, Node] | None:
-    """(the map in front, the flattening between, `last`) where both are linear and nothing is added between them."""
+    """(the map in front, the flattening between, `last`) where both are linear, nothing is added between them or comes late."""
     flat = None
     before = graph.incoming(last.name)
+    late = before[0].delay if before else 0
     if isinstance(last, Linear) and len(before) == 1 and isinstance(found := graph[before[0].src], Flatten):
         flat, before = found, graph.incoming(found.name)
-    first = graph[before[0].src] if len(before) == 1 else None
+        late += before[0].delay
+    first = graph[before[0].src] if len(before) == 1 and not late else None
     maps = Linear if isinstance(last, Linear) and flat is None else Conv2d | SumPool2d
     joins = isinstance(last, Conv2d | SumPool2d | Linear) and isinstance(first, maps) and graph.incoming(first.name)
     return (first, flat, last) if joins and first is not None else None
@@ -95,7 +109,7 @@ def as_convolution(node: Node, source: Shape) -> Conv2d:
 def compose(first: Conv2d, last: Conv2d, source: Shape) -> Conv2d:
     """`last` behind `first`, which reads maps of shape `source` (C, H, W), as one convolution of the name of `last`.
 
-    Raises UsageError where no convolution is that: `last` pads with zeros, and `first`, moved on there, would not give zeros.
+    Raises NoConvolution where none is that: `last` pads with zeros, and `first`, moved on there, would not give zeros.
     """
     _check_borders(first, last, source)
     groups = gcd(first.groups, last.groups)
@@ -143,13 +157,13 @@ def _check_borders(first: Conv2d, last: Conv2d, source: Shape) -> None:
         if not last.padding[i]:
             continue
         if first.bias is not None and first.bias.any():
-            raise _refused(first, last, f"its biases end where {last.name} pads with zeros")
+            raise _refused(first, last, f"its biases end where {last.name} pads with zeros", NoConvolution)
         reach = first.dilation[i] * (first.weight.shape[2 + i] - 1) + 1
         read = (after[1 + i] - 1) * last.stride[i] + last.dilation[i] * (last.weight.shape[2 + i] - 1) - last.padding[i]
         begins = first.stride[i] * between[1 + i] - first.padding[i]  # of the input that the first padded output would read
         if reach > first.stride[i] + first.padding[i] or (read >= between[1 + i] and begins < source[1 + i]):
             raise _refused(first, last, f"{source[1 + i]} {axis} in windows of {reach}, stride {first.stride[i]}, "
-                                        f"leave out or share some that {last.name} would read in its padding")
+                                        f"leave out or share some that {last.name} would read in its padding", NoConvolution)
 
 
 def _check_size(first: Node, last: Node, n_weights: int) -> None:
@@ -157,8 +171,8 @@ def _check_size(first: Node, last: Node, n_weights: int) -> None:
         raise _refused(first, last, f"as one synapse with {last.name} it has {n_weights} weights, of {MOST_WEIGHTS} at most")
 
 
-def _refused(first: Node, last: Node, what: str) -> UsageError:
-    return UsageError(
+def _refused(first: Node, last: Node, what: str, kind: type[UsageError] = UsageError) -> UsageError:
+    return kind(
         what, where=first.name, code="cannot_lower", limit="Between two layers of neurons the target has one synapse",
         remedy=f"Use sizes that the pool divides, no padding in {last.name}, or neurons between the two",
     )
@@ -173,13 +187,13 @@ def _into_linear(first: Node, last: Linear, source: Shape) -> Linear:
     else:
         conv = as_convolution(first, source)
         shape = conv.output_shape(source)
-        weight = _sent_back(conv, last.weight.reshape(-1, *shape), source).reshape(len(last.weight), -1)
+        weight = sent_back(conv, last.weight.reshape(-1, *shape), source).reshape(len(last.weight), -1)
         constant = None if conv.bias is None else last.weight @ np.repeat(conv.bias, shape[1] * shape[2])
     bias = last.bias if constant is None else constant if last.bias is None else constant + last.bias
     return replace(last, weight=weight, bias=bias)
 
 
-def _sent_back(conv: Conv2d, maps: Array, source: Shape) -> Array:
+def sent_back(conv: Conv2d, maps: Array, source: Shape) -> Array:
     """The adjoint of a convolution without its bias: maps [N, O, H', W'] of its output to [N, *source]."""
     (_, height, width), (dy, dx), (sy, sx), (py, px) = source, conv.dilation, conv.stride, conv.padding
     w = in_groups(conv, 1)[0]

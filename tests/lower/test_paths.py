@@ -8,17 +8,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from neurodeploy.errors import DoesNotFit, UsageError
+from neurodeploy.cost.counts import count
+from neurodeploy.cost.model import cost
+from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import target
 from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import Conv2d, Input, Lif, Node, SumPool2d
+from neurodeploy.ir.nodes import Conv2d, Input, Lif, MaxPool2d, Node, SumPool2d
 from neurodeploy.ir.reference import evaluate
 from neurodeploy.lower import lower
+from neurodeploy.lower.borders import flatten_borders
+from neurodeploy.lower.linear_maps import NoConvolution, fold_linear_maps
 from neurodeploy.lower.paths import fold_paths
 from neurodeploy.models.snas_cell import SnasConfig, edges
 from neurodeploy.models.snas_convert import to_graph
 from neurodeploy.models.snasnet import SnasNet
+from neurodeploy.place import place
+from neurodeploy.place.layers import read_network
+from neurodeploy.quantize import quantize
 from neurodeploy.search.snas_space import draw
+from neurodeploy.sim import reference
+from neurodeploy.sim.clocked import simulate
 
 CHIP = target("loihi2")
 
@@ -83,9 +92,9 @@ def test_other_strides_stay_synapses_of_their_own() -> None:
 SIZES = SnasConfig(2, (8, 8), 3, width=3, group=2, n_timesteps=4, hidden=12, ends="spikes")
 
 
-def network(cell: str | tuple[str, ...]) -> SnasNet:
+def network(cell: str | tuple[str, ...], sizes: SnasConfig = SIZES) -> SnasNet:
     torch.manual_seed(4)
-    net = SnasNet(SIZES, cell).double().train()
+    net = SnasNet(sizes, cell).double().train()
     with torch.no_grad():
         for name, p in net.named_parameters():
             if "bn" in name:
@@ -124,8 +133,83 @@ def test_snasnet_has_the_same_spikes_on_a_chip_later_by_its_latency(cell: tuple[
         assert np.array_equal(found[node.name][d + 4 : d + 8], wanted[node.name][:, ::-1]), node.name
 
 
+def padded(rng: np.random.Generator) -> Graph:
+    """Padded convolutions and pools behind each other, of kernel 3 and stride 1 or 2, with biases, in front of two layers."""
+    shape, stride = (2, 5, 6), int(rng.integers(1, 3))
+    conv = Conv2d("conv", whole(rng, 2, 2, 3, 3), whole(rng, 2), padding=(1, 1))
+    pool = Conv2d("pool", np.ones((2, 1, 3, 3)), padding=(1, 1), groups=2, stride=(stride, stride))
+    skip = Conv2d("skip", whole(rng, 2, 2, 1, 1), padding=(0, 0), stride=(stride, stride))
+    back = tuple((n - 1) // stride + 1 for n in shape[1:])
+    nodes = (Input("x", shape, kind="spikes"), Lif("a", shape), conv, pool, skip, Lif("b", (2, *back), v_th=3.0),
+             Conv2d("next", whole(rng, 3, 2, 3, 3), whole(rng, 3), padding=(1, 1)), Lif("c", (3, *back), v_th=3.0))  # fmt: skip
+    links = (Edge("x", "a"), Edge("a", "conv"), Edge("conv", "pool"), Edge("pool", "b"), Edge("a", "skip"), Edge("skip", "b"),
+             Edge("b", "next"), Edge("next", "c"))  # fmt: skip
+    return Graph(nodes, links, 4)
+
+
+def test_pools_at_borders_become_weights_of_each_neuron() -> None:
+    rng, alive = np.random.default_rng(2), 0
+    for _ in range(20):
+        graph = padded(rng)
+        with pytest.raises(NoConvolution):
+            fold_linear_maps(graph)
+        flat = flatten_borders(graph)
+        assert flat.metadata["lowering"]["flattened"] == ["b", "c"]
+        assert {n.name for n in flat.nodes} == {"x", "a", "b", "c", "b.from.a", "c.from.b"}
+        x = (rng.random((4, 5, 2, 5, 6)) < 0.4).astype(np.float64)
+        wanted, found = evaluate(graph, x), evaluate(flat, x)
+        for name in ("b", "c"):
+            assert np.array_equal(found[name].reshape(wanted[name].shape), wanted[name])
+            alive += 0 < wanted[name].mean() < 1
+    assert alive > 25
+    assert flatten_borders(flat) is flat
+
+
+def pool_cells(n: int) -> list[tuple[str, ...]]:
+    rng, found = random.Random(4), dict[tuple[str, ...], None]()
+    while len(found) < n:
+        cell = draw(rng, "backward", spiking=True)
+        if any(op == 4 and (row > col or len(found) >= n // 2) for row, col, op in edges(cell)):
+            found[cell] = None
+    return list(found)
+
+
+@pytest.mark.parametrize("cell", pool_cells(8), ids=" ".join)
+def test_pool_edges_have_the_same_spikes_on_a_chip(cell: tuple[str, ...]) -> None:
+    """Before lowering, after it, and in both simulators of its integers; what its memory holds is a dense layer's."""
+    graph = to_graph(network(cell, replace(SIZES, feedback="loop")))
+    lowered = lower(replace(graph, metadata={**graph.metadata, "encoding": "rate"}), CHIP, "rate")
+    x = (np.random.default_rng(3).random((4, 3, 2, 8, 8)) < 0.5).astype(np.float64)
+    wanted, found = evaluate(graph, x, 4), evaluate(lowered, x, lowered.n_chip_steps + 8)
+    for node in graph.neurons:
+        after = lowered[node.name]
+        assert isinstance(after, Lif)
+        d = after.reset_offset - 1
+        assert np.array_equal(found[node.name][d : d + 4].reshape(wanted[node.name].shape), wanted[node.name]), node.name
+    assert sum(not 0 < wanted[n.name].mean() < 1 for n in graph.neurons) <= 1
+    own = lowered.metadata["lowering"]["flattened"]
+    assert own and all(lowered.shapes[name][1:] == (1, 1) for name in own)
+    net = quantize(lowered, CHIP, np.random.default_rng(1).random((8, 2, 8, 8)))
+    fast, slow = (run(net, x.astype(np.int64)) for run in (simulate, reference.simulate))
+    assert all(np.array_equal(fast.spikes[n.name], slow.spikes[n.name]) for n in net.neurons)
+    assert sum(not fast.spikes[n.name].any() for n in net.neurons) <= 1
+    plan = place(net, CHIP)
+    assert cost(count(fast, plan, CHIP.zeros), plan, CHIP, "single").energy_j.nominal > 0
+    for group in read_network(net).groups:
+        if group.target in own and ".relay" not in group.target:
+            held = sum(core.n_words for core in plan.cores_of(group.target)) * CHIP.capacity.synapse_word_bits.count
+            assert held >= net.shapes[group.target][0] * group.n_sources * 8  # a byte a pair, zeros and all
+
+
 def test_what_a_chip_does_not_do_is_refused() -> None:
+    wide = padded(np.random.default_rng(0))
+    large = (2, 70, 70)
+    resized = tuple(replace(n, shape=large) if isinstance(n, Input | Lif) and n.name in "xab" else n for n in wide.nodes[:6])
+    with pytest.raises(UsageError, match=r"weights of its own for each neuron, b takes 96040000 from a. At most 16777216"):
+        flatten_borders(replace(wide, nodes=tuple(replace(n, stride=(1, 1)) if isinstance(n, Conv2d) else n for n in resized),
+                                edges=wide.edges[:6]))
+    pooled = (*wide.nodes[:6], MaxPool2d("max", (2, 2)))
     with pytest.raises(UsageError, match="pads with zeros"):
-        lower(to_graph(network("0304 0000 0000 0000")), CHIP)
-    with pytest.raises(DoesNotFit, match="loop"):
+        flatten_borders(replace(wide, nodes=pooled, edges=(*wide.edges[:6], Edge("b", "max"))))
+    with pytest.raises(UsageError, match=r"bias would begin 1 timesteps late.*feedback 'loop'"):
         lower(to_graph(network("snasnet_cifar10")), CHIP)
