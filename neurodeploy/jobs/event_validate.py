@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.data.event_sources import load_events
+from neurodeploy.early_exit.event_windows import PlannedExit
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.export.bundle import MANIFEST
 from neurodeploy.export.write import NIR
@@ -19,7 +20,7 @@ from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.data import require_same
 from neurodeploy.jobs.event_deploy import float_run
-from neurodeploy.jobs.event_evaluate import event_exit_report
+from neurodeploy.jobs.event_exit import event_exit_report, views_of
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.readout import readout
 from neurodeploy.validate import EventBundle, Verdict, validate_event_bundle
@@ -36,7 +37,9 @@ def validate_events(
         opened, dataset, split=split, max_drop=max_drop, trace=trace, progress=progress,
         float_accuracy=None if dataset is None else _float_accuracy(opened, dataset, split),
         early_exit=lambda policy, runs, streams, labels: event_exit_report(
-            opened.net, opened.plan, opened.profile, policy, runs, streams, labels
+            opened.net, opened.plan, opened.profile, policy, runs, streams, labels,
+            views=views_of(dataset, split, policy, policy.planned.sees)
+            if dataset is not None and isinstance(policy, PlannedExit) else None,
         ),
     )
 
