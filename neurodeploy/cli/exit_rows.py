@@ -23,10 +23,11 @@ def with_policy(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     decider = found.get("decider")
     if decider is None:
         return []
+    waits = found["energy_waiting_j"]
     return [
         ("the policy itself", f"{band(decider['energy_j'], 'J')} and {si(decider['latency_s'], 's')} on {decider['where']}, "
                               f"{decider['n_macs']:,} multiply-accumulates, {decider['status']}"),
-        ("  waiting for it", f"{band(found['energy_waiting_j'], 'J')} of the target's own power"),
+        *([("  waiting for it", f"{band(waits, 'J')} of the target's own power")] if waits["nominal"] else []),
         ("energy with the policy", f"{band(found['energy_with_policy_j'], 'J')}, latency "
                                    f"{si(found['latency_with_policy_s'], 's')}"),
         ("saved with the policy", percent(found["energy_saved_with_policy"])),

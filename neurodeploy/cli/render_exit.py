@@ -57,12 +57,19 @@ def _batched(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if found is None:
         return []
     waits, goes_on, full = found["stopping"], found["compacted"], found["all_unrolled"]
-    return [
+    rows = [
         (f"each of {found['batch']}", f"{band(full['energy_j'], 'J')} for all timesteps, unrolled"),
         ("  the batch waits", f"{band(waits['energy_j'], 'J')}: it runs until its slowest sample, "
                               f"{waits['n_timesteps']:.2f} timesteps"),
         ("  the batch shrinks", f"{band(goes_on['energy_j'], 'J')}: it goes on with the samples that are left"),
     ]
+    if "grouped" in found:
+        rows += [
+            ("  equal steps together", f"{band(found['grouped']['energy_j'], 'J')}: each batch holds samples of one length"),
+            ("    with the policy", f"{band(found['energy_with_policy_j'], 'J')}, saved "
+                                    f"{percent(found['energy_saved_with_policy'])}"),
+        ]
+    return rows
 
 
 def verdict(found: Mapping[str, Any]) -> str:

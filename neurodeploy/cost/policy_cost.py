@@ -116,6 +116,11 @@ def host_of(policy: PlannedPolicy, target: AnyProfile) -> GpuProfile:
     return profile
 
 
+def runs_on(policy: PlannedPolicy, target: AnyProfile) -> bool:
+    """Whether the target decides itself, so that nothing waits."""
+    return policy.host.energy_per_mac_j is None and host_of(policy, target).name == target.name
+
+
 def waiting(profile: AnyProfile, n_chips: int, latency_s: Band) -> Band:
     """Static and management energy of chips, or idle energy of a GPU, that wait for the policy."""
     powers: Mapping[str, Quantity] = profile.power

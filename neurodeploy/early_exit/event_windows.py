@@ -139,20 +139,16 @@ def n_events_to_decision(votes: FloatArray, policy: EventExitPolicy, read: Windo
 
 
 def exit_report(
-    votes: FloatArray, labels: IntArray, policy: EventExitPolicy | PlannedExit, read: Windows, *,
-    steps: IntArray | None = None, synops_at_exit: IntArray | None = None, synops_in_full: IntArray | None = None,
+    votes: FloatArray, labels: IntArray, policy: EventExitPolicy | PlannedExit, read: Windows, steps: IntArray, *,
+    synops_at_exit: IntArray | None = None, synops_in_full: IntArray | None = None,
 ) -> dict[str, Any]:
-    """What a policy gives on votes [K, N, C] and labels [N], plain values for JSON.
+    """What stopping at windows `steps` [N], as a policy says, gives on votes [K, N, C] and labels [N], plain values for JSON.
 
     accuracy in 0..1; mean_timesteps: windows; mean_events and mean_time_s to the decision; histogram: samples that leave at
     window 1..K; exit_steps: the window of each; oracle: the first window with a right answer; synops_share: synops until the
     exit per synops of whole samples, from their numbers [N] (None without them); full and fixed: the same without early exit,
-    and after exactly 1..K windows. steps [N]: the windows at which samples stop, where the votes do not say it.
+    and after exactly 1..K windows.
     """
-    if steps is None:
-        if not isinstance(policy, EventExitPolicy):
-            raise UsageError("a policy that does not look at votes", where="early exit", limit="Its steps are needed")
-        steps = exit_windows(votes, policy, read)
     _check(votes, read)
     correct = predictions(votes) == labels
     samples = np.arange(votes.shape[1])

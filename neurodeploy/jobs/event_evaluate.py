@@ -13,14 +13,13 @@ from neurodeploy.cost.event_activity import activity_of
 from neurodeploy.cost.event_cost import event_cost
 from neurodeploy.cost.event_result import EventCost
 from neurodeploy.data.event_dataset import EventDataset
-from neurodeploy.early_exit.event_windows import PlannedExit
 from neurodeploy.errors import DoesNotFit, NeurodeployWarning
 from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.event_deploy import float_run
-from neurodeploy.jobs.event_exit import EventExit, event_exit_report, views_of
+from neurodeploy.jobs.event_exit import EventExit, event_exit_report, planned_steps
 from neurodeploy.jobs.statistics import paired_difference, wilson
 from neurodeploy.place.core_plan import CorePlan
 from neurodeploy.progress import SILENT, Progress
@@ -82,7 +81,7 @@ def evaluate_events(
         ] if with_gap else [],
         early_exit=None if policy is None else event_exit_report(
             net, plan, profile, policy, runs, streams, labels, interval_s=interval_s,
-            views=views_of(data, split, policy, policy.planned.sees) if isinstance(policy, PlannedExit) else None,
+            steps=planned_steps(policy, data, split),
         ),
         cost=event_cost(activity_of(net, runs), plan, profile, interval_s=interval_s, limit=limit),
     )

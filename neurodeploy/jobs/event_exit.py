@@ -77,6 +77,11 @@ def choose_event_exit(
     return PlannedExit(start.by, start.step, choose_planned(settings, known, sees, progress))
 
 
+def planned_steps(policy: EventExit | None, data: EventDataset, split: str) -> NDArray[np.int64] | None:
+    """Readings [N] that a planned policy lets the samples of a split run; None of any other."""
+    return policy.planned.steps(views_of(data, split, policy, policy.planned.sees)) if isinstance(policy, PlannedExit) else None
+
+
 def _longer(correct: Correct, n: int) -> Correct:
     """For n readings: behind the end of every sample its answer stays."""
     return np.concatenate([correct, np.repeat(correct[-1:], n - len(correct), axis=0)])
@@ -84,14 +89,14 @@ def _longer(correct: Correct, n: int) -> Correct:
 
 def event_exit_report(
     net: IntGraph, plan: CorePlan, profile: EventProfile, policy: EventExit, runs: EventRuns, streams: Sequence[Array],
-    labels: NDArray[Any], *, views: Images | None = None, interval_s: float | None = None,
+    labels: NDArray[Any], *, steps: NDArray[np.int64] | None = None, interval_s: float | None = None,
 ) -> dict[str, Any]:
-    """What stopping early gives, beside whole samples: each sample is run again up to its decision only. views: what a planned
-    policy sees (`views_of`).
+    """What stopping early gives, beside whole samples: each sample is run again up to its decision only. steps: what a planned
+    policy says (`planned_steps`).
 
     The chip's static power runs while the policy decides, also where that happens while events go on coming in.
     """
-    found = run_until_exit(net, streams, labels, policy, runs, views=views)
+    found = run_until_exit(net, streams, labels, policy, runs, steps=steps)
     time_s = max(found.report["mean_time_s"], 1e-6)
     whole = event_cost(activity_of(net, runs), plan, profile, interval_s=interval_s)
     early = event_cost(activity_of(net, found.stopped, time_s), plan, profile, interval_s=interval_s)

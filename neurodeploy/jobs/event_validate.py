@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.data.event_sources import load_events
-from neurodeploy.early_exit.event_windows import PlannedExit
 from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.export.bundle import MANIFEST
 from neurodeploy.export.write import NIR
@@ -20,7 +19,7 @@ from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.data import require_same
 from neurodeploy.jobs.event_deploy import float_run
-from neurodeploy.jobs.event_exit import event_exit_report, views_of
+from neurodeploy.jobs.event_exit import event_exit_report, planned_steps
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.readout import readout
 from neurodeploy.validate import EventBundle, Verdict, validate_event_bundle
@@ -38,8 +37,7 @@ def validate_events(
         float_accuracy=None if dataset is None else _float_accuracy(opened, dataset, split),
         early_exit=lambda policy, runs, streams, labels: event_exit_report(
             opened.net, opened.plan, opened.profile, policy, runs, streams, labels,
-            views=views_of(dataset, split, policy, policy.planned.sees)
-            if dataset is not None and isinstance(policy, PlannedExit) else None,
+            steps=None if dataset is None else planned_steps(policy, dataset, split),
         ),
     )
 

@@ -28,7 +28,7 @@ from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.recipe import DeploySettings, ExitSettings
 
 Known = tuple[Images, Correct]  # what a policy sees of samples, and whether the answer after 1..T timesteps is right
-AnyData = TypeVar("AnyData", Dataset, EventDataset)
+AnyData = TypeVar("AnyData", bound=Dataset | EventDataset)
 
 
 def choose_policy(

@@ -19,7 +19,6 @@ from neurodeploy.early_exit.event_windows import (
     planned_windows,
     windows,
 )
-from neurodeploy.early_exit.policy import Images
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array
@@ -46,26 +45,26 @@ def read_votes(runs: EventRuns, streams: Sequence[Array], policy: Readings) -> t
 
 def run_until_exit(
     net: IntGraph, streams: Sequence[Array], labels: IntArray, policy: EventExitPolicy | PlannedExit, runs: EventRuns, *,
-    views: Images | None = None, order: Order = "depth", tick_interval_us: int | None = None, progress: Progress = SILENT,
+    steps: IntArray | None = None, order: Order = "depth", tick_interval_us: int | None = None, progress: Progress = SILENT,
 ) -> ExitRuns:
-    """Run each stream again up to the decision of `policy` on its whole run, one of `runs`; a planned one decides by `views`
-    [N, C, H, W], what it sees of the samples.
+    """Run each stream again up to the decision of `policy` on its whole run, one of `runs`, or where windows `steps` [N] are
+    known beforehand up to those.
 
     The share of synops is exact, since what a sample does until then does not depend on what would come later. order and
     tick_interval_us must be those of `runs`. Raises UsageError for runs of other streams.
     """
     votes, read = read_votes(runs, streams, policy)
-    if isinstance(policy, EventExitPolicy):
+    if steps is not None:
+        steps = planned_windows(steps, read)
+    elif isinstance(policy, EventExitPolicy):
         steps = exit_windows(votes, policy, read)
     else:
-        if views is None or len(views) != len(streams):
-            raise UsageError("nothing that the policy could see of the samples", where="early exit", limit="A view of each")
-        steps = planned_windows(policy.planned.steps(views), read)
+        raise UsageError("a policy that does not look at votes", where="early exit", limit="Its steps are needed")
     stops = n_events_at(steps, read).tolist()
     stopped = run_streams(
         net, streams, duration_us=runs.duration_us, order=order, window_us=runs.window_us, stop=stops,
         tick_interval_us=tick_interval_us, progress=progress,
     )
     at_exit, in_full = (np.sum(list(r.n_synops.values()), axis=0) for r in (stopped, runs))
-    report = exit_report(votes, labels, policy, read, steps=steps, synops_at_exit=at_exit, synops_in_full=in_full)
+    report = exit_report(votes, labels, policy, read, steps, synops_at_exit=at_exit, synops_in_full=in_full)
     return ExitRuns(report, stopped)
