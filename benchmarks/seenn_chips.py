@@ -3,12 +3,12 @@
     python benchmarks/seenn_chips.py [MODEL] --target loihi2|speck2f|orin-nano|... [--set early_exit.policy.KEY=VALUE ...]
                                      [--test N] [--out FILE.json] [--plot FILE.png]
 
-MODEL is a model file or a bundle (default: the packaged digits bundle of the target's kind). Lengths are timesteps, on event-driven
-chips readings of the vote. Thresholds and policies are chosen on validation samples by the wishes in the table; a policy of each
-beta is trained on training samples, and all are shown, by validation's wishes and without. Rows are of test samples (--test: the
-first N) on the target's simulator; energies are **estimated**, of one sample at a time. "with the policy" adds one pass of it on
-its host and the target's own power meanwhile; "at least" adds arithmetic alone (4.6 pJ a multiply-accumulate, Horowitz 2014), the
-least that any host pays. One thread; no randomness but the seeds. JSON goes to benchmarks/results/.
+MODEL is a model file or a bundle (default: the packaged digits bundle of the target's kind). Lengths are timesteps, on
+event-driven chips readings of the vote. Thresholds are chosen on validation samples; a policy of each beta is trained on
+training samples, and all are shown, with the wishes for which validation prefers them. Rows are of test samples (--test: the
+first N) on the target's simulator; energies are **estimated**, of one sample at a time. "with the policy" adds one pass of it
+on its host and the target's own power meanwhile; "at least" adds arithmetic alone (4.6 pJ a multiply-accumulate, Horowitz
+2014), the least that any host pays. One thread; no randomness but the seeds. JSON goes to benchmarks/results/.
 """
 
 from __future__ import annotations
