@@ -16,6 +16,7 @@ from neurodeploy.export.gpu import export_gpu
 from neurodeploy.hw.profile import GpuProfile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Array
+from neurodeploy.jobs.exits import require_data
 from neurodeploy.jobs.exported import ExportResult, warn_silent
 from neurodeploy.jobs.gpu_energy import OnGpu
 from neurodeploy.jobs.gpu_exit import choose_exit, exit_answers, views_of
@@ -41,6 +42,7 @@ def export_on_gpu(
     """
     graph = lowered_for_gpu(opened, n_timesteps)
     samples = samples_for(opened, graph, data)
+    require_data(settings, None if samples is None else samples.data)
     if samples is not None and (given is not None or n_timesteps is not None):
         raise UsageError("golden inputs come from the dataset", where="--input" if given is not None else "--timesteps",
                          limit=f"The network runs on {samples.name}", remedy="Leave it out")

@@ -102,9 +102,9 @@ def _policy(path: Path, manifest: dict[str, Any]) -> EventExitPolicy | PlannedEx
         return None
     try:
         if is_planned(stored):
-            return PlannedExit(stored.get("by"), stored.get("step"), read_planned(path, manifest, None)[0])
+            return PlannedExit(stored["by"], int(stored["step"]), read_planned(path, manifest, None)[0])
         return EventExitPolicy.from_dict(stored)
-    except (TypeError, UsageError) as err:
+    except (KeyError, TypeError, ValueError, UsageError) as err:
         raise UnsafeFile("early_exit is no policy", where=str(path / MANIFEST), limit=str(err), remedy="Export again") from err
 
 
