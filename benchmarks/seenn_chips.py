@@ -25,7 +25,7 @@ from neurodeploy.cost.policy_cost import decider_of, policy_on_host, runs_on, wa
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.early_exit.confidence import ConfidencePolicy, IntArray, choose, choose_threshold, exit_steps, oracle_steps
 from neurodeploy.early_exit.event_windows import EventExitPolicy
-from neurodeploy.early_exit.planned import Host, PlannedPolicy
+from neurodeploy.early_exit.planned import PlannedPolicy
 from neurodeploy.early_exit.plot import plot_exits
 from neurodeploy.early_exit.policy import PolicyConfig, lengths, train_for
 from neurodeploy.hw.profile import AnyProfile, EventProfile, GpuProfile, any_target
@@ -186,9 +186,8 @@ def rows_of(case: Case, settings: DeploySettings, wishes: list[tuple[str, dict[s
         wish: choose([t.validation for t in trained], whole - options.get("max_drop", 0.0), options.get("mean_timesteps"))
         for wish, options in wishes
     }
-    host = Host(asked.host, asked.energy_per_mac_j, asked.time_per_mac_s, asked.source)
     for i, entry in enumerate(trained):
-        policy_ = PlannedPolicy(entry.policy, entry.beta, case.sees, host, case.views["test"][:1], {})
+        policy_ = PlannedPolicy(entry.policy, entry.beta, case.sees, case.views["test"][:1], settings.early_exit)
         found, decider = case.figures(policy_.steps(case.views["test"]), never), decider_of(policy_, case.profile)
         waits = waiting(case.profile, case.n_chips, decider.latency_s.scaled(not runs_on(policy_, case.profile)))
         costs = with_decider(found, decider, waits, case.latency_s(found))

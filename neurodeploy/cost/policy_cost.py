@@ -93,22 +93,23 @@ def decider_of(policy: PlannedPolicy, target: AnyProfile, *, batch: int = 1) -> 
 
     Raises UsageError for a host that is no GPU and states no price.
     """
-    host = policy.host
+    host = policy.settings.policy
     if host.energy_per_mac_j is not None:
         source = host.source or ""  # checked: it has one
         joule = Quantity(value=1e12 * host.energy_per_mac_j, unit="pJ", status="assumed", source=source)
         second = host.time_per_mac_s
         time = None if second is None else Quantity(value=1e9 * second, unit="ns", status="assumed", source=source)
-        return policy_on_host(policy.network, host.name or "a host of stated price", joule, time)
+        return policy_on_host(policy.network, host.host or "a host of stated price", joule, time)
     profile = host_of(policy, target)
     return policy_on_gpu(policy.network, profile, batch=batch)
 
 
 def host_of(policy: PlannedPolicy, target: AnyProfile) -> GpuProfile:
     """The GPU that runs a policy without a stated price; UsageError where the host named is none."""
-    if policy.host.name is None and isinstance(target, GpuProfile):
+    name = policy.settings.policy.host
+    if name is None and isinstance(target, GpuProfile):
         return target
-    profile = any_target(policy.host.name or DEFAULT_HOST)
+    profile = any_target(name or DEFAULT_HOST)
     if not isinstance(profile, GpuProfile):
         raise UsageError(f"{profile.name} is no GPU", where="early_exit.policy.host", code="other_arithmetic",
                          limit="A policy is a dense pass of a small network",
@@ -118,7 +119,7 @@ def host_of(policy: PlannedPolicy, target: AnyProfile) -> GpuProfile:
 
 def runs_on(policy: PlannedPolicy, target: AnyProfile) -> bool:
     """Whether the target decides itself, so that nothing waits."""
-    return policy.host.energy_per_mac_j is None and host_of(policy, target).name == target.name
+    return policy.settings.policy.energy_per_mac_j is None and host_of(policy, target).name == target.name
 
 
 def waiting(profile: AnyProfile, n_chips: int, latency_s: Band) -> Band:

@@ -22,6 +22,7 @@ from neurodeploy.early_exit.confidence import IntArray
 from neurodeploy.early_exit.policy import Images, StepPolicy
 from neurodeploy.errors import Mismatch, UnsafeFile, UsageError
 from neurodeploy.models.foreign_gate import safetensors_header
+from neurodeploy.search.recipe import ExitSettings
 
 FILE = "policy.safetensors"
 N_GOLDEN = 32  # decisions that a bundle carries
@@ -30,39 +31,19 @@ NEAR = 1e-4
 Sees = Literal["image", "events"]  # the image itself, or the counts [C, H, W] of the events of the first reading
 
 
-@dataclass(frozen=True)
-class Host:
-    """Who runs a policy: a GPU profile by its name (None: the target where it is one), or a machine whose price of a
-    multiply-accumulate is stated with its source."""
-
-    name: str | None = None
-    energy_per_mac_j: float | None = None
-    time_per_mac_s: float | None = None
-    source: str | None = None
-
-    def __post_init__(self) -> None:
-        prices = [p for p in (self.energy_per_mac_j, self.time_per_mac_s) if p is not None]
-        if not all(isinstance(t, str | None) for t in (self.name, self.source)) or not all(
-            isinstance(p, int | float) and 0 < p < math.inf for p in prices
-        ) or (bool(prices) and (self.energy_per_mac_j is None or not self.source)):
-            raise UsageError(f"host {self.name!r}, price {prices}", where="early-exit policy",
-                             limit="A name; a price in joule above 0, and its source")
-
-
 @dataclass(frozen=True, eq=False)
 class PlannedPolicy:
     """`network` says beforehand how long a sample runs: timesteps, on event-driven chips readings of the vote.
 
     beta: what it was trained with. golden: some of what it sees [n, C, H, W]; its decisions on them are kept in the file.
-    settings: those of the recipe that it was made by, plain values.
+    settings: those that it was made by; they say who runs it, too.
     """
 
     network: StepPolicy
     beta: float
     sees: Sees
-    host: Host
     golden: Images
-    settings: Mapping[str, Any]
+    settings: ExitSettings
 
     @property
     def n_timesteps(self) -> int:
@@ -83,7 +64,7 @@ class PlannedPolicy:
         return {
             "method": "policy", "file": FILE, "shape": list(net.shape), "n_timesteps": net.n_timesteps,
             "channels": list(net.channels), "lengths": list(net.lengths), "beta": self.beta, "sees": self.sees,
-            "host": dict(vars(self.host)), "settings": dict(self.settings),
+            "settings": self.settings.model_dump(mode="json"),
         }
 
     def to_bytes(self) -> bytes:
@@ -100,10 +81,10 @@ class PlannedPolicy:
         try:
             with torch.device("meta"):  # what is claimed is compared before memory is taken
                 network = _built(entry)
-            host, beta, settings = Host(**entry["host"]), float(entry["beta"]), dict(entry["settings"])
+            beta, settings = float(entry["beta"]), ExitSettings.model_validate(entry["settings"])
             found = safetensors.torch.load(payload)
             n = len(found["golden.images"])
-        except (KeyError, TypeError, ValueError, UsageError, SafetensorError) as err:
+        except (KeyError, TypeError, ValueError, SafetensorError) as err:
             raise UnsafeFile(f"early_exit describes no policy ({err})", where=where, remedy="Export again") from err
         if entry.get("sees") not in ("image", "events") or not math.isfinite(beta):
             raise UnsafeFile("early_exit describes no policy: sees or beta is damaged", where=where, remedy="Export again")
@@ -116,7 +97,7 @@ class PlannedPolicy:
             raise UnsafeFile(f"{FILE} holds values that are not finite", where=where, remedy="Export again")
         golden, steps = found.pop("golden.images").numpy(), found.pop("golden.steps").numpy()
         network.load_state_dict(found, assign=True)
-        return cls(network.eval(), beta, entry["sees"], host, golden, settings), steps
+        return cls(network.eval(), beta, entry["sees"], golden, settings), steps
 
 
 def _built(entry: Mapping[str, Any]) -> StepPolicy:

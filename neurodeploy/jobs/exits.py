@@ -21,7 +21,7 @@ from neurodeploy.early_exit.confidence import (
     choose_threshold,
     evaluate_policy,
 )
-from neurodeploy.early_exit.planned import N_GOLDEN, Host, PlannedPolicy, Sees
+from neurodeploy.early_exit.planned import N_GOLDEN, PlannedPolicy, Sees
 from neurodeploy.early_exit.policy import Correct, Images, PolicyConfig, train_for
 from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.progress import SILENT, Progress
@@ -75,8 +75,7 @@ def choose_planned(
     progress.advance("early-exit policies")
     progress.done("early-exit policies")
     _warn_of_miss(early, best.validation)
-    host = Host(asked.host, asked.energy_per_mac_j, asked.time_per_mac_s, asked.source)
-    return PlannedPolicy(best.policy, best.beta, sees, host, validation[0][:N_GOLDEN], early.model_dump(mode="json"))
+    return PlannedPolicy(best.policy, best.beta, sees, validation[0][:N_GOLDEN], early)
 
 
 def few_to_train(data: AnyData, settings: DeploySettings) -> AnyData:

@@ -45,9 +45,9 @@ def validate_gpu_bundle(
     Golden spikes are computed again by both simulators; the ONNX forms are written again from `graph.npz` and must be those
     in the bundle. oracle: onnxruntime plays the golden inputs and x in every form, spike by spike (`gpu_compare` has the rule
     for spikes at the threshold), and leaves early where the bundle has a policy. views: what a policy of SEENN-II sees of the
-    samples; without them there is no early exit. early_exit: further figures from the histogram of exit
-    steps. trace: list golden spikes of each layer and timestep.
-    Raises UnsafeFile where a file was changed, UsageError for inputs that do not fit; what disagrees is in `errors`.
+    samples; without them there is no early exit. early_exit: further figures from the histogram of exit steps. trace: list
+    golden spikes of each layer and timestep. Raises UnsafeFile where a file was changed, UsageError for inputs that do not fit;
+    what disagrees is in `errors`.
     """
     opened = bundle if isinstance(bundle, GpuBundle) else open_gpu_bundle(bundle)
     where, graph, golden = str(opened.path), opened.graph, opened.golden

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from neurodeploy.early_exit.planned import Host, PlannedPolicy, golden_steps_error
+from neurodeploy.early_exit.planned import PlannedPolicy, golden_steps_error
 from neurodeploy.early_exit.policy import PolicyConfig as Config
 from neurodeploy.early_exit.policy import StepPolicy, lengths, train_policy
 from neurodeploy.errors import UnsafeFile, UsageError
+from neurodeploy.search.recipe import ExitSettings
 
 
 def policy(n_timesteps: int = 12) -> PlannedPolicy:
@@ -22,7 +23,7 @@ def policy(n_timesteps: int = 12) -> PlannedPolicy:
     images = (rng.random((60, 2, 6, 5)) * 0.1 + 0.4 * bright[:, None, None, None]).astype(np.float32)
     correct = np.arange(1, n_timesteps + 1)[:, None] > bright * n_timesteps // 3
     network = train_policy(images, correct, Config(beta=4.0, channels=(4, 3), epochs=40, lr=0.2, batch_size=10, choices=4))
-    return PlannedPolicy(network, 4.0, "image", Host("orin"), images[:20], {"method": "policy"})
+    return PlannedPolicy(network, 4.0, "image", images[:20], ExitSettings(method="policy"))
 
 
 PLANNED = policy()
@@ -53,8 +54,8 @@ def test_a_file_gives_the_same_policy_and_the_same_bytes() -> None:
         (lambda d: d.update(lengths=[3, 6, 9]), "describes no policy"),
         (lambda d: d.update(n_timesteps=12.0), "describes no policy"),
         (lambda d: d.update(channels=[4, 4]), "other tensors"),
-        (lambda d: d.update(host={"who": 1}), "describes no policy"),
-        (lambda d: d.update(host={"energy_per_mac_j": 1e-12}), "describes no policy"),
+        (lambda d: d.update(settings={"who": 1}), "describes no policy"),
+        (lambda d: d["settings"]["policy"].update(energy_per_mac_j=1e-12), "describes no policy"),
         (lambda d: d.update(sees="sound"), "damaged"),
         (lambda d: d.update(beta=float("nan")), "damaged"),
         (lambda d: d.update(settings=3), "describes no policy"),
@@ -96,7 +97,7 @@ def test_other_decisions_are_a_mismatch_unless_two_lengths_tie() -> None:
     tied = StepPolicy((2, 6, 5), 12, (4, 3), (3, 6, 9, 12)).eval()
     torch.nn.init.zeros_(tied.linear.weight)
     torch.nn.init.zeros_(tied.linear.bias)
-    same = PlannedPolicy(tied, 1.0, "image", Host(), PLANNED.golden, {})
+    same = PlannedPolicy(tied, 1.0, "image", PLANNED.golden, ExitSettings())
     assert golden_steps_error(same, other, "here") is None and set(same.steps(PLANNED.golden).tolist()) == {3}
 
 

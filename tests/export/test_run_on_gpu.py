@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from neurodeploy.early_exit.confidence import ConfidencePolicy, exit_steps
-from neurodeploy.early_exit.planned import Host, PlannedPolicy
+from neurodeploy.early_exit.planned import PlannedPolicy
 from neurodeploy.early_exit.policy import StepPolicy
 from neurodeploy.errors import UsageError
 from neurodeploy.export import run_on_gpu as script
@@ -23,6 +23,7 @@ from neurodeploy.export.golden_gpu import GoldenGpu, load_gpu, save_gpu
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.votes import predictions
 from neurodeploy.lower.gpu import lower_to_gpu
+from neurodeploy.search.recipe import ExitSettings
 from neurodeploy.sim.gpu_run import run
 from tests.event_nets import residual
 from tests.float_networks import values
@@ -263,7 +264,7 @@ def test_steps_known_beforehand(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with torch.no_grad():
         network.linear.weight *= 20
         network.linear.bias -= torch.from_numpy(network.logits(views).mean(axis=0))
-    policy = PlannedPolicy(network, 1.0, "image", Host(), views, {})
+    policy = PlannedPolicy(network, 1.0, "image", views, ExitSettings())
     wanted = policy.steps(views)
     assert len(set(wanted.tolist())) > 1
     folder = write(residual(), tmp_path / "b", golden_inputs=x, policy=policy).path
@@ -279,6 +280,6 @@ def test_steps_known_beforehand(tmp_path: Path, capsys: pytest.CaptureFixture[st
     tensors = script.read_tensors(folder / "policy.safetensors")
     np.testing.assert_allclose(script.network_logits(tensors, views, 2), network.logits(views), atol=1e-4)
     assert "12 of 12 decisions equal" in capsys.readouterr().out
-    short = PlannedPolicy(network, 1.0, "image", Host(), views[:3], {})
+    short = PlannedPolicy(network, 1.0, "image", views[:3], ExitSettings())
     with pytest.raises(UsageError, match="views of 3 samples"):
         write(residual(), tmp_path / "c", golden_inputs=x, policy=short)

@@ -14,7 +14,7 @@ from neurodeploy.cost.band import Band
 from neurodeploy.cost.policy_cost import decider_of, policy_on_gpu, runs_on, waiting
 from neurodeploy.data.event_sources import load_events
 from neurodeploy.early_exit.event_windows import EventExitPolicy, PlannedExit, Readings
-from neurodeploy.early_exit.planned import FILE, Host, PlannedPolicy
+from neurodeploy.early_exit.planned import FILE, PlannedPolicy
 from neurodeploy.early_exit.policy import StepPolicy
 from neurodeploy.errors import NeurodeployWarning, UsageError
 from neurodeploy.export.bundle import write_manifest
@@ -204,8 +204,12 @@ def test_who_decides_is_paid() -> None:
     network = StepPolicy((1, 8, 8), 4, (4,))
     chip, gpu, speck = any_target("loihi2"), any_target("orin-nano"), any_target("speck2f")
     assert isinstance(gpu, GpuProfile)
-    golden = np.zeros((1, 1, 8, 8), np.float32)
-    default, named = (PlannedPolicy(network, 1.0, "image", Host(name), golden, {}) for name in (None, "h200"))
+
+    def run_by(**who: Any) -> PlannedPolicy:
+        settings = ExitSettings(policy=PolicySettings(**who))
+        return PlannedPolicy(network, 1.0, "image", np.zeros((1, 1, 8, 8), np.float32), settings)
+
+    default, named = run_by(), run_by(host="h200")
     assert decider_of(default, chip) == decider_of(default, gpu) == policy_on_gpu(network, gpu)
     assert runs_on(default, gpu) and not runs_on(default, chip) and not runs_on(named, gpu)
     assert decider_of(named, gpu).where.startswith("h200")
@@ -213,8 +217,8 @@ def test_who_decides_is_paid() -> None:
     assert waiting(gpu, 1, second).nominal == gpu.power["idle"].si[1] > 0
     rails = sum(speck.power[r].si[1] for r in speck.static_rails)  # type: ignore[union-attr]
     assert waiting(speck, 1, second).nominal == pytest.approx(rails) and rails > 0
-    stated = Host("controller", 1e-12, 1e-9, "its data sheet")
-    found = decider_of(PlannedPolicy(network, 1.0, "image", stated, golden, {}), chip)
+    stated = run_by(host="controller", energy_per_mac_j=1e-12, time_per_mac_s=1e-9, source="its data sheet")
+    found = decider_of(stated, chip)
     assert found.where == "controller" and found.latency_s.nominal == pytest.approx(1e-9 * found.n_macs)
 
 
