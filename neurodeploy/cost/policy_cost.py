@@ -22,7 +22,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.hw.gpu_profile import GpuProfile, Precision
 from neurodeploy.hw.profile import AnyProfile, EventProfile, any_target
 from neurodeploy.hw.quantity import Quantity, Status, weakest
-from neurodeploy.search.recipe import DEFAULT_HOST
+from neurodeploy.search.recipe import DEFAULT_HOST, PolicySettings
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,15 @@ def decider_of(policy: PlannedPolicy, target: AnyProfile, *, batch: int = 1) -> 
         second = host.time_per_mac_s
         time = None if second is None else Quantity(value=1e9 * second, unit="ns", status="assumed", source=source)
         return policy_on_host(policy.network, host.host or "a host of stated price", joule, time)
-    profile = host_of(policy, target)
+    profile = host_of(host, target)
     return policy_on_gpu(policy.network, profile, batch=batch)
 
 
-def host_of(policy: PlannedPolicy, target: AnyProfile) -> GpuProfile:
+def host_of(asked: PolicySettings, target: AnyProfile | None) -> GpuProfile:
     """The GPU that runs a policy without a stated price; UsageError where the host named is none."""
-    name = policy.settings.policy.host
-    if name is None and isinstance(target, GpuProfile):
+    if asked.host is None and isinstance(target, GpuProfile):
         return target
-    profile = any_target(name or DEFAULT_HOST)
+    profile = any_target(asked.host or DEFAULT_HOST)
     if not isinstance(profile, GpuProfile):
         raise UsageError(f"{profile.name} is no GPU", where="early_exit.policy.host", code="other_arithmetic",
                          limit="A policy is a dense pass of a small network",
@@ -119,7 +118,8 @@ def host_of(policy: PlannedPolicy, target: AnyProfile) -> GpuProfile:
 
 def runs_on(policy: PlannedPolicy, target: AnyProfile) -> bool:
     """Whether the target decides itself, so that nothing waits."""
-    return policy.settings.policy.energy_per_mac_j is None and host_of(policy, target).name == target.name
+    asked = policy.settings.policy
+    return asked.energy_per_mac_j is None and host_of(asked, target).name == target.name
 
 
 def waiting(profile: AnyProfile, n_chips: int, latency_s: Band) -> Band:

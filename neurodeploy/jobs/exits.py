@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from neurodeploy.cost.policy_cost import host_of
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.early_exit.confidence import (
@@ -62,6 +63,8 @@ def choose_planned(
     Warns as `choose_policy`.
     """
     asked, early = settings.early_exit.policy, settings.early_exit
+    if asked.energy_per_mac_j is None:
+        host_of(asked, None)  # refused before the work, not after it
     config = PolicyConfig(
         channels=asked.channels, epochs=asked.epochs, batch_size=asked.batch_size, lr=asked.lr, seed=settings.seed,
         choices=asked.choices,
