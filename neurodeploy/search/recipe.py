@@ -289,10 +289,10 @@ class Recipe(_Strict):
 _TERM = "fitness.terms."
 # Settings younger than model files that must stay what they are, byte for byte, with their defaults.
 _LATER: dict[str, Any] = {
+    "early_exit.method": "confidence", "early_exit.policy": PolicySettings(),
     "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "data.per_class": None,
     "network.blocks": BLOCKS, "network.strides": (), "network.stem": "plain", "network.global_pool": False,
     "fitness.terms": {}, "early_exit.accuracy": None, "early_exit.mean_timesteps": None,
-    "early_exit.method": "confidence", "early_exit.policy": PolicySettings(),
 }
 
 
