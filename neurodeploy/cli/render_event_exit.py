@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from neurodeploy.cli import tables
+from neurodeploy.cli.exit_rows import oracle, rule, with_policy
 from neurodeploy.cli.figures import band, count, percent, points, si
 
 _BAR = 24  # characters of the largest bar of the histogram
@@ -17,11 +18,11 @@ _N_BARS = 16  # at most; more windows are counted together
 def show_event_exit(console: Console, found: Mapping[str, Any]) -> None:
     """Print accuracy, events, time and energy until the decision beside those of whole samples, and a histogram."""
     full, policy = found["full"], found["policy"]
-    confidence, unit = policy["confidence"], _unit(policy["by"])
+    unit = _unit(policy["by"])
+    name, decides = rule(policy if "method" in policy else policy["confidence"])
     said = f", {found['status']}"
     rows = [
-        ("threshold", f"{confidence['metric']} {found['threshold']:.4f}, temperature {confidence['temperature']:g}, chosen on "
-                      f"validation; the vote is read every {count(policy['step'])} {unit}"),
+        (name, f"{decides}; the vote is read every {count(policy['step'])} {unit}"),
         ("accuracy", f"{percent(found['accuracy'])} of {found['n']}, simulated; {percent(full['accuracy'])} of whole samples "
                      f"({points(found['accuracy'] - full['accuracy'])} points)"),
         ("events to the decision", f"{count(found['mean_events'])} of {count(full['mean_events'])} on average, simulated"),
@@ -32,6 +33,8 @@ def show_event_exit(console: Console, found: Mapping[str, Any]) -> None:
         ("  of it dynamic",
          f"{band(found['energy_dynamic_j'], 'J')} instead of {band(found['energy_dynamic_full_j'], 'J')}{said}"),
         ("energy saved", percent(found["energy_saved"])),
+        *with_policy(found),
+        oracle(found),
     ]  # fmt: skip
     tables.facts(console, "Early exit", rows)
     columns = [unit, "samples that stop", "", "accuracy of all, stopped here"]
@@ -43,7 +46,7 @@ def event_verdict(found: Mapping[str, Any]) -> str:
     spared = 1 - found["mean_events"] / found["full"]["mean_events"] if found["full"]["mean_events"] else 0.0
     if spared <= 0:
         return (
-            "No sample stops early: every threshold that does so costs more accuracy on validation than the recipe allows. "
+            "No sample stops early: every rule that does so costs more accuracy on validation than the recipe allows. "
             "Early exit saves nothing here."
         )
     return (

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from neurodeploy.cli import tables
+from neurodeploy.cli.exit_rows import oracle, rule, with_policy
 from neurodeploy.cli.figures import band, percent, points, si
 from neurodeploy.cli.render_event_exit import show_event_exit
 
@@ -22,14 +23,12 @@ def show_early_exit(console: Console, found: Mapping[str, Any]) -> None:
         show_event_exit(console, found)
         return
     n_timesteps, pipeline = len(found["histogram"]), found["pipeline_timesteps"]
-    policy = found["policy"]
     difference = points(found["accuracy"] - found["accuracy_fixed_at_mean"])
     said = f", {found['status']}"
-    chosen = f"{policy['metric']} {found['threshold']:.4f}, temperature {policy['temperature']:g}, chosen on validation"
     fixed_length = f"{percent(found['accuracy_fixed_at_mean'])} (interpolated): early exit {difference} points"
     dynamic = f"{band(found['energy_dynamic_j'], 'J')} instead of {band(found['energy_dynamic_full_j'], 'J')}"
     rows = [
-        ("threshold", chosen),
+        rule(found["policy"]),
         ("accuracy", f"{percent(found['accuracy'])} of {found['n']}, simulated"),
         ("fixed length, same mean", fixed_length),
         ("model timesteps", f"{found['mean_timesteps']:.2f} of {n_timesteps} on average"),
@@ -39,7 +38,9 @@ def show_early_exit(console: Console, found: Mapping[str, Any]) -> None:
         ("  of it dynamic", f"{dynamic}{said}"),
         ("latency", f"{si(found['latency_s'], 's')} instead of {si(found['latency_full_s'], 's')}{said}"),
         ("energy saved", percent(found["energy_saved"])),
+        *with_policy(found),
         *_batched(found.get("batched")),
+        oracle(found),
     ]  # fmt: skip
     tables.facts(console, "Early exit", rows)
     largest = max(found["histogram"])
@@ -56,12 +57,19 @@ def _batched(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if found is None:
         return []
     waits, goes_on, full = found["stopping"], found["compacted"], found["all_unrolled"]
-    return [
+    rows = [
         (f"each of {found['batch']}", f"{band(full['energy_j'], 'J')} for all timesteps, unrolled"),
         ("  the batch waits", f"{band(waits['energy_j'], 'J')}: it runs until its slowest sample, "
                               f"{waits['n_timesteps']:.2f} timesteps"),
         ("  the batch shrinks", f"{band(goes_on['energy_j'], 'J')}: it goes on with the samples that are left"),
     ]
+    if "grouped" in found:
+        rows += [
+            ("  equal steps together", f"{band(found['grouped']['energy_j'], 'J')}: each batch holds samples of one length"),
+            ("    with the policy", f"{band(found['energy_with_policy_j'], 'J')}, saved "
+                                    f"{percent(found['energy_saved_with_policy'])}"),
+        ]
+    return rows
 
 
 def verdict(found: Mapping[str, Any]) -> str:
@@ -70,7 +78,7 @@ def verdict(found: Mapping[str, Any]) -> str:
     spared, saved = 1 - found["mean_timesteps"] / n_timesteps, found["energy_saved"]
     if spared == 0:
         return (
-            "No sample stops early: every threshold that does so costs more accuracy on validation than the recipe allows. "
+            "No sample stops early: every rule that does so costs more accuracy on validation than the recipe allows. "
             "Early exit saves nothing here."
         )
     head = f"Stopping early spares {100 * spared:.0f} % of the model's timesteps and {100 * saved:.0f} % of the energy"

@@ -104,7 +104,7 @@ def show_predicted(
         "spikes": cost["counts"]["spikes"], "synops": cost["counts"]["synops"], "energy_j": cost["energy_j"]["nominal"],
         "energy_dynamic_j": cost["energy_dynamic_j"]["nominal"], "latency_s": cost["latency_s"], "n_cores": cost["n_cores"],
     }
-    if test["early_exit"] is not None:
+    if test["early_exit"] is not None and "decider" not in test["early_exit"]:  # the search saw SEENN-I
         found["energy_at_exit_j"] = test["early_exit"]["energy_j"]["nominal"]
     accuracy = test["accuracy"]["simulator"]
     if best["accuracy"] is None:  # of a cell, which was not trained

@@ -25,6 +25,7 @@ def show_simulation(console: Console, data: Mapping[str, Any]) -> None:
     console.print()
     tables.facts(console, "Simulated", [
         ("samples", f"{n}, each from zero state"), ("timesteps", length), ("simulator", f"{data['simulator']}, {how}"),
+        *_exit(data, "timesteps"),
     ])  # fmt: skip
     rows = []
     for layer, spikes in data["spikes_per_layer"].items():
@@ -41,6 +42,15 @@ def show_simulation(console: Console, data: Mapping[str, Any]) -> None:
     tables.lines(console, "Written", [f"{data['out']}: {', '.join(_kinds(data['arrays']))}"])
 
 
+def _exit(data: Mapping[str, Any], unit: str) -> list[tuple[str, str]]:
+    """What the bundle's policy for early exit says of the samples, where it has one that could be asked."""
+    steps = data.get("exit_steps")
+    if steps is None:
+        return []
+    shown = ", ".join(map(str, steps[:16])) + (", ..." if len(steps) > 16 else "")
+    return [("early exit", f"the policy lets them run {shown} {unit} (mean {sum(steps) / len(steps):.2f}); all are recorded")]
+
+
 def _show_events(console: Console, data: Mapping[str, Any]) -> None:
     n, until = data["n_samples"], "" if data["duration_from"] == "file" else ", up to the last event"
     console.print()
@@ -48,6 +58,7 @@ def _show_events(console: Console, data: Mapping[str, Any]) -> None:
         ("samples", f"{n} of {si(data['duration_us'] * 1e-6, 's')}{until}, each from its first states"),
         ("events", f"{count(data['n_events'])} into {data['input']}"),
         ("simulator", f"{data['simulator']}, event by event, {data['order']} first, integer arithmetic"),
+        *_exit(data, "readings of the vote"),
     ])  # fmt: skip
     rows = [
         [

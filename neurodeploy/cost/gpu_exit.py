@@ -7,7 +7,10 @@ Samples of a batch are taken to leave independently. With F(t) the share that ha
 
 Compaction shrinks operations and activations; launches and weights stay. Early exit needs the step form, whose weights are
 read and whose kernels are launched anew each timestep: so both stand beside all timesteps in that form and in the unrolled
-one. Deciding and picking out the survivors' states are left out. At batch 1 stopping and compacting are one.
+one. Deciding and picking out the survivors' states are left out. At batch 1 stopping and compacting are one. Where steps are
+known beforehand (SEENN-II), samples of equal steps share a batch that runs just so long:
+
+    grouped:    timestep t runs on a whole batch or on none, E[batches] = 1 - F(t-1) of all
 """
 
 from __future__ import annotations
@@ -60,6 +63,7 @@ class GpuExitCosts:
     compacted: ExitCost
     all_step: ExitCost
     all_unrolled: ExitCost
+    grouped: ExitCost | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -67,14 +71,16 @@ class GpuExitCosts:
         return {
             "target": self.target, "precision": self.precision, "batch": self.batch, "mean_timesteps": self.mean_timesteps,
             **{name: getattr(self, name).to_dict() for name in costs},
+            **({} if self.grouped is None else {"grouped": self.grouped.to_dict()}),
         }
 
 
 def exit_costs(
     work: Sequence[LayerWork], profile: GpuProfile, histogram: Sequence[int], *, batch: int = 1,
-    precision: Precision | None = None,
+    precision: Precision | None = None, grouped: bool = False,
 ) -> GpuExitCosts:
-    """Costs of batches drawn from samples of which `histogram[t - 1]` leave at timestep t.
+    """Costs of batches drawn from samples of which `histogram[t - 1]` leave at timestep t; `grouped`: also of batches sorted by
+    it, which needs steps that are known beforehand.
 
     Raises UsageError as `gpu_cost`, and for a histogram without samples.
     """
@@ -94,12 +100,15 @@ def exit_costs(
     slowest = 1.0 - gone**batch
     whole = np.zeros((n_timesteps, batch))
     whole[:, -1] = slowest  # the whole batch runs, or nothing
+    sorted_by = np.zeros_like(whole)
+    sorted_by[:, -1] = 1.0 - gone
     return GpuExitCosts(
         target=profile.name, precision=chosen, batch=batch, mean_timesteps=float(np.sum(1.0 - gone)),
         stopping=_expected(steps, whole, batch, float(slowest.sum())),
         compacted=_expected(steps, np.stack([_survivors(batch, 1.0 - f) for f in gone]), batch, float(slowest.sum())),
         all_step=_all(work, profile, n_timesteps, batch, chosen, "step"),
         all_unrolled=_all(work, profile, n_timesteps, batch, chosen, "unrolled"),
+        grouped=_expected(steps, sorted_by, batch, float(np.sum(1.0 - gone))) if grouped else None,
     )  # fmt: skip
 
 

@@ -16,10 +16,13 @@ from neurodeploy.cost.band import Band, total
 from neurodeploy.cost.gpu_cost import gpu_cost
 from neurodeploy.cost.gpu_work import LayerWork
 from neurodeploy.cost.model import POWER_TERMS
+from neurodeploy.early_exit.planned import PlannedPolicy
 from neurodeploy.early_exit.policy import StepPolicy
+from neurodeploy.errors import UsageError
 from neurodeploy.hw.gpu_profile import GpuProfile, Precision
-from neurodeploy.hw.profile import Profile
+from neurodeploy.hw.profile import AnyProfile, EventProfile, any_target
 from neurodeploy.hw.quantity import Quantity, Status, weakest
+from neurodeploy.search.recipe import DEFAULT_HOST, PolicySettings
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def policy_work(policy: StepPolicy) -> tuple[LayerWork, ...]:
         shape = target
     n_values = math.prod(shape)
     work.append(LayerWork("mean", "pool", 1, n_values, n_values, shape[0]))
-    logits = (policy.n_timesteps,)
+    logits = (len(policy.lengths),)
     work.append(LayerWork.of_synapse("linear", tuple(policy.linear.weight.shape), (shape[0],), logits, n_biases=logits[0]))
     return tuple(work)
 
@@ -85,12 +88,60 @@ def policy_on_host(
     )
 
 
-def waiting(profile: Profile, n_chips: int, latency_s: Band) -> Band:
-    """Static and management energy of chips that wait for the policy."""
+def decider_of(policy: PlannedPolicy, target: AnyProfile, *, batch: int = 1) -> PolicyCost:
+    """What its host says of a deployed policy; the target itself where that is a GPU and nothing else was asked for.
+
+    Raises UsageError for a host that is no GPU and states no price.
+    """
+    host = policy.settings.policy
+    if host.energy_per_mac_j is not None:
+        source = host.source or ""  # checked: it has one
+        joule = Quantity(value=1e12 * host.energy_per_mac_j, unit="pJ", status="assumed", source=source)
+        second = host.time_per_mac_s
+        time = None if second is None else Quantity(value=1e9 * second, unit="ns", status="assumed", source=source)
+        return policy_on_host(policy.network, host.host or "a host of stated price", joule, time)
+    profile = host_of(host, target)
+    return policy_on_gpu(policy.network, profile, batch=batch)
+
+
+def host_of(asked: PolicySettings, target: AnyProfile | None) -> GpuProfile:
+    """The GPU that runs a policy without a stated price; UsageError where the host named is none."""
+    if asked.host is None and isinstance(target, GpuProfile):
+        return target
+    profile = any_target(asked.host or DEFAULT_HOST)
+    if not isinstance(profile, GpuProfile):
+        raise UsageError(f"{profile.name} is no GPU", where="early_exit.policy.host", code="other_arithmetic",
+                         limit="A policy is a dense pass of a small network",
+                         remedy="Name a GPU's profile, or state early_exit.policy.energy_per_mac_j and its source")
+    return profile
+
+
+def runs_on(policy: PlannedPolicy, target: AnyProfile) -> bool:
+    """Whether the target decides itself, so that nothing waits."""
+    asked = policy.settings.policy
+    return asked.energy_per_mac_j is None and host_of(asked, target).name == target.name
+
+
+def waiting(profile: AnyProfile, n_chips: int, latency_s: Band) -> Band:
+    """Static and management energy of chips, or idle energy of a GPU, that wait for the policy."""
     powers: Mapping[str, Quantity] = profile.power
-    return total(
-        Band(*powers[entry].si).times(latency_s).scaled(n_chips) for entry in POWER_TERMS.values() if entry in powers
-    )
+    entries = ("idle",) if isinstance(profile, GpuProfile) else (
+        profile.static_rails if isinstance(profile, EventProfile) else tuple(POWER_TERMS.values()))
+    return total(Band(*powers[entry].si).times(latency_s).scaled(n_chips) for entry in entries if entry in powers)
+
+
+def with_decider(figures: Mapping[str, Any], decider: PolicyCost | None, waits: Band, latency_s: float) -> dict[str, Any]:
+    """The figures of an early exit with what its policy adds: `decider`, its own cost (None: steps cost nothing),
+    `energy_waiting_j`, and the sums `energy_with_policy_j`, `latency_with_policy_s` and `energy_saved_with_policy`.
+    latency_s: of the exit without it.
+    """
+    own, time_s = (Band(0.0, 0.0, 0.0), 0.0) if decider is None else (decider.energy_j, decider.latency_s.nominal)
+    energy = total([Band(**figures["energy_j"]), own, waits])
+    return {
+        **figures, "decider": None if decider is None else decider.to_dict(), "energy_waiting_j": waits.to_dict(),
+        "energy_with_policy_j": energy.to_dict(), "latency_with_policy_s": latency_s + time_s,
+        "energy_saved_with_policy": 1 - energy.nominal / figures["energy_full_j"]["nominal"],
+    }
 
 
 def _size(work: Sequence[LayerWork]) -> tuple[int, int]:

@@ -26,7 +26,8 @@ class EventDataset:
 
     streams: one int64 [n, 4] a sample, columns (t, c, y, x), 0 <= t < duration_us never decreasing, addresses inside `sensor`
     (C, H, W); channel 0 is OFF, 1 is ON. `splits` holds disjoint index arrays `train`, `validation` and `test`. `camera` are
-    the settings of a simulation, None for recordings. Raises UsageError for events that are not so.
+    the settings of a simulation, `images` [N, C, H, W] in 0..1 what stood in front of it; None for recordings. Raises
+    UsageError for events that are not so.
     """
 
     name: str
@@ -37,11 +38,14 @@ class EventDataset:
     duration_us: int
     splits: dict[str, NDArray[np.int64]]
     camera: CameraSettings | None = None
+    images: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         check_streams(self.streams, self.sensor, self.duration_us, self.name)
         if self.y.shape != (len(self.streams),):
             raise UsageError(f"{len(self.streams)} recordings and labels of shape {self.y.shape}", where=self.name)
+        if self.images is not None and len(self.images) != len(self.streams):
+            raise UsageError(f"{len(self.streams)} recordings of {len(self.images)} images", where=self.name)
         for array in (self.y, *self.splits.values(), *self.streams):
             array.setflags(write=False)
 
@@ -54,6 +58,10 @@ class EventDataset:
         """Streams and labels of `train`, `validation` or `test`; UsageError for another name."""
         index = self._indices(name)
         return tuple(self.streams[i] for i in index), self.y[index]
+
+    def images_of(self, name: str) -> NDArray[np.float32] | None:
+        """What stood in front of the camera, [n, C, H, W] of a split; None for recordings."""
+        return None if self.images is None else self.images[self._indices(name)]
 
     def rasters(self, split_name: str, n_bins: int, binary: bool = False) -> NDArray[np.uint8]:
         """Counts per bin of a split, [N, T, C, H, W]; see `rasterize`."""

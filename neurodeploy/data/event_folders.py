@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurodeploy.data import event_files_aedat, event_files_nmnist
 from neurodeploy.data.camera import CameraSettings, Stream, simulate_camera
@@ -45,7 +46,8 @@ def read_folder(path: Path, camera: CameraSettings | None, seed: int, selection:
             seen = simulate_camera(images[first : first + _IMAGES] / 255, settings, seed, first)
             streams += [chosen(s, settings.shape, selection, str(path)) for s in seen]
             check_total(sum(map(len, streams)), str(path))
-        return _dataset(path, tuple(streams), files, settings.shape, selection.length_us(settings.duration_us), settings)
+        return _dataset(path, tuple(streams), files, settings.shape, selection.length_us(settings.duration_us), settings,
+                        (images[:, np.newaxis] / np.float32(255)).astype(np.float32))
     refuse_camera(camera, str(path))
     read, sensor = READERS[kind]
     return _recorded(path, ((file, read(file.path)) for file in files), sensor, selection)
@@ -67,12 +69,12 @@ def _recorded(
 
 def _dataset(
     path: Path, streams: tuple[Stream, ...], files: list[ClassFile], sensor: tuple[int, int, int], duration_us: int,
-    camera: CameraSettings | None = None,
+    camera: CameraSettings | None = None, images: NDArray[np.float32] | None = None,
 ) -> EventDataset:
     y = np.asarray([file.label for file in files], dtype=np.int64)
     n_classes = check_labels(y, str(path))
     splits = by_part(y, np.asarray([file.part for file in files]), str(path))
-    return EventDataset(path.resolve().name, streams, y, n_classes, sensor, duration_us, splits, camera)
+    return EventDataset(path.resolve().name, streams, y, n_classes, sensor, duration_us, splits, camera, images)
 
 
 def _class_files(path: Path, selection: Selection) -> tuple[str, list[ClassFile]]:

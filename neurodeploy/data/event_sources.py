@@ -62,7 +62,9 @@ def _registered(name: str, selection: Selection) -> EventDataset:
         return found
     kept, splits = selection.samples(found.y, found.splits)
     streams = tuple(chosen(found.streams[i], found.sensor, selection, f"{name}, recording {i}") for i in kept)
-    return replace(found, streams=streams, y=found.y[kept], splits=splits, duration_us=selection.length_us(found.duration_us))
+    images = None if found.images is None else found.images[kept]
+    return replace(found, streams=streams, y=found.y[kept], splits=splits, images=images,
+                   duration_us=selection.length_us(found.duration_us))
 
 
 def _digits(camera: CameraSettings, seed: int, selection: Selection) -> EventDataset:
@@ -71,4 +73,5 @@ def _digits(camera: CameraSettings, seed: int, selection: Selection) -> EventDat
     duration = selection.length_us(camera.duration_us)
     streams = simulate_camera(digits.x[:, 0], camera, seed)
     streams = tuple(streams[i][: np.searchsorted(streams[i][:, 0], duration)] for i in kept)
-    return EventDataset(DIGITS, streams, digits.y[kept], digits.n_classes, camera.shape, duration, splits, camera)
+    y, images = digits.y[kept], digits.x[kept]
+    return EventDataset(DIGITS, streams, y, digits.n_classes, camera.shape, duration, splits, camera, images)

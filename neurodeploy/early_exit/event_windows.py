@@ -14,7 +14,8 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.early_exit.confidence import ConfidencePolicy, exit_steps, fixed_accuracy
+from neurodeploy.early_exit.confidence import ConfidencePolicy, exit_steps, fixed_accuracy, oracle_outcome
+from neurodeploy.early_exit.planned import PlannedPolicy
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.votes import predictions
 
@@ -24,20 +25,27 @@ By = Literal["event", "time"]
 
 
 @dataclass(frozen=True)
-class EventExitPolicy:
-    """Every `step` input events (by "event") or microseconds (by "time"), `confidence` says whether a sample is done.
-
-    Raises UsageError for values that are no policy.
-    """
+class Readings:
+    """The vote is read every `step` input events (by "event") or microseconds (by "time"); UsageError for other values."""
 
     by: By
     step: int
-    confidence: ConfidencePolicy
 
     def __post_init__(self) -> None:
         if self.by not in get_args(By) or self.step < 1:
             raise UsageError(f"by {self.by!r}, step {self.step}", where="early exit",
                              limit="By event or time, in steps of at least 1 event or microsecond")
+
+    def first(self, stream: NDArray[Any]) -> NDArray[Any]:
+        """The events of a stream [n, 4] until the first reading."""
+        return stream[: self.step] if self.by == "event" else stream[: int(np.searchsorted(stream[:, 0], self.step))]
+
+
+@dataclass(frozen=True)
+class EventExitPolicy(Readings):
+    """At every reading, `confidence` says whether a sample is done. Raises UsageError for values that are no policy."""
+
+    confidence: ConfidencePolicy
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
@@ -50,6 +58,17 @@ class EventExitPolicy:
             return cls(data["by"], int(data["step"]), ConfidencePolicy(**data["confidence"]))
         except (KeyError, TypeError, ValueError) as err:
             raise UsageError(f"no early-exit policy ({err})", where="early exit", limit="by, step, confidence") from err
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedExit(Readings):
+    """`planned` says beforehand at which reading a sample is done; where it sees events, it does so at the first one."""
+
+    planned: PlannedPolicy
+
+    def to_dict(self) -> dict[str, Any]:
+        """What stands in a manifest, plain values."""
+        return {"by": self.by, "step": self.step, **self.planned.to_dict()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +91,7 @@ class Windows:
         return len(self.edges) - 1
 
 
-def windows(policy: EventExitPolicy, times: Sequence[IntArray], duration_us: int) -> Windows:
+def windows(policy: Readings, times: Sequence[IntArray], duration_us: int) -> Windows:
     """The readings of a policy for samples given by the times of their events, int64 [n] each, never decreasing.
 
     By event there are as many windows as the longest sample needs; by time they cover duration_us. The last one may be shorter.
@@ -92,7 +111,7 @@ def windows(policy: EventExitPolicy, times: Sequence[IntArray], duration_us: int
     return Windows(edges, n_events, time_us, np.full(len(times), len(edges) - 1))
 
 
-def window_edges(policy: EventExitPolicy, n_events_max: int, duration_us: int) -> IntArray:
+def window_edges(policy: Readings, n_events_max: int, duration_us: int) -> IntArray:
     """[K + 1] edges 0, step, 2 step, ... that cover n_events_max events or duration_us; one window at least."""
     until = n_events_max if policy.by == "event" else duration_us
     return np.arange(max(1, -(-until // policy.step)) + 1, dtype=np.int64) * policy.step
@@ -104,22 +123,33 @@ def exit_windows(votes: FloatArray, policy: EventExitPolicy, read: Windows) -> I
     return np.minimum(exit_steps(votes, policy.confidence), read.last)
 
 
+def planned_windows(steps: IntArray, read: Windows) -> IntArray:
+    """The window at which each sample stops [N] that was to run `steps` [N] windows: no stream lasts longer than it does."""
+    return np.minimum(steps, read.last)
+
+
+def n_events_at(stops: IntArray, read: Windows) -> IntArray:
+    """Input events [N] until windows `stops` [N]; a sample that has fewer than its window needs its own number."""
+    return np.asarray(read.n_events[stops - 1, np.arange(len(stops))])
+
+
 def n_events_to_decision(votes: FloatArray, policy: EventExitPolicy, read: Windows) -> IntArray:
-    """Input events that each sample needs [N]; one that has fewer than its window needs its own number."""
-    return np.asarray(read.n_events[exit_windows(votes, policy, read) - 1, np.arange(votes.shape[1])])
+    """Input events that each sample needs [N] (`n_events_at`)."""
+    return n_events_at(exit_windows(votes, policy, read), read)
 
 
 def exit_report(
-    votes: FloatArray, labels: IntArray, policy: EventExitPolicy, read: Windows, *,
+    votes: FloatArray, labels: IntArray, policy: EventExitPolicy | PlannedExit, read: Windows, steps: IntArray, *,
     synops_at_exit: IntArray | None = None, synops_in_full: IntArray | None = None,
 ) -> dict[str, Any]:
-    """What a policy gives on votes [K, N, C] and labels [N], plain values for JSON.
+    """What stopping at windows `steps` [N], as a policy says, gives on votes [K, N, C] and labels [N], plain values for JSON.
 
     accuracy in 0..1; mean_timesteps: windows; mean_events and mean_time_s to the decision; histogram: samples that leave at
-    window 1..K; synops_share: synops until the exit per synops of whole samples, from their numbers [N] (None without them);
-    full and fixed: the same without early exit, and after exactly 1..K windows.
+    window 1..K; exit_steps: the window of each; oracle: the first window with a right answer; synops_share: synops until the
+    exit per synops of whole samples, from their numbers [N] (None without them); full and fixed: the same without early exit,
+    and after exactly 1..K windows.
     """
-    steps = exit_windows(votes, policy, read)
+    _check(votes, read)
     correct = predictions(votes) == labels
     samples = np.arange(votes.shape[1])
     share = None
@@ -132,11 +162,13 @@ def exit_report(
         for k, accuracy in enumerate(fixed_accuracy(votes, labels))
     ]  # fmt: skip
     return {
-        "policy": policy.to_dict(), "threshold": policy.confidence.threshold,
+        "policy": policy.to_dict(),
+        "threshold": policy.confidence.threshold if isinstance(policy, EventExitPolicy) else None,
         "accuracy": float(correct[steps - 1, samples].mean()), "mean_timesteps": float(steps.mean()),
         "mean_events": float(read.n_events[steps - 1, samples].mean()),
         "mean_time_s": float(read.time_us[steps - 1, samples].mean() * 1e-6),
-        "histogram": np.bincount(steps, minlength=read.n_windows + 1)[1:].tolist(), "synops_share": share,
+        "histogram": np.bincount(steps, minlength=read.n_windows + 1)[1:].tolist(), "exit_steps": steps.tolist(),
+        "oracle": oracle_outcome(correct), "synops_share": share,
         "full": {**every[-1], "mean_timesteps": float(read.last.mean())}, "fixed": every,
     }  # fmt: skip
 

@@ -35,7 +35,8 @@ _BATCH = 512
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """How a policy is built and trained: each of `channels` is a 3x3 convolution of stride 2 with batch norm and ReLU.
+    """How a policy is built and trained: each of `channels` is a 3x3 convolution of stride 2 with batch norm and ReLU. It
+    chooses from `choices` lengths at most, evenly spaced (`lengths`); None: from every one.
 
     Raises UsageError for values that define no training.
     """
@@ -46,9 +47,10 @@ class PolicyConfig:
     batch_size: int = 32
     lr: float = 0.01
     seed: int = 0
+    choices: int | None = None
 
     def __post_init__(self) -> None:
-        counts = (self.epochs, self.batch_size, *self.channels)
+        counts = (self.epochs, self.batch_size, *self.channels, 1 if self.choices is None else self.choices)
         if not self.channels or min(counts) < 1 or not 0 < self.lr < math.inf or not 0 <= self.beta < math.inf:
             raise UsageError(
                 f"beta {self.beta}, lr {self.lr}, epochs {self.epochs}, batch_size {self.batch_size}, channels {self.channels}",
@@ -56,19 +58,33 @@ class PolicyConfig:
             )
 
 
+def lengths(n_timesteps: int, choices: int | None = None) -> tuple[int, ...]:
+    """At most so many lengths of 1..n_timesteps, evenly spaced, the last one the whole.
+
+    >>> lengths(32, 4), lengths(3, 8)
+    ((8, 16, 24, 32), (1, 2, 3))
+    """
+    n = min(n_timesteps, choices or n_timesteps)
+    return tuple(-(-i * n_timesteps // n) for i in range(1, n + 1))
+
+
 class StepPolicy(nn.Module):
-    """Images [B, C, H, W] -> T logits: the convolutions of a config, the mean over the map, one matrix."""
+    """Images [B, C, H, W] -> a logit for each of `lengths` (None: 1..T): the convolutions of a config, the mean over the map,
+    one matrix."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], n_timesteps: int, channels: Sequence[int]) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], n_timesteps: int, channels: Sequence[int], lengths: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
-        self.shape, self.n_timesteps = shape, n_timesteps
+        self.shape, self.n_timesteps, self.channels = shape, n_timesteps, tuple(channels)
+        self.lengths = tuple(range(1, n_timesteps + 1)) if lengths is None else tuple(lengths)
         widths = (shape[0], *channels)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1, bias=False) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels)
-        self.linear = nn.Linear(widths[-1], n_timesteps)
+        self.linear = nn.Linear(widths[-1], len(self.lengths))
         self.register_buffer("mean", torch.zeros(1, shape[0], 1, 1))
         self.register_buffer("std", torch.ones(1, shape[0], 1, 1))
 
@@ -80,12 +96,16 @@ class StepPolicy(nn.Module):
         return out
 
     @torch.inference_mode()
-    def steps(self, images: Images) -> IntArray:
-        """Timesteps [N], 1..T, that the policy gives each image; the earliest on a tie."""
+    def logits(self, images: Images) -> NDArray[np.float32]:
+        """Logits [N, number of lengths]."""
         self.eval()
         with threads(1):
-            parts = [self(_tensor(images[i : i + _BATCH])).argmax(1) for i in range(0, len(images), _BATCH)]
-        return np.asarray(torch.cat(parts).numpy() + 1)
+            parts = [self(_tensor(images[i : i + _BATCH])) for i in range(0, len(images), _BATCH)]
+        return np.asarray(torch.cat(parts).numpy())
+
+    def steps(self, images: Images) -> IntArray:
+        """Timesteps [N], of `lengths`, that the policy gives each image; the earliest on a tie."""
+        return np.asarray(np.asarray(self.lengths, dtype=np.int64)[self.logits(images).argmax(axis=1)])
 
 
 def expected_loss(logits: Tensor, correct: Tensor, weights: Tensor, beta: float) -> Tensor:
@@ -120,7 +140,9 @@ def train_policy(
     with torch.random.fork_rng(devices=[]), threads(1):
         torch.manual_seed(config.seed)  # initial weights and order of data
         _, *shape = images.shape
-        policy = StepPolicy((shape[0], shape[1], shape[2]), len(correct), config.channels)
+        chosen = lengths(len(correct), config.choices)
+        policy = StepPolicy((shape[0], shape[1], shape[2]), len(correct), config.channels, chosen)
+        correct = correct[np.asarray(chosen) - 1]
         x, right, weights = _tensor(images), torch.from_numpy(correct), torch.from_numpy(sample_weights(correct))
         policy.mean.copy_(x.mean((0, 2, 3), keepdim=True))
         policy.std.copy_(x.std((0, 2, 3), keepdim=True).clamp(min=1e-6))

@@ -9,10 +9,12 @@ from typing import Any
 import onnx
 
 from neurodeploy.early_exit.confidence import ConfidencePolicy
+from neurodeploy.early_exit.planned import PlannedPolicy
+from neurodeploy.errors import UsageError
 from neurodeploy.export.bundle import Bundle, write_manifest, written_whole
 from neurodeploy.export.golden_gpu import GOLDEN, GoldenGpu, record_gpu, save_gpu
 from neurodeploy.export.onnx_forms import FORMS, IR_VERSION, OPSET, prepared, step_states, to_bytes
-from neurodeploy.export.write import NIR, OWN_FIELDS, tool_versions, write_model_nir
+from neurodeploy.export.write import NIR, OWN_FIELDS, tool_versions, write_model_nir, write_policy
 from neurodeploy.hw.profile import GpuProfile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Array
@@ -26,7 +28,7 @@ _SCRIPT = Path(__file__).with_name("run_on_gpu.py")
 
 def export_gpu(
     graph: Graph, profile: GpuProfile, out: Path, *, golden_inputs: Array, metadata: dict[str, Any],
-    policy: ConfidencePolicy | None = None,
+    policy: ConfidencePolicy | PlannedPolicy | None = None,
 ) -> Bundle:
     """Write a bundle to the folder `out`, whole or not at all; an older bundle there is replaced.
 
@@ -35,6 +37,9 @@ def export_gpu(
     `out` cannot be written, and naming a node that has no ONNX form.
     """
     graph = prepared(graph)
+    if isinstance(policy, PlannedPolicy) and len(policy.golden) < golden_inputs.shape[1]:
+        raise UsageError(f"{golden_inputs.shape[1]} golden inputs, and the policy's views of {len(policy.golden)} samples",
+                         where="early-exit policy", limit="The first of its golden views are those of the golden inputs")
     golden = record_gpu(graph, golden_inputs)
     with written_whole(Path(out)) as folder:
         save(graph, folder / GRAPH)
@@ -44,6 +49,7 @@ def export_gpu(
             (folder / FILES[form]).write_bytes(payload)
         reason = write_model_nir(graph, folder / NIR)
         save_gpu(golden, folder / GOLDEN)
+        write_policy(policy, folder)
         shutil.copyfile(_SCRIPT, folder / f"run_on_{profile.name}.py")
         nir = {"nir": {"file": NIR if reason is None else None, "reason": reason}}
         write_manifest(folder, {**_describe(graph, profile, golden, metadata, policy), **nir})
@@ -51,7 +57,8 @@ def export_gpu(
 
 
 def _describe(
-    graph: Graph, profile: GpuProfile, golden: GoldenGpu, metadata: dict[str, Any], policy: ConfidencePolicy | None
+    graph: Graph, profile: GpuProfile, golden: GoldenGpu, metadata: dict[str, Any],
+    policy: ConfidencePolicy | PlannedPolicy | None,
 ) -> dict[str, Any]:
     entry = graph.inputs[0]
     return {

@@ -233,11 +233,16 @@ def compare(layers: list[str], golden: Golden, votes: Any, spikes: dict[str, Any
 class Policy:
     """Leave at the first timestep whose summed votes are confident enough (SEENN-I)."""
 
+    said: dict[str, Any] | None = None
+
     def __init__(self, fields: dict[str, Any]) -> None:
         self.threshold, self.temperature = float(fields["threshold"]), float(fields["temperature"])
         self.metric, self.logits = fields["metric"], fields["logits"]
 
-    def confident(self, z: Any, t: int) -> Any:
+    def of(self, samples: Any) -> Policy:
+        return self
+
+    def done(self, z: Any, t: int, rows: Any) -> Any:
         """Whether each row of the summed votes z [B, n] after t timesteps may leave."""
         z = z / self.temperature / (t if self.logits == "mean" else 1)
         p = np.exp(z - z.max(axis=1, keepdims=True))
@@ -248,7 +253,59 @@ class Policy:
         return np.clip(1 - entropy / np.log(z.shape[1]), 0, 1) > self.threshold
 
 
-def leave_early(steps: Steps, x: Any, policy: Policy | None, latency: int, *, compact: bool) -> tuple[Any, Any]:
+class Planned:
+    """Run as long as the bundle's policy network says before the first timestep (SEENN-II); plain numpy, on the host."""
+
+    threshold = None
+
+    def __init__(self, folder: Path, entry: dict[str, Any], n: int) -> None:
+        tensors = read_tensors(folder / entry["file"])
+        logits = network_logits(tensors, tensors["golden.images"][:n], len(entry["channels"]))
+        self.steps = np.asarray(entry["lengths"])[logits.argmax(axis=1)]
+        two = np.sort(logits, axis=1)[:, -2:]
+        tied = two[:, -1] - two[:, 0] < 1e-4 if logits.shape[1] > 1 else np.zeros(n, dtype=bool)  # sums in another order
+        other = (self.steps != tensors["golden.steps"][:n]) & ~tied
+        self.said: dict[str, Any] | None = {"steps": self.steps.tolist(), "n_other": int(other.sum())}
+
+    def of(self, samples: Any) -> Planned:
+        """The policy of these golden samples."""
+        found = object.__new__(Planned)
+        found.steps, found.said = self.steps[samples], self.said
+        return found
+
+    def done(self, z: Any, t: int, rows: Any) -> Any:
+        return self.steps[rows] <= t
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The tensors of a .safetensors file: a length, a header in JSON, and the data."""
+    payload = path.read_bytes()
+    start = 8 + int.from_bytes(payload[:8], "little")
+    header = json.loads(payload[8:start])
+    kinds = {"F32": "<f4", "I64": "<i8"}
+    return {
+        name: np.frombuffer(payload[start:][slice(*e["data_offsets"])], kinds[e["dtype"]]).reshape(e["shape"])
+        for name, e in header.items() if name != "__metadata__"
+    }
+
+
+def network_logits(w: dict[str, Any], x: Any, n_layers: int) -> Any:
+    """The policy network on x [B, C, H, W]: 3x3 convolutions of stride 2, batch norm, ReLU; mean over the map; one matrix."""
+    x = (x - w["mean"]) / w["std"]
+    for i in range(n_layers):
+        height, width = -(-x.shape[2] // 2), -(-x.shape[3] // 2)
+        padded, taps = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), w[f"convs.{i}.weight"]
+        x = sum(
+            np.einsum("bchw,oc->bohw", padded[:, :, a : a + 2 * height - 1 : 2, b : b + 2 * width - 1 : 2], taps[:, :, a, b])
+            for a in range(3) for b in range(3)
+        )
+        scale, shift, mean, variance = (
+            w[f"norms.{i}.{k}"][:, None, None] for k in ("weight", "bias", "running_mean", "running_var"))
+        x = np.maximum((x - mean) / np.sqrt(variance + 1e-5) * scale + shift, 0)
+    return x.mean(axis=(2, 3)) @ w["linear.weight"].T + w["linear.bias"]
+
+
+def leave_early(steps: Steps, x: Any, policy: Policy | Planned | None, latency: int, *, compact: bool) -> tuple[Any, Any]:
     """(exit step, answer) of each sample; no session call is made once all have left. policy None: nobody leaves early.
 
     compact: drop the rows of those who have left; without it they are computed along until the last one leaves.
@@ -265,7 +322,7 @@ def leave_early(steps: Steps, x: Any, policy: Policy | None, latency: int, *, co
             continue
         sums = sums + votes.astype(np.float64)
         z = np.round(sums, 6)  # what float32 resolves; equal counts reached in another order differ in their last bits
-        done = np.full(len(rows), t == last) if policy is None or t == last else policy.confident(z, t)
+        done = np.full(len(rows), t == last) if policy is None or t == last else policy.done(z, t, rows)
         now = done & ~left[rows]
         exits[rows[now]], answers[rows[now]] = t, z[now].argmax(axis=1)
         left[rows[now]] = True
@@ -277,23 +334,27 @@ def leave_early(steps: Steps, x: Any, policy: Policy | None, latency: int, *, co
     return exits, answers
 
 
-def exits_of(runtime: Runtime, session: Any, golden: Golden, policy: Policy, latency: int) -> dict[str, Any]:
-    """Early exit on the golden samples, one by one and as a batch with and without compaction."""
+def exits_of(runtime: Runtime, session: Any, golden: Golden, policy: Policy | Planned, latency: int) -> dict[str, Any]:
+    """Early exit on the golden samples, one by one and as a batch with and without compaction; where steps are known
+    beforehand, also in batches of equal steps."""
     expected = leave_by(golden.votes, policy)
-    found: dict[str, Any] = {"threshold": policy.threshold, "expected_exit_steps": expected.tolist(), "ways": {}}
-    n_full = len(golden.x)
-    for way in ("one by one", "batch", "batch, compacted"):
-        if way == "one by one":
-            runs = []
-            for k in range(golden.n_samples):
-                steps = Steps(runtime, session, 1)
-                runs.append((leave_early(steps, golden.x[:, k : k + 1], policy, latency, compact=False), steps))
-        else:
-            steps = Steps(runtime, session, golden.n_samples)
-            runs = [(leave_early(steps, golden.x, policy, latency, compact=way != "batch"), steps)]
-        exits = np.concatenate([e for (e, _), _ in runs])
+    found: dict[str, Any] = {
+        "threshold": policy.threshold, "expected_exit_steps": expected.tolist(), "policy": policy.said, "ways": {},
+    }
+    n_full, everyone = len(golden.x), np.arange(golden.n_samples)
+    ways = {"one by one": [everyone[k : k + 1] for k in everyone], "batch": [everyone], "batch, compacted": [everyone]}
+    if isinstance(policy, Planned):
+        ways["equal steps together"] = [np.flatnonzero(expected == n) for n in np.unique(expected)]
+    for way, groups in ways.items():
+        runs = []
+        for group in groups:
+            steps = Steps(runtime, session, len(group))
+            compact = way == "batch, compacted"
+            runs.append((leave_early(steps, golden.x[:, group], policy.of(group), latency, compact=compact), steps))
+        order = np.argsort(np.concatenate(groups))
+        exits = np.concatenate([e for (e, _), _ in runs])[order]
         found["ways"][way] = {
-            "exit_steps": exits.tolist(), "answers": np.concatenate([a for (_, a), _ in runs]).tolist(),
+            "exit_steps": exits.tolist(), "answers": np.concatenate([a for (_, a), _ in runs])[order].tolist(),
             "n_calls": sum(s.n_calls for _, s in runs), "n_calls_full": n_full * len(runs),
             "n_rows": sum(s.n_rows for _, s in runs), "n_rows_full": n_full * golden.n_samples,
             "n_other_exits": int((exits != expected).sum()),
@@ -301,10 +362,11 @@ def exits_of(runtime: Runtime, session: Any, golden: Golden, policy: Policy, lat
     return found
 
 
-def leave_by(votes: Any, policy: Policy) -> Any:
+def leave_by(votes: Any, policy: Policy | Planned) -> Any:
     """Exit steps by the golden votes [T, B, n]."""
+    rows = np.arange(votes.shape[1])
     sums = np.round(votes.astype(np.float64).cumsum(axis=0), 6)
-    over = np.stack([policy.confident(z, t + 1) for t, z in enumerate(sums)])
+    over = np.stack([policy.done(z, t + 1, rows) for t, z in enumerate(sums)])
     over[-1] = True
     return over.argmax(axis=0) + 1
 
@@ -393,13 +455,14 @@ def timed(work: Any, seconds: float, power: Power | None) -> dict[str, Any]:
 
 
 def measure(
-    runtime: Runtime, sessions: dict[str, Any], golden: Golden, policy: Policy | None, latency: int, batches: list[int],
-    seconds: float, power: Power | None,
+    runtime: Runtime, sessions: dict[str, Any], golden: Golden, policy: Policy | Planned | None, latency: int,
+    batches: list[int], seconds: float, power: Power | None,
 ) -> list[dict[str, Any]]:
     """Time and energy of whole inferences, all T timesteps and early exit; energies of a batch, idle power included."""
     rows = []
     for batch in batches:
         x = golden.repeated(batch)
+        rule = None if policy is None else policy.of(np.arange(batch) % golden.n_samples)
         works: dict[str, Any] = {}
         for form, session in sessions.items():
             if form == "step":
@@ -407,8 +470,9 @@ def measure(
                     Steps(runtime, s, x.shape[1]), x, None, latency, compact=False)
                 if policy is not None:
                     for compact in (False, True) if batch > 1 else (False,):
-                        works["step, early exit" + ", compacted" * compact] = lambda s=session, x=x, c=compact: leave_early(
-                            Steps(runtime, s, x.shape[1]), x, policy, latency, compact=c)
+                        name = "step, early exit" + ", compacted" * compact
+                        works[name] = lambda s=session, x=x, c=compact, r=rule: leave_early(
+                            Steps(runtime, s, x.shape[1]), x, r, latency, compact=c)
             else:
                 works[form] = lambda s=session, x=x: s.run(["votes"], {"x": x})
         for name, work in works.items():
@@ -451,7 +515,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threshold is not None:
         plain = {"temperature": 1.0, "metric": "confidence", "logits": "sum"}
         stored = {**plain, **(stored or {}), "threshold": arguments.threshold}
-    policy = None if stored is None else Policy(stored)
+    policy: Policy | Planned | None = None
+    if stored is not None and arguments.threshold is None and stored.get("method") == "policy":
+        policy = Planned(arguments.bundle, stored, golden.n_samples)
+    elif stored is not None:
+        policy = Policy(stored)
     exits = None
     if policy is not None and "step" in sessions:
         exits = exits_of(runtime, sessions["step"], golden, policy, latency)
@@ -468,6 +536,10 @@ def run(arguments: argparse.Namespace) -> int:
         step != exits["expected_exit_steps"][k]
         for found in exits["ways"].values() for k, step in enumerate(found["exit_steps"]) if k not in flipped
     )
+    if policy is not None and policy.said is not None:
+        other |= policy.said["n_other"] > 0
+        sys.stdout.write("{}: {} of {} decisions equal\n".format(
+            stored["file"], golden.n_samples - policy.said["n_other"], golden.n_samples))
     ok = all(route["ok"] for route in forms.values()) and not other
     result = {
         "schema_version": 1, "target": manifest["target"], "ran_on": power.name if power is not None else runtime.provider,

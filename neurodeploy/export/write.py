@@ -8,6 +8,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
+from neurodeploy.early_exit.planned import FILE, PlannedPolicy
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.export import golden
 from neurodeploy.export.bundle import Bundle, write_manifest, written_whole
@@ -29,15 +30,16 @@ _WRITERS: dict[str, Callable[[IntGraph, Path, str], dict[str, Any]]] = {"cuba_li
 
 def export(
     net: IntGraph, plan: Placement, profile: Profile, out: Path, *, golden_inputs: Array, metadata: dict[str, Any],
-    lowered: Graph | None = None,
+    lowered: Graph | None = None, policy: PlannedPolicy | None = None,
 ) -> Bundle:
     """Write a bundle to the folder `out`, whole or not at all; an older bundle there is replaced.
 
     golden_inputs: chip input [T, B, *input shape] of some samples. metadata: plain values for the manifest; `data`,
     `seed`, `accuracy` and `early_exit` get places of their own. lowered: the real-valued network written as
     `model.nir`; without it the integer network is. A network that NIR has no words for (recurrent, delays of its own,
-    sigma-delta) goes without that file, and the manifest says why. Raises UsageError when `out` cannot be written, when
-    the placement is for another target, or when its neurons do not compute as the network's.
+    sigma-delta) goes without that file, and the manifest says why. policy: SEENN-II's, whose file goes with it. Raises
+    UsageError when `out` cannot be written, when the placement is for another target, or when its neurons do not compute as the
+    network's.
     """
     if plan.target != profile.name:
         raise UsageError(f"the placement was made for {plan.target!r}", limit=f"Exporting to {profile.name}",
@@ -48,9 +50,16 @@ def export(
         artifacts = _WRITERS[profile.arithmetic.neuron](net, folder, profile.name)
         reason = write_model_nir(net if lowered is None or isinstance(lowered, IntGraph) else lowered, folder / NIR)
         golden.save(vectors, folder / golden.GOLDEN)
+        write_policy(policy, folder)
         nir = {"nir": {"file": NIR if reason is None else None, "reason": reason}}
         write_manifest(folder, {**_describe(net, plan, profile, vectors, metadata), **artifacts, **nir})
     return Bundle(Path(out))
+
+
+def write_policy(policy: object, folder: Path) -> None:
+    """Write the file of SEENN-II's policy; any other policy is in the manifest alone."""
+    if isinstance(policy, PlannedPolicy):
+        (folder / FILE).write_bytes(policy.to_bytes())
 
 
 def write_model_nir(graph: Graph, path: Path) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.datasets import Dataset
+from neurodeploy.early_exit.planned import N_GOLDEN, PlannedPolicy
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.export.write import export
 from neurodeploy.hw.profile import Profile
@@ -24,7 +26,9 @@ def write_bundle(
 
     source: name or path under which `validate` finds the data again.
     """
-    golden = chip_input(deployment.net, data.split("test")[0][:_N_GOLDEN])
+    images = data.split("test")[0]
+    golden = chip_input(deployment.net, images[:_N_GOLDEN])
+    planned = deployment.policy if isinstance(deployment.policy, PlannedPolicy) else None
     accuracy = {**evaluation.accuracy, "quantized": evaluation.accuracy["simulator"], "split": "test"}
     metadata = {
         "data": {"name": source, "split": "test", "n_levels": data.n_levels}, "seed": seed, "accuracy": accuracy,
@@ -33,4 +37,4 @@ def write_bundle(
         **({} if deployment.optimised is None else {"placement_optimised": deployment.optimised}),
     }
     return export(deployment.net, deployment.plan, profile, out, golden_inputs=golden, metadata=metadata,
-                  lowered=deployment.lowered)
+                  lowered=deployment.lowered, policy=None if planned is None else replace(planned, golden=images[:N_GOLDEN]))

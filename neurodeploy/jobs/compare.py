@@ -77,10 +77,13 @@ def _row(target: str, title: str, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _early_exit(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """How far a sample goes, in events where the chip has no timesteps, and what it then costs, one sample alone."""
+    """How far a sample goes, in events where the chip has no timesteps, and what it then costs, one sample alone, with the
+    policy that decided it where that costs something itself."""
     if found is None:
         return None
     length = "mean_events" if "mean_events" in found else "mean_timesteps"
+    if "energy_with_policy_j" in found:
+        found = {**found, "energy_j": found["energy_with_policy_j"], "energy_saved": found["energy_saved_with_policy"]}
     return _chosen(found, "accuracy", length, "energy_j", "energy_full_j", "energy_saved", "status")
 
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from neurodeploy.cost.objective import optimise_for
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.datasets import Dataset
-from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.errors import DoesNotFit, UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import Lif
 from neurodeploy.ir.reference import evaluate
 from neurodeploy.ir.votes import predictions
-from neurodeploy.jobs.exits import choose_policy
+from neurodeploy.jobs.exits import require_data
+from neurodeploy.jobs.planned_exit import AnyPolicy, choose_exit
 from neurodeploy.lower import as_trained, lower, to_chip_neurons
 from neurodeploy.models.from_graph import TorchGraph
 from neurodeploy.place import Placement, check
@@ -47,7 +47,7 @@ class Deployment:
     lowered: Graph
     net: IntGraph
     plan: Placement
-    policy: ConfidencePolicy | None
+    policy: AnyPolicy | None
     validation: dict[str, Any] | None
     optimised: dict[str, Any] | None = None
     placement_source: PlacementSource = "placed"
@@ -87,6 +87,7 @@ def _deploy(
     fit = check(lowered, profile, settings.cost.n_chips)
     if not fit.fits:
         raise DoesNotFit(fit.violations, target=profile.name)
+    require_data(settings, data)
     if data is None:
         net = quantize(lowered, profile)
         return Deployment(lowered, net, placed(net, profile, settings)[0], None, None)
@@ -112,7 +113,7 @@ def _deploy(
     net.quantization["fine_tuned"] = bool(fine_tuned and epochs)
     votes = report.pop("votes")
     report.get("before_fine_tuning", {}).pop("votes", None)
-    policy = choose_policy(settings.early_exit, votes, y)
+    policy = choose_exit(net, data, settings, votes, progress)
     note_rates(trained, net, chip_input(net, x[:N_TRACED]))
     plan, optimised = placed(net, profile, settings, x)
     source: PlacementSource = "placed" if optimised is None else "optimised"

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
 from neurodeploy.cost.windows import schedules
-from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.deploy import float_votes
-from neurodeploy.jobs.measure import costs_of, early_exit_report, measure
+from neurodeploy.jobs.measure import costs_of, measure
+from neurodeploy.jobs.planned_exit import AnyPolicy, exit_report
 from neurodeploy.jobs.statistics import paired_difference, wilson
 from neurodeploy.place import Placement
 from neurodeploy.progress import SILENT, Progress
@@ -39,7 +39,7 @@ class Evaluation:
 
 
 def evaluate(
-    lowered: Graph, net: IntGraph, plan: Placement, profile: Profile, policy: ConfidencePolicy | None,
+    lowered: Graph, net: IntGraph, plan: Placement, profile: Profile, policy: AnyPolicy | None,
     images: NDArray[Any], labels: NDArray[Any], progress: Progress = SILENT, *, interval_s: float | None = None,
 ) -> Evaluation:
     """Run the integer network (and its real-valued twin, where there is one) on images that the run made no choice on;
@@ -59,7 +59,7 @@ def evaluate(
         agreement = {"share": n_same / n, "n_same": n_same, "n": n, "interval": wilson(n_same, n)}
     return Evaluation(
         accuracy=accuracy, agreement=agreement,
-        early_exit=None if policy is None else early_exit_report(
+        early_exit=None if policy is None else exit_report(
             net, plan, profile, policy, images, labels, measured, interval_s=interval_s
         ),
         costs=costs_of(measured.counts, plan, profile, schedules=schedules(net), interval_s=interval_s),

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
-
 from neurodeploy.data.event_dataset import EventDataset
-from neurodeploy.early_exit.confidence import ConfidencePolicy
-from neurodeploy.early_exit.event_windows import EventExitPolicy
 from neurodeploy.errors import DoesNotFit, NeurodeployWarning
 from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.ir.votes import predictions
-from neurodeploy.jobs.exits import choose_policy
+from neurodeploy.jobs.event_exit import EventExit, choose_event_exit
+from neurodeploy.jobs.exits import require_data
 from neurodeploy.models.event_run import FloatRun, run_in_bins
 from neurodeploy.place.core_plan import CorePlan
 from neurodeploy.place.event_cores import check
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.quantize.iaf_network import quantize_events
-from neurodeploy.search.recipe import DeploySettings, ExitSettings
-from neurodeploy.sim.event_exit import read_votes
+from neurodeploy.search.recipe import DeploySettings
 from neurodeploy.sim.event_mismatch import Mismatch
 from neurodeploy.sim.event_runs import EventRuns, run_streams
 from neurodeploy.train.runtime import threads
@@ -38,7 +34,7 @@ class EventDeployment:
     lowered: Graph
     net: IntGraph
     plan: CorePlan
-    policy: EventExitPolicy | None
+    policy: EventExit | None
     validation: dict[str, Any] | None
 
 
@@ -55,6 +51,7 @@ def deploy_events(
         raise DoesNotFit(found.violations, target=profile.name)
     found.warn()
     rule = settings.quantize.rule
+    require_data(settings, data)
     if data is None:
         return EventDeployment(lowered, quantize_events(lowered, profile, rule=rule), found.plan, None, None)
     streams, labels = data.split("validation")
@@ -66,7 +63,7 @@ def deploy_events(
         runs = run_streams(net, streams, duration_us=data.duration_us, progress=progress)
         real = predictions(float_run(lowered, streams, data).votes)[-1]
     _warn_of_layers(runs)
-    policy = choose_event_exit(settings.early_exit, runs, streams, labels)
+    policy = choose_event_exit(net, data, settings, runs, progress)
     before, now = float((real == labels).mean()), float((runs.predictions == labels).mean())
     validation = {
         "accuracy_float": before, "accuracy_integer": now, "drop": before - now,
@@ -94,14 +91,3 @@ def _warn_of_layers(runs: EventRuns) -> None:
                 f"{n_left:,} of {n_all:,} additions left the width of the states and were saturated", code="saturated_layer",
                 where=name, remedy="Train with weights at or below the threshold and with a floor nearer to it",
             ), stacklevel=3)
-
-
-def choose_event_exit(
-    settings: ExitSettings, runs: EventRuns, streams: Sequence[Array], labels: NDArray[Any]
-) -> EventExitPolicy:
-    """The cheapest policy that the settings allow, on validation runs; never on test data."""
-    until = float(runs.n_events.mean()) if settings.by == "event" else float(runs.duration_us)
-    step = max(1, round(until / settings.windows))
-    start = EventExitPolicy(settings.by, step, ConfidencePolicy(1.0))
-    votes, _ = read_votes(runs, streams, start)
-    return replace(start, confidence=choose_policy(settings, votes, labels))

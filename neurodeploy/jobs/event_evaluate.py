@@ -13,20 +13,19 @@ from neurodeploy.cost.event_activity import activity_of
 from neurodeploy.cost.event_cost import event_cost
 from neurodeploy.cost.event_result import EventCost
 from neurodeploy.data.event_dataset import EventDataset
-from neurodeploy.early_exit.event_windows import EventExitPolicy
 from neurodeploy.errors import DoesNotFit, NeurodeployWarning
 from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.event_deploy import float_run
+from neurodeploy.jobs.event_exit import EventExit, event_exit_report, planned_steps
 from neurodeploy.jobs.statistics import paired_difference, wilson
 from neurodeploy.place.core_plan import CorePlan
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.quantize.iaf_network import quantize_events
-from neurodeploy.sim.event_exit import run_until_exit
 from neurodeploy.sim.event_gap import gap_table
-from neurodeploy.sim.event_runs import EventRuns, run_streams
+from neurodeploy.sim.event_runs import run_streams
 
 BINS = (16, 32, 64)  # of the gap's table
 
@@ -50,7 +49,7 @@ class EventEvaluation:
 
 
 def evaluate_events(
-    lowered: Graph, net: IntGraph, plan: CorePlan, profile: EventProfile, policy: EventExitPolicy | None, data: EventDataset,
+    lowered: Graph, net: IntGraph, plan: CorePlan, profile: EventProfile, policy: EventExit | None, data: EventDataset,
     split: str = "test", progress: Progress = SILENT, *, interval_s: float | None = None, limit: float | None = None,
     with_gap: bool = True,
 ) -> EventEvaluation:
@@ -81,7 +80,8 @@ def evaluate_events(
             report.to_dict() for report in gap_table(net, streams, data.sensor, data.duration_us, BINS, progress=progress)
         ] if with_gap else [],
         early_exit=None if policy is None else event_exit_report(
-            net, plan, profile, policy, runs, streams, labels, interval_s=interval_s
+            net, plan, profile, policy, runs, streams, labels, interval_s=interval_s,
+            steps=planned_steps(policy, data, split),
         ),
         cost=event_cost(activity_of(net, runs), plan, profile, interval_s=interval_s, limit=limit),
     )
@@ -101,20 +101,3 @@ def _by_sinabs(
     except DoesNotFit:  # a threshold of 0
         return None
     return float((run_streams(other, streams, duration_us=duration_us).predictions == labels).mean())
-
-
-def event_exit_report(
-    net: IntGraph, plan: CorePlan, profile: EventProfile, policy: EventExitPolicy, runs: EventRuns, streams: Sequence[Array],
-    labels: NDArray[Any], *, interval_s: float | None = None,
-) -> dict[str, Any]:
-    """What stopping early gives, beside whole samples: each sample is run again up to its decision only."""
-    found = run_until_exit(net, streams, labels, policy, runs)
-    time_s = max(found.report["mean_time_s"], 1e-6)
-    whole = event_cost(activity_of(net, runs), plan, profile, interval_s=interval_s)
-    early = event_cost(activity_of(net, found.stopped, time_s), plan, profile, interval_s=interval_s)
-    return {
-        **found.report, "n": len(labels), "by": policy.by, "mean_chip_timesteps": None,
-        "energy_j": early.energy_j.to_dict(), "energy_dynamic_j": early.energy_dynamic_j.to_dict(),
-        "energy_full_j": whole.energy_j.to_dict(), "energy_dynamic_full_j": whole.energy_dynamic_j.to_dict(),
-        "status": whole.status, "energy_saved": 1 - early.energy_j.nominal / whole.energy_j.nominal,
-    }

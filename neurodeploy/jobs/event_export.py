@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neurodeploy.data.event_input import read_streams
+from neurodeploy.early_exit.event_windows import PlannedExit
 from neurodeploy.errors import UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.export.golden_events import random_streams
@@ -87,6 +88,7 @@ def _without_data(
     return export_events(
         deployment.net, deployment.plan, profile, out, golden_streams=streams, metadata=metadata,
         lowered=deployment.lowered, padded=padded,
+        policy=deployment.policy.planned if isinstance(deployment.policy, PlannedExit) else None,
     )
 
 

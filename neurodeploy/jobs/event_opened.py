@@ -16,7 +16,9 @@ from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.jobs.data import require_same
 from neurodeploy.jobs.deploy import PlacementSource
 from neurodeploy.jobs.event_deploy import EventDeployment, deploy_events
+from neurodeploy.jobs.event_exit import choose_event_exit
 from neurodeploy.jobs.event_validate import event_data
+from neurodeploy.jobs.exits import require_data
 from neurodeploy.jobs.opened import Opened
 from neurodeploy.lower.event_cores import lower_to_events
 from neurodeploy.place.core_plan import CorePlan
@@ -91,6 +93,9 @@ def deployed_on_cores(
         raise DoesNotFit(found.violations, target=profile.name)
     found.warn()
     policy = opened.bundle.policy if isinstance(opened.bundle, EventBundle) else None
+    if opened.asks_for_another_exit(settings):
+        require_data(settings, data)
+        policy = None if data is None else choose_event_exit(lowered, data, settings, progress=progress)
     return EventDeployment(lowered, lowered, plan, policy, None), source
 
 

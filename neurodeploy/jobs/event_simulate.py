@@ -15,6 +15,8 @@ from neurodeploy.data.event_input import read_streams
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array, Iaf
+from neurodeploy.jobs.given_exit import steps_of_events
+from neurodeploy.jobs.opened import Opened
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim import events, events_reference
 from neurodeploy.sim.events_graph import from_graph
@@ -54,6 +56,7 @@ class EventSimulateResult:
     arrays: dict[str, list[int]]
     errors: tuple[NeurodeployError, ...]
     n_timesteps: None = None
+    exit_steps: list[int] | None = None  # readings of the vote
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
@@ -61,7 +64,7 @@ class EventSimulateResult:
 
 
 def simulate_events(
-    graph: IntGraph, given: Path, out: Path, *, target: str | None, order: Order, use_reference: bool,
+    opened: Opened, graph: IntGraph, given: Path, out: Path, *, target: str | None, order: Order, use_reference: bool,
     errors: tuple[NeurodeployError, ...], progress: Progress = SILENT,
 ) -> EventSimulateResult:
     """Run the streams in `given` (`data.event_input.read_streams`), each from the network's first states, and write for every
@@ -100,6 +103,7 @@ def simulate_events(
         n_dropped={graph.inputs[0].name if name == INPUT else name: n for name, n in totals.dropped.items()},
         simulator="reference" if use_reference else "fast",
         arrays={name: list(values.shape) for name, values in arrays.items()}, errors=errors,
+        exit_steps=steps_of_events(opened, read.streams, read.duration_us),
     )
 
 

@@ -19,7 +19,7 @@ from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.votes import predictions
 from neurodeploy.jobs.data import require_same
 from neurodeploy.jobs.event_deploy import float_run
-from neurodeploy.jobs.event_evaluate import event_exit_report
+from neurodeploy.jobs.event_exit import event_exit_report, planned_steps
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.readout import readout
 from neurodeploy.validate import EventBundle, Verdict, validate_event_bundle
@@ -36,7 +36,8 @@ def validate_events(
         opened, dataset, split=split, max_drop=max_drop, trace=trace, progress=progress,
         float_accuracy=None if dataset is None else _float_accuracy(opened, dataset, split),
         early_exit=lambda policy, runs, streams, labels: event_exit_report(
-            opened.net, opened.plan, opened.profile, policy, runs, streams, labels
+            opened.net, opened.plan, opened.profile, policy, runs, streams, labels,
+            steps=None if dataset is None else planned_steps(policy, dataset, split),
         ),
     )
 

@@ -44,7 +44,7 @@ class GpuEvaluator(ImageEvaluator):
                 latency_s=None, fits=False, violations=broken,
             )
         policy = choose_policy(self.recipe.early_exit, votes, self._labels, warn=False)
-        early = on.early_exit(evaluate_policy(votes, self._labels, policy).histogram)
+        early = on.early_exit(evaluate_policy(votes, self._labels, policy).histogram, policy)
         found = on.cost(1)
         return Metrics(
             **common, energy_j=found.energy_j.nominal, energy_dynamic_j=found.energy_dynamic_j.nominal,

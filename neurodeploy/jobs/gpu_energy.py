@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from neurodeploy.cost.band import Band
 from neurodeploy.cost.gpu_cost import GpuCost, asked_precision, gpu_cost
 from neurodeploy.cost.gpu_exit import exit_costs
 from neurodeploy.cost.gpu_memory import memory_needed, memory_violations
 from neurodeploy.cost.gpu_work import LayerWork, work_of
+from neurodeploy.cost.policy_cost import decider_of, runs_on, waiting, with_decider
 from neurodeploy.data.spikes import read_input
+from neurodeploy.early_exit.confidence import ConfidencePolicy
+from neurodeploy.early_exit.planned import PlannedPolicy
 from neurodeploy.errors import DoesNotFit, NeurodeployWarning, Violation
 from neurodeploy.hw.gpu_profile import Precision
 from neurodeploy.hw.profile import GpuProfile
 from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.jobs.activity import Activity
-from neurodeploy.jobs.exits import choose_policy
+from neurodeploy.jobs.gpu_exit import exit_answers, kept_or_chosen
 from neurodeploy.jobs.gpu_input import read_values
 from neurodeploy.jobs.gpu_opened import lowered_for_gpu, refuse_cores
 from neurodeploy.jobs.gpu_run import proxies_at
@@ -76,20 +80,36 @@ class OnGpu:
             "interval_source": "predicted" if interval_s is None else "given", "interval_predicted_s": one.latency_s.nominal,
         }
 
-    def early_exit(self, histogram: Sequence[int]) -> dict[str, Any]:
+    def early_exit(self, histogram: Sequence[int], policy: ConfidencePolicy | PlannedPolicy) -> dict[str, Any]:
         """What stopping early costs, one sample alone (step form), beside all timesteps (unrolled form), and in a batch that
-        waits for its slowest sample (`stopping`) or goes on with those that are left (`compacted`)."""
+        waits for its slowest sample (`stopping`) or goes on with those that are left (`compacted`). With steps known beforehand
+        also of batches of equal steps (`grouped`), and what the policy adds, of one sample and of each in a batch."""
+        planned = policy if isinstance(policy, PlannedPolicy) else None
         one, many = (
-            exit_costs(self.work, self.profile, histogram, batch=n, precision=self.precision) for n in (1, self.batch)
+            exit_costs(self.work, self.profile, histogram, batch=n, precision=self.precision, grouped=planned is not None)
+            for n in (1, self.batch)
         )
         full, early = one.all_unrolled, one.stopping
-        return {
+        figures: dict[str, Any] = {
             "energy_j": early.energy_j.to_dict(), "energy_dynamic_j": early.energy_dynamic_j.to_dict(),
             "energy_full_j": full.energy_j.to_dict(), "energy_dynamic_full_j": full.energy_dynamic_j.to_dict(),
             "energy_full_step_j": one.all_step.energy_j.to_dict(),
             "latency_s": early.latency_s.nominal, "latency_full_s": full.latency_s.nominal, "status": self.cost(1).status,
             "energy_saved": 1 - early.energy_j.nominal / full.energy_j.nominal, "batched": many.to_dict(),
         }
+        if planned is None or many.grouped is None:
+            return figures
+        grouped = {"energy_j": many.grouped.energy_j.to_dict(), "energy_full_j": many.all_unrolled.energy_j.to_dict()}
+        added = self._with_policy(planned, grouped, many.grouped.latency_s.nominal, self.batch)
+        figures["batched"] |= {name: value for name, value in added.items() if name not in grouped}
+        return self._with_policy(planned, figures, early.latency_s.nominal, 1)
+
+    def _with_policy(self, policy: PlannedPolicy, figures: dict[str, Any], latency_s: float, batch: int) -> dict[str, Any]:
+        decider = decider_of(policy, self.profile, batch=batch)
+        waits = Band(0.0, 0.0, 0.0)
+        if not runs_on(policy, self.profile):
+            waits = waiting(self.profile, 1, decider.latency_s.scaled(1 / batch))
+        return with_decider(figures, decider, waits, latency_s)
 
 
 def shapes_for_gpu(opened: Opened) -> Graph:
@@ -148,6 +168,8 @@ def _answers(on: OnGpu, activity: Activity, data: str, settings: DeploySettings)
     chosen, runs = activity.float_runs["validation"], activity.float_runs["test"]
     early = None
     if on.n_timesteps > 1:  # else there is nothing to leave
-        found = runs.early_exit(choose_policy(settings.early_exit, chosen.votes, chosen.labels))
-        early = {**found, **on.early_exit(found["histogram"])}
+        assert activity.float_samples is not None  # the caller looked
+        policy = kept_or_chosen(activity.opened, activity.float_samples, settings, chosen)
+        found = exit_answers(activity.float_samples, runs, policy)
+        early = {**found, **on.early_exit(found["histogram"], policy)}
     return {"accuracy": runs.accuracy(), "data": {"name": data, "split": "test"}, "early_exit": early}

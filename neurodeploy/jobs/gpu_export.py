@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neurodeploy.data.spikes import Layout
+from neurodeploy.early_exit.planned import N_GOLDEN, PlannedPolicy
 from neurodeploy.errors import DoesNotFit, UsageError
 from neurodeploy.export.bundle import Bundle
 from neurodeploy.export.gpu import export_gpu
 from neurodeploy.hw.profile import GpuProfile
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Array
-from neurodeploy.jobs.exits import choose_policy
+from neurodeploy.jobs.exits import require_data
 from neurodeploy.jobs.exported import ExportResult, warn_silent
 from neurodeploy.jobs.gpu_energy import OnGpu
+from neurodeploy.jobs.gpu_exit import choose_exit, exit_answers, views_of
 from neurodeploy.jobs.gpu_input import read_values
 from neurodeploy.jobs.gpu_opened import Samples, lowered_for_gpu, samples_for
 from neurodeploy.jobs.gpu_run import GpuRuns, run_split
@@ -39,6 +42,7 @@ def export_on_gpu(
     """
     graph = lowered_for_gpu(opened, n_timesteps)
     samples = samples_for(opened, graph, data)
+    require_data(settings, None if samples is None else samples.data)
     if samples is not None and (given is not None or n_timesteps is not None):
         raise UsageError("golden inputs come from the dataset", where="--input" if given is not None else "--timesteps",
                          limit=f"The network runs on {samples.name}", remedy="Leave it out")
@@ -67,9 +71,11 @@ def write_gpu_bundle(
     policy, early = None, None
     if samples.graph.n_timesteps > 1:  # else there is nothing to leave
         chosen = run_split(samples, "validation", progress)
-        policy = choose_policy(settings.early_exit, chosen.votes, chosen.labels)
-        answers = runs.early_exit(policy)
-        early = {**answers, **on.early_exit(answers["histogram"])}
+        policy = choose_exit(samples, settings, chosen, progress)
+        answers = exit_answers(samples, runs, policy)
+        early = {**answers, **on.early_exit(answers["histogram"], policy)}
+        if isinstance(policy, PlannedPolicy):
+            policy = replace(policy, golden=views_of(samples, "test", policy.sees)[:N_GOLDEN])
     accuracy = {**runs.accuracy(), "quantized": None}
     metadata = {
         "data": {**described(samples.data, source), "split": "test"}, "seed": settings.seed,

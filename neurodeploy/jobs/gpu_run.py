@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.cost.graph_proxies import proxies_of_values
-from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Array
 from neurodeploy.ir.votes import predictions
@@ -19,7 +18,6 @@ from neurodeploy.jobs.statistics import wilson
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.gpu_input import latency, timed
 from neurodeploy.sim.gpu_run import GpuNetwork, run
-from neurodeploy.validate.gpu_verdict import exit_report
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +36,6 @@ class GpuRuns:
         n, n_right = len(self.labels), int(right.sum())
         share = n_right / n
         return {"float": share, "simulator": share, "n": n, "n_right": n_right, "interval": wilson(n_right, n)}
-
-    def early_exit(self, policy: ConfidencePolicy) -> dict[str, Any]:
-        """What stopping early answers; what it costs is `cost.gpu_exit`'s to say."""
-        return exit_report(self.votes, self.labels, policy, self.latency)
-
 
 
 def run_split(samples: Samples, split: str, progress: Progress = SILENT) -> GpuRuns:

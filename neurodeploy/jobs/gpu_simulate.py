@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from neurodeploy.data.spikes import Layout
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.ir.graph import Graph
+from neurodeploy.jobs.given_exit import steps_of_images
 from neurodeploy.jobs.gpu_input import read_values
+from neurodeploy.jobs.opened import Opened
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.files import write_arrays
 from neurodeploy.sim.gpu_input import n_steps
@@ -38,6 +40,7 @@ class GpuSimulateResult:
     arrays: dict[str, list[int]]
     fits: bool = True
     errors: tuple[NeurodeployError, ...] = ()
+    exit_steps: list[int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
@@ -45,7 +48,7 @@ class GpuSimulateResult:
 
 
 def simulate_on_gpu(
-    graph: Graph, given: Path, out: Path, *, target: str, layout: Layout, states: bool, use_reference: bool,
+    opened: Opened, graph: Graph, given: Path, out: Path, *, target: str, layout: Layout, states: bool, use_reference: bool,
     progress: Progress = SILENT,
 ) -> GpuSimulateResult:
     """Run the network on `given` (`gpu_input.read_values`) and write `spikes/<layer>`, with `states` also `v_mem/<layer>`
@@ -72,4 +75,5 @@ def simulate_on_gpu(
         spikes_per_layer={name: int(s.sum()) for name, s in trace.spikes.items()},
         neurons_per_layer={n.name: math.prod(graph.shapes[n.name]) for n in graph.neurons},
         simulator="reference" if use_reference else "fast", arrays={name: list(a.shape) for name, a in arrays.items()},
+        exit_steps=steps_of_images(opened, graph, x),
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.event_dataset import EventDataset
-from neurodeploy.early_exit.confidence import evaluate_policy
+from neurodeploy.early_exit.planned import PlannedPolicy
 from neurodeploy.errors import UsageError
 from neurodeploy.jobs.gpu_energy import OnGpu
+from neurodeploy.jobs.gpu_exit import views_of
 from neurodeploy.jobs.gpu_opened import Samples, samples_for
 from neurodeploy.jobs.opened import Opened
 from neurodeploy.progress import SILENT, Progress
@@ -34,16 +33,19 @@ def validate_on_gpu(
     if oracle not in (None, NAME):
         raise UsageError(f"{oracle} does not run bundles for GPUs", where=f"--oracle {oracle}", limit="It holds ONNX files",
                          remedy=f"Ask {NAME}")
-    samples = _samples(bundle, data)
+    samples, policy = _samples(bundle, data), bundle.policy
+    views = None
+    if samples is not None and isinstance(policy, PlannedPolicy):
+        views = views_of(samples, "test", policy.sees)
 
-    def costs(votes: NDArray[np.float64], labels: NDArray[Any]) -> dict[str, Any]:
-        assert bundle.policy is not None  # asked only then
-        on = OnGpu.of(bundle.graph, bundle.profile, DeploySettings())
-        return on.early_exit(evaluate_policy(votes, labels, bundle.policy).histogram)
+    def costs(histogram: Sequence[int]) -> dict[str, Any]:
+        assert policy is not None  # asked only then
+        return OnGpu.of(bundle.graph, bundle.profile, DeploySettings()).early_exit(histogram, policy)
 
     return validate_gpu_bundle(
         bundle, None if samples is None else samples.batches("test"), None if samples is None else samples.labels("test"),
-        max_drop=max_drop, early_exit=costs, oracle=None if oracle is None else "onnxruntime", trace=trace, progress=progress,
+        views=views, max_drop=max_drop, early_exit=costs,
+        oracle=None if oracle is None else "onnxruntime", trace=trace, progress=progress,
     )
 
 

@@ -16,10 +16,11 @@ from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
 from neurodeploy.cost.windows import steps_until_settled
 from neurodeploy.data.chip_input import chip_input
-from neurodeploy.early_exit.confidence import ConfidencePolicy, fixed_accuracy
+from neurodeploy.early_exit.confidence import ConfidencePolicy, fixed_accuracy, oracle_outcome
 from neurodeploy.errors import UsageError
 from neurodeploy.hw.profile import Profile, Zeros
 from neurodeploy.ir.graph import Graph, IntGraph
+from neurodeploy.ir.votes import predictions
 from neurodeploy.place import Placement
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
@@ -138,8 +139,9 @@ def exit_figures(
         "accuracy": float(right.mean()), "n": len(labels),
         "mean_timesteps": mean, "mean_chip_timesteps": float(chips.mean()),
         "pipeline_timesteps": net.n_chip_steps - net.n_timesteps,
-        "histogram": np.bincount(exit_steps, minlength=net.n_timesteps + 1)[1:].tolist(),
-        "accuracy_fixed": fixed, "accuracy_fixed_at_mean": float(np.interp(mean, np.arange(1, len(fixed) + 1), fixed)),
+        "histogram": np.bincount(exit_steps, minlength=net.n_timesteps + 1)[1:].tolist(), "exit_steps": exit_steps.tolist(),
+        "oracle": oracle_outcome(predictions(full.votes) == labels), "accuracy_fixed": fixed,
+        "accuracy_fixed_at_mean": float(np.interp(mean, np.arange(1, len(fixed) + 1), fixed)),
         "energy_j": stopped.energy_j.to_dict(), "energy_dynamic_j": stopped.energy_dynamic_j.to_dict(),
         "energy_full_j": whole.energy_j.to_dict(), "energy_dynamic_full_j": whole.energy_dynamic_j.to_dict(),
         "latency_s": stopped.latency_s.nominal, "latency_full_s": whole.latency_s.nominal,

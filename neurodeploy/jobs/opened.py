@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
 from neurodeploy.data.event_dataset import EventDataset
-from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.errors import DoesNotFit, Interrupted, NeurodeployError, NeurodeployWarning, UnsafeFile, UsageError
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
@@ -22,8 +21,10 @@ from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.ir.nodes import Vote
 from neurodeploy.jobs.deploy import Deployment, PlacementSource, deploy, lowered_for, placed, settings_elsewhere
+from neurodeploy.jobs.exits import require_data
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.nir_options import nir_options
+from neurodeploy.jobs.planned_exit import AnyPolicy, choose_exit
 from neurodeploy.jobs.run import located
 from neurodeploy.models.files import load_model
 from neurodeploy.models.foreign_state import SUFFIXES, refuse_arch
@@ -35,6 +36,7 @@ from neurodeploy.quantize.passing import for_target
 from neurodeploy.search.recipe import DataSettings, DeploySettings, parse_deploy
 from neurodeploy.validate.bundle import OpenBundle
 from neurodeploy.validate.event_bundle import EventBundle, open_any
+from neurodeploy.validate.exit_policy import is_planned, read_policy
 from neurodeploy.validate.gpu_bundle import GpuBundle
 
 
@@ -46,13 +48,22 @@ class Opened:
     path: Path
     graph: Graph
     module: Network | None
-    policy: ConfidencePolicy | None
+    policy: AnyPolicy | None
     data_name: str | None
     bundle: OpenBundle | EventBundle | GpuBundle | None = None
 
     def settings(self, overrides: dict[str, Any] | None = None) -> DeploySettings:
-        """How the model wants to be deployed (the recipe it was trained by), with overrides; see `settings_elsewhere`."""
-        return parse_deploy(self.graph.metadata.get("deploy") or settings_elsewhere(self.graph), overrides)
+        """How the model wants to be deployed (the recipe it was trained by; a bundle with a policy of SEENN-II as that was
+        made), with overrides; see `settings_elsewhere`."""
+        raw = self.graph.metadata.get("deploy") or settings_elsewhere(self.graph)
+        stored = None if self.bundle is None else self.bundle.manifest.get("early_exit")
+        if stored is not None and is_planned(stored):
+            raw = {**raw, "early_exit": stored["settings"]}
+        return parse_deploy(raw, overrides)
+
+    def asks_for_another_exit(self, settings: DeploySettings) -> bool:
+        """Whether the settings want another early exit than the one that an integer network came with."""
+        return settings.early_exit != self.settings().early_exit
 
     def source(self, data: str | None = None) -> str | None:
         """Name or absolute path of the dataset given, or of the one that the model names; None without either."""
@@ -84,13 +95,16 @@ class Opened:
         hold for this target (`stored_plan`). Raises DoesNotFit with every violation."""
         lowered = self.lowered(profile, settings)
         if isinstance(lowered, IntGraph):
-            stored = self.stored_plan(profile, settings)
+            stored, policy = self.stored_plan(profile, settings), self.policy
+            if self.asks_for_another_exit(settings):
+                require_data(settings, data)
+                policy = None if data is None else choose_exit(lowered, data, settings, progress=progress)
             if stored is not None:
-                return Deployment(lowered, lowered, stored, self.policy, None, None, "bundle")
+                return Deployment(lowered, lowered, stored, policy, None, None, "bundle")
             images = None if data is None else data.split("validation")[0]
             plan, optimised = placed(lowered, profile, settings, images)
             return Deployment(
-                lowered, lowered, plan, self.policy, None, optimised, "placed" if optimised is None else "optimised"
+                lowered, lowered, plan, policy, None, optimised, "placed" if optimised is None else "optimised"
             )
         return deploy(lowered, profile, settings, data, progress)
 
@@ -174,7 +188,7 @@ def open_model(
     if path.is_dir():
         bundle = open_any(path)
         name = (bundle.manifest.get("data") or {}).get("name")
-        policy = stored_policy(bundle) if isinstance(bundle, OpenBundle) else None
+        policy = read_policy(path, bundle.manifest, bundle.net.n_timesteps) if isinstance(bundle, OpenBundle) else None
         return Opened(path, bundle.net, None, policy, name, bundle)
     graph = load(path)
     return Opened(path, graph, None, None, _data_name(graph, path))
@@ -221,17 +235,6 @@ def data_for(graph: Graph, source: str | Path, own: bool = False) -> Dataset:
             remedy="Give the kind of data that the network was trained on",
         )
     return data
-
-
-def stored_policy(bundle: OpenBundle) -> ConfidencePolicy | None:
-    """The early-exit policy that a bundle carries, None where it has none; UnsafeFile for a damaged one."""
-    stored = bundle.manifest.get("early_exit")
-    if stored is None:
-        return None
-    try:
-        return ConfidencePolicy(**stored)
-    except (TypeError, ValueError, UsageError) as error:
-        raise UnsafeFile("early_exit is no policy", where=str(bundle.path), limit=str(error)) from error
 
 
 def _data_name(graph: Graph, path: Path) -> str | None:

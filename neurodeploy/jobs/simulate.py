@@ -22,6 +22,7 @@ from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import CubaLif, Input
 from neurodeploy.jobs.event_opened import deployed_on_cores, events_for, lowered_to_cores
 from neurodeploy.jobs.event_simulate import EventSimulateResult, simulate_events
+from neurodeploy.jobs.given_exit import steps_of_images
 from neurodeploy.jobs.gpu_opened import lowered_for_gpu
 from neurodeploy.jobs.gpu_simulate import GpuSimulateResult, simulate_on_gpu
 from neurodeploy.jobs.net_options import NetOptions
@@ -45,7 +46,8 @@ _BATCH_BYTES = 2**28  # of the rasters that are held at full width at a time
 @dataclass(frozen=True)
 class SimulateResult:
     """What was run and what fired. `n_timesteps` counts the chip timesteps that were simulated, `n_input_timesteps` those of
-    the input, None where a bias was written once; `errors` says where the network does not fit the target that was asked
+    the input, None where a bias was written once; `exit_steps`: timesteps that the bundle's policy of SEENN-II, where it has
+    one, lets each sample run (all are recorded); `errors` says where the network does not fit the target that was asked
     for, which the recording does not depend on."""
 
     out: Path
@@ -61,6 +63,7 @@ class SimulateResult:
     simulator: str
     arrays: dict[str, list[int]]
     errors: tuple[NeurodeployError, ...]
+    exit_steps: list[int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, for JSON."""
@@ -98,7 +101,7 @@ def simulate(
             "--states with --reference": states and use_reference,
         })
         return simulate_on_gpu(
-            lowered_for_gpu(opened, n_timesteps), given, out, target=on.name, layout=layout, states=states,
+            opened, lowered_for_gpu(opened, n_timesteps), given, out, target=on.name, layout=layout, states=states,
             use_reference=use_reference, progress=progress,
         )
     graph, errors = _network(opened, target, data, changes, progress)
@@ -108,7 +111,7 @@ def simulate(
             "--v-readout": v_readout != "lava",
         })
         return simulate_events(
-            graph, given, out, target=target, order=order or "depth", use_reference=use_reference, errors=errors,
+            opened, graph, given, out, target=target, order=order or "depth", use_reference=use_reference, errors=errors,
             progress=progress,
         )
     if order is not None:
@@ -126,6 +129,7 @@ def simulate(
         neurons_per_layer={n.name: int(np.prod(graph.shapes[n.name])) for n in graph.neurons},
         simulator="reference" if use_reference else "fast",
         arrays={name: list(axes_back(values, read).shape) for name, values in arrays.items()}, errors=errors,
+        exit_steps=steps_of_images(opened, graph, read.x),
     )
 
 

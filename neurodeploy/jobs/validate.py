@@ -22,14 +22,16 @@ from neurodeploy.jobs.deploy import float_votes
 from neurodeploy.jobs.event_oracle import ask_event_oracle, check_rebuildable
 from neurodeploy.jobs.event_validate import validate_events
 from neurodeploy.jobs.gpu_validate import validate_on_gpu
-from neurodeploy.jobs.measure import early_exit_report, measure
-from neurodeploy.jobs.opened import data_for, stored_policy
+from neurodeploy.jobs.measure import measure
+from neurodeploy.jobs.opened import data_for
 from neurodeploy.jobs.oracle import DEFAULT_TIMEOUT_S, ask_oracle, find_oracle
+from neurodeploy.jobs.planned_exit import exit_report
 from neurodeploy.jobs.run import write_json
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.sim.clocked import simulate
 from neurodeploy.validate import EventBundle, OpenBundle, Verdict, open_any
 from neurodeploy.validate import validate as validate_bundle
+from neurodeploy.validate.exit_policy import read_policy
 from neurodeploy.validate.gpu_bundle import GpuBundle
 
 VERDICT = "verdict.json"  # one of export.bundle.BESIDE, which are not hashed
@@ -125,11 +127,11 @@ def _float_accuracy(opened: OpenBundle, images: NDArray[Any], labels: NDArray[An
 
 
 def _early_exit(opened: OpenBundle, images: NDArray[Any], labels: NDArray[Any]) -> dict[str, Any] | None:
-    policy = stored_policy(opened)
+    policy = read_policy(opened.path, opened.manifest, opened.net.n_timesteps)
     if policy is None:
         return None
     full = measure(opened.net, opened.plan, images, zeros=opened.profile.zeros)
-    return early_exit_report(opened.net, opened.plan, opened.profile, policy, images, labels, full)
+    return exit_report(opened.net, opened.plan, opened.profile, policy, images, labels, full)
 
 
 def _keep(verdict: Verdict, bundle: Path, out: Path | None) -> None:

@@ -130,16 +130,50 @@ class QuantizeSettings(_Strict):
     calibration_samples: int = Field(default=24, ge=1)
 
 
+class PolicySettings(_Strict):
+    """SEENN-II's network and its training (`early_exit.policy.PolicyConfig`), one policy for each of `betas`; who runs it.
+
+    choices: lengths that it chooses from, at most, evenly spaced up to the whole; samples: training samples at most.
+    host: the GPU profile that runs it (None: the target where that is a GPU, else `DEFAULT_HOST`), or the name of a machine
+    whose price of a multiply-accumulate is stated: `energy_per_mac_j`, `time_per_mac_s` (None: not known) and their `source`.
+    """
+
+    channels: tuple[PositiveInt, ...] = Field(default=(8, 16), min_length=1, max_length=16)
+    epochs: PositiveInt = 60
+    batch_size: PositiveInt = 32
+    lr: float = Field(default=0.01, gt=0)
+    betas: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0), min_length=1)
+    choices: PositiveInt = 8
+    samples: int = Field(default=5000, ge=2)
+    host: str | None = None
+    energy_per_mac_j: float | None = Field(default=None, gt=0)
+    time_per_mac_s: float | None = Field(default=None, gt=0)
+    source: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _price_has_a_source(self) -> Self:
+        stated = self.energy_per_mac_j is not None
+        if stated != (self.source is not None) or (self.time_per_mac_s is not None and not stated):
+            raise ValueError("energy_per_mac_j and source go together, time_per_mac_s with them")
+        return self
+
+
+DEFAULT_HOST = "orin-nano"  # the smallest GPU that has a profile
+
+
 class ExitSettings(_Strict):
     """SEENN-I: the threshold is the cheapest whose validation accuracy falls by at most `max_drop` (0..1), or, where
     `accuracy` (0..1) is given, that reaches it; or, with `mean_timesteps`, the most accurate that takes at most so many
     (on event-driven chips: readings of the vote) in the mean. A wish that nothing meets gives what comes nearest and a warning.
 
+    method: "policy" is SEENN-II, a network of its own that says beforehand how long a sample runs (`policy`), chosen by the
+    same wishes. Candidates of a search are judged by "confidence" either way.
     logits: confidence of the summed votes (as SEENN's release) or of their mean; "either" takes the cheaper of both.
     by, windows: on event-driven chips the vote is read so many times in a sample, at equal numbers of events (of the mean
     sample) or equal times.
     """
 
+    method: Literal["confidence", "policy"] = "confidence"
     max_drop: float = Field(default=0.0, ge=0, lt=1)
     temperature: Annotated[float, Field(gt=0)] | Literal["calibrate"] = 1.0
     logits: Literal["sum", "mean", "either"] = "sum"
@@ -148,6 +182,7 @@ class ExitSettings(_Strict):
     windows: int = Field(default=32, ge=1, le=4096)
     accuracy: float | None = Field(default=None, gt=0, le=1)
     mean_timesteps: float | None = Field(default=None, ge=1)
+    policy: PolicySettings = PolicySettings()
 
     @model_validator(mode="after")
     def _one_wish(self) -> Self:
@@ -266,6 +301,7 @@ def deploy_part(recipe: BaseModel, loss: Loss) -> DeploySettings:
 _TERM = "fitness.terms."
 # Settings younger than model files that must stay what they are, byte for byte, with their defaults.
 _LATER: dict[str, Any] = {
+    "early_exit.method": "confidence", "early_exit.policy": PolicySettings(),
     "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "data.per_class": None,
     "network.blocks": BLOCKS, "network.strides": (), "network.stem": "plain", "network.global_pool": False,
     "fitness.terms": {}, "early_exit.accuracy": None, "early_exit.mean_timesteps": None,

@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.early_exit.event_windows import EventExitPolicy, Windows, exit_report, n_events_to_decision, windows
+from neurodeploy.early_exit.event_windows import (
+    EventExitPolicy,
+    PlannedExit,
+    Readings,
+    Windows,
+    exit_report,
+    exit_windows,
+    n_events_at,
+    planned_windows,
+    windows,
+)
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nodes import Array
@@ -25,7 +35,7 @@ class ExitRuns:
     stopped: EventRuns
 
 
-def read_votes(runs: EventRuns, streams: Sequence[Array], policy: EventExitPolicy) -> tuple[FloatArray, Windows]:
+def read_votes(runs: EventRuns, streams: Sequence[Array], policy: Readings) -> tuple[FloatArray, Windows]:
     """(votes [K, N, C], windows) of finished runs of these streams, to choose thresholds by and for `exit_report`."""
     if len(streams) != runs.n_samples:
         raise UsageError(f"{len(streams)} streams for {runs.n_samples} runs", where="early exit", limit="Those of the runs")
@@ -34,19 +44,27 @@ def read_votes(runs: EventRuns, streams: Sequence[Array], policy: EventExitPolic
 
 
 def run_until_exit(
-    net: IntGraph, streams: Sequence[Array], labels: IntArray, policy: EventExitPolicy, runs: EventRuns, *,
-    order: Order = "depth", tick_interval_us: int | None = None, progress: Progress = SILENT,
+    net: IntGraph, streams: Sequence[Array], labels: IntArray, policy: EventExitPolicy | PlannedExit, runs: EventRuns, *,
+    steps: IntArray | None = None, order: Order = "depth", tick_interval_us: int | None = None, progress: Progress = SILENT,
 ) -> ExitRuns:
-    """Run each stream again up to the decision of `policy` on its whole run, one of `runs`.
+    """Run each stream again up to the decision of `policy` on its whole run, one of `runs`, or where windows `steps` [N] are
+    known beforehand up to those.
 
     The share of synops is exact, since what a sample does until then does not depend on what would come later. order and
     tick_interval_us must be those of `runs`. Raises UsageError for runs of other streams.
     """
     votes, read = read_votes(runs, streams, policy)
-    stops = n_events_to_decision(votes, policy, read).tolist()
+    if steps is not None:
+        steps = planned_windows(steps, read)
+    elif isinstance(policy, EventExitPolicy):
+        steps = exit_windows(votes, policy, read)
+    else:
+        raise UsageError("a policy that does not look at votes", where="early exit", limit="Its steps are needed")
+    stops = n_events_at(steps, read).tolist()
     stopped = run_streams(
         net, streams, duration_us=runs.duration_us, order=order, window_us=runs.window_us, stop=stops,
         tick_interval_us=tick_interval_us, progress=progress,
     )
     at_exit, in_full = (np.sum(list(r.n_synops.values()), axis=0) for r in (stopped, runs))
-    return ExitRuns(exit_report(votes, labels, policy, read, synops_at_exit=at_exit, synops_in_full=in_full), stopped)
+    report = exit_report(votes, labels, policy, read, steps, synops_at_exit=at_exit, synops_in_full=in_full)
+    return ExitRuns(report, stopped)

@@ -198,13 +198,16 @@ def votes_of(graph: Graph, x: Array, batch: int = 256) -> Float32:
     return np.concatenate([run(graph, x[:, i : i + batch]).votes for i in range(0, x.shape[1], batch)], axis=1)
 
 
-def run_until(graph: Graph, x: Array, policy: ConfidencePolicy) -> GpuExit:
-    """Run each sample of x [T, B, *input shape] until the policy lets it go, at most T timesteps; errors as `run`."""
+Stop = ConfidencePolicy | NDArray[np.int64]  # what decides by the votes, or timesteps [B] that are known beforehand
+
+
+def run_until(graph: Graph, x: Array, stop: Stop) -> GpuExit:
+    """Run each sample of x [T, B, *input shape] until `stop` lets it go, at most T timesteps; errors as `run`."""
     x = timed(graph, x)
-    return until(GpuNetwork(graph, x.shape[1]), x, policy, latency(graph))
+    return until(GpuNetwork(graph, x.shape[1]), x, stop, latency(graph))
 
 
-def until(network: Steps, x: Float32, policy: ConfidencePolicy, latency: int) -> GpuExit:
+def until(network: Steps, x: Float32, stop: Stop, latency: int) -> GpuExit:
     """`run_until` of any network: x [T', B, *input shape] as `gpu_input.timed` makes it."""
     n_timesteps, batch = len(x) - latency, x.shape[1]
     running = np.arange(batch)
@@ -222,7 +225,10 @@ def until(network: Steps, x: Float32, policy: ConfidencePolicy, latency: int) ->
         votes[-1][running] = now
         sums = sums + now.astype(np.float64)
         z = settled(sums, now.dtype)
-        done = policy.confidence(z, t) > policy.threshold if t < n_timesteps else np.ones(len(running), dtype=bool)
+        if t == n_timesteps:
+            done = np.ones(len(running), dtype=bool)
+        else:
+            done = stop.confidence(z, t) > stop.threshold if isinstance(stop, ConfidencePolicy) else stop[running] <= t
         steps[running[done]], answers[running[done]] = t, z[done].argmax(axis=1)
         network.keep(~done)
         running, sums = running[~done], sums[~done]

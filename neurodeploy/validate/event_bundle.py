@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.early_exit.event_windows import EventExitPolicy
+from neurodeploy.early_exit.event_windows import EventExitPolicy, PlannedExit
 from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
 from neurodeploy.export.bundle import MANIFEST, read_manifest
 from neurodeploy.export.golden_events import GOLDEN, GoldenEvents, load_events
@@ -22,6 +22,7 @@ from neurodeploy.sim.events_graph import from_graph
 from neurodeploy.sim.events_network import EventNetwork
 from neurodeploy.sim.events_stream import rows
 from neurodeploy.validate.bundle import OpenBundle, check_contents, entries, open_bundle
+from neurodeploy.validate.exit_policy import is_planned, read_planned
 from neurodeploy.validate.gpu_bundle import GpuBundle, open_gpu_bundle
 
 
@@ -41,7 +42,7 @@ class EventBundle:
     golden: GoldenEvents
     config: ChipConfig
     padded: bool
-    policy: EventExitPolicy | None
+    policy: EventExitPolicy | PlannedExit | None
 
 
 def open_any(path: Path) -> OpenBundle | EventBundle | GpuBundle:
@@ -65,7 +66,7 @@ def open_event_bundle(path: Path) -> EventBundle:
     manifest = read_manifest(path)
     check_contents(path, manifest, (GRAPH, GOLDEN, DOCUMENT, ARRAYS))
     padded = _scripts(manifest, str(path / MANIFEST))
-    policy = _policy(manifest, str(path / MANIFEST))
+    policy = _policy(path, manifest)
     graph = load_int(path / GRAPH)
     profile, plan = entries(path, manifest, EventProfile, CorePlan.from_dict, graph, {"n_timesteps": graph.n_timesteps})
     try:
@@ -95,14 +96,16 @@ def _scripts(manifest: dict[str, Any], where: str) -> bool:
     return padded
 
 
-def _policy(manifest: dict[str, Any], where: str) -> EventExitPolicy | None:
+def _policy(path: Path, manifest: dict[str, Any]) -> EventExitPolicy | PlannedExit | None:
     stored = manifest.get("early_exit")
     if stored is None:
         return None
     try:
+        if is_planned(stored):
+            return PlannedExit(stored["by"], int(stored["step"]), read_planned(path, manifest, None)[0])
         return EventExitPolicy.from_dict(stored)
-    except UsageError as err:
-        raise UnsafeFile("early_exit is no policy", where=where, limit=str(err), remedy="Export again") from err
+    except (KeyError, TypeError, ValueError, UsageError) as err:
+        raise UnsafeFile("early_exit is no policy", where=str(path / MANIFEST), limit=str(err), remedy="Export again") from err
 
 
 def _check_golden(network: EventNetwork, golden: GoldenEvents, path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neurodeploy.data.event_dataset import EventDataset
-from neurodeploy.early_exit.event_windows import EventExitPolicy
+from neurodeploy.early_exit.event_windows import EventExitPolicy, PlannedExit
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.nodes import Array
 from neurodeploy.progress import SILENT, Progress
@@ -15,9 +15,9 @@ from neurodeploy.sim.event_runs import EventRuns, IntArray, run_streams
 from neurodeploy.validate.event_bundle import EventBundle, open_event_bundle
 from neurodeploy.validate.event_chip import artifacts_check, placement_check, rules_check
 from neurodeploy.validate.event_golden import replay
-from neurodeploy.validate.verdict import Verdict, accuracy_check, files_check
+from neurodeploy.validate.verdict import Verdict, accuracy_check, files_check, policy_check
 
-EventExit = Callable[[EventExitPolicy, EventRuns, Sequence[Array], IntArray], dict[str, Any]]
+EventExit = Callable[[EventExitPolicy | PlannedExit, EventRuns, Sequence[Array], IntArray], dict[str, Any]]
 
 
 def validate_event_bundle(
@@ -39,7 +39,7 @@ def validate_event_bundle(
     errors += replayed.errors
     checks = [
         files_check(opened.manifest), *replayed.checks, placement_check(opened, errors), artifacts_check(opened, errors),
-        rules_check(opened, errors),
+        rules_check(opened, errors), *policy_check(opened.path, opened.manifest, errors),
     ]
     claimed = opened.manifest.get("accuracy") or {}
     found: dict[str, float | None] = {

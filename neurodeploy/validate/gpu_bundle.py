@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from neurodeploy.early_exit.confidence import ConfidencePolicy
-from neurodeploy.errors import NeurodeployError, UnsafeFile, UsageError
+from neurodeploy.early_exit.planned import PlannedPolicy
+from neurodeploy.errors import NeurodeployError, UnsafeFile
 from neurodeploy.export.bundle import MANIFEST, read_manifest
 from neurodeploy.export.golden_gpu import GOLDEN, GoldenGpu, load_gpu
 from neurodeploy.export.gpu import FILES, GRAPH
@@ -20,6 +21,7 @@ from neurodeploy.ir.graph import Graph, IntGraph
 from neurodeploy.ir.serialize import load, same
 from neurodeploy.sim.gpu_input import latency, n_steps
 from neurodeploy.validate.bundle import check_contents
+from neurodeploy.validate.exit_policy import read_policy
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class GpuBundle:
     graph: Graph
     profile: GpuProfile
     golden: GoldenGpu
-    policy: ConfidencePolicy | None
+    policy: ConfidencePolicy | PlannedPolicy | None
     forms: dict[str, bytes]
     differing: tuple[str, ...]
 
@@ -56,7 +58,8 @@ def open_gpu_bundle(path: Path) -> GpuBundle:
     golden = load_gpu(path / GOLDEN, graph)
     forms = {form: to_bytes(write(graph)) for form, write in FORMS.items()}
     differing = tuple(form for form, payload in forms.items() if not _holds(path / FILES[form], payload))
-    return GpuBundle(path, manifest, graph, profile, golden, _policy(manifest, str(path / MANIFEST)), forms, differing)
+    policy = read_policy(path, manifest, graph.n_timesteps)
+    return GpuBundle(path, manifest, graph, profile, golden, policy, forms, differing)
 
 
 def _holds(path: Path, wanted: bytes) -> bool:
@@ -91,13 +94,3 @@ def _profile(manifest: dict[str, Any], graph: Graph, where: str) -> GpuProfile:
     if found != wanted:
         raise UnsafeFile(f"its timesteps {found} are not those of {GRAPH}, {wanted}", where=where, remedy="Export again")
     return profile
-
-
-def _policy(manifest: dict[str, Any], where: str) -> ConfidencePolicy | None:
-    stored = manifest.get("early_exit")
-    if stored is None:
-        return None
-    try:
-        return ConfidencePolicy(**stored)
-    except (TypeError, ValueError, UsageError) as err:
-        raise UnsafeFile("early_exit is no policy", where=where, limit=str(err), remedy="Export again") from err

@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from neurodeploy.early_exit.confidence import ConfidencePolicy
+from neurodeploy.early_exit.planned import PlannedPolicy
 from neurodeploy.errors import Mismatch, NeurodeployError, VendorFailure
 from neurodeploy.export.golden_gpu import LOGIT_TOLERANCE
 from neurodeploy.export.gpu import FILES
@@ -103,15 +104,16 @@ class _Route:
 class OnnxOracle:
     """Collects what onnxruntime says of a graph's forms; `ask` may be called with several batches."""
 
-    def __init__(self, graph: Graph, forms: dict[str, bytes], policy: ConfidencePolicy | None) -> None:
+    def __init__(self, graph: Graph, forms: dict[str, bytes], policy: ConfidencePolicy | PlannedPolicy | None) -> None:
         self.graph, self.policy = graph, policy
         self.sessions = {form: session_of(payload) for form, payload in forms.items()}
         self.routes = {form: _Route(FILES[form]) for form in forms}
         self.n_samples = self.n_spikes = self.n_other_exits = self.n_exits = 0
         self.first_exit: tuple[int, int, int] | None = None  # sample, expected, got
 
-    def ask(self, x: Array, trace: GpuTrace) -> None:
-        """Play x [T, B, *input shape] in every form; trace: our own run of it, with membranes."""
+    def ask(self, x: Array, trace: GpuTrace, steps: NDArray[np.int64] | None = None) -> None:
+        """Play x [T, B, *input shape] in every form; trace: our own run of it, with membranes. steps [B]: how long each sample
+        runs, where a policy says it beforehand."""
         x = timed(self.graph, x)
         agreed = np.ones(x.shape[1], dtype=bool)
         ours = trace.votes.astype(np.float64).cumsum(axis=0)
@@ -127,16 +129,16 @@ class OnnxOracle:
             # Sums of real-valued outputs grow beyond 1, and their roundings with them.
             route.logits_ok &= bool((apart <= LOGIT_TOLERANCE * np.maximum(1, np.abs(ours[:, result.agreed]))).all())
             agreed &= result.agreed
-        if self.policy is not None and "step" in self.sessions:
-            self._ask_exit(x, agreed)
+        stop = self.policy if isinstance(self.policy, ConfidencePolicy) else steps
+        if stop is not None and "step" in self.sessions:
+            self._ask_exit(x, agreed, stop)
         self.n_spikes += sum(int(raster.sum()) for raster in trace.spikes.values())
         self.n_samples += x.shape[1]
 
-    def _ask_exit(self, x: Float32, agreed: NDArray[np.bool_]) -> None:
-        assert self.policy is not None  # the caller asked
-        wanted = run_until(self.graph, x[: self.graph.n_timesteps], self.policy)
+    def _ask_exit(self, x: Float32, agreed: NDArray[np.bool_], stop: ConfidencePolicy | NDArray[np.int64]) -> None:
+        wanted = run_until(self.graph, x[: self.graph.n_timesteps], stop)
         network = OnnxSteps(self.sessions["step"], self.graph, x.shape[1])
-        found = until(network, x, self.policy, latency(self.graph))
+        found = until(network, x, stop, latency(self.graph))
         other = agreed & ((found.exit_steps != wanted.exit_steps) | (found.answers != wanted.answers))
         if other.any() and self.first_exit is None:
             at = int(other.argmax())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.early_exit.confidence import ConfidencePolicy, evaluate_policy, fixed_accuracy
+from neurodeploy.early_exit.confidence import ConfidencePolicy, exit_steps, oracle_outcome, outcome
+from neurodeploy.early_exit.planned import PlannedPolicy
+from neurodeploy.early_exit.policy import Images
 from neurodeploy.errors import Mismatch, NeurodeployError, UsageError
 from neurodeploy.export.golden_gpu import LOGIT_TOLERANCE
 from neurodeploy.export.gpu import FILES
@@ -26,7 +28,7 @@ from neurodeploy.validate.compare import golden_mismatch, silent_golden
 from neurodeploy.validate.gpu_bundle import GpuBundle, open_gpu_bundle
 from neurodeploy.validate.gpu_compare import Comparison, compare
 from neurodeploy.validate.gpu_onnx import NAME, OnnxOracle
-from neurodeploy.validate.verdict import Check, EarlyExit, Verdict, accuracy_check, files_check
+from neurodeploy.validate.verdict import Check, Verdict, accuracy_check, files_check, policy_check
 
 _BATCH = 256
 _REFERENCE_MACS = 4e9  # that plain numpy does in some five seconds; the reference plays as many golden samples, at least one
@@ -34,16 +36,18 @@ _REFERENCE_MACS = 4e9  # that plain numpy does in some five seconds; the referen
 
 def validate_gpu_bundle(
     bundle: Path | GpuBundle, x: Array | Iterable[Array] | None = None, labels: NDArray[Any] | None = None, *,
-    max_drop: float = 0.5, float_accuracy: float | None = None, early_exit: EarlyExit | None = None,
-    oracle: Literal["onnxruntime"] | None = None, trace: bool = False, progress: Progress = SILENT,
+    views: Images | None = None, max_drop: float = 0.5, float_accuracy: float | None = None,
+    early_exit: Callable[[Sequence[int]], dict[str, Any]] | None = None, oracle: Literal["onnxruntime"] | None = None,
+    trace: bool = False, progress: Progress = SILENT,
 ) -> Verdict:
     """Check a bundle and, where labelled inputs x [T, N, *input shape] or batches of them are given, its accuracy.
 
     Golden spikes are computed again by both simulators; the ONNX forms are written again from `graph.npz` and must be those
     in the bundle. oracle: onnxruntime plays the golden inputs and x in every form, spike by spike (`gpu_compare` has the rule
-    for spikes at the threshold), and leaves early where the bundle has a policy. early_exit: further figures from votes
-    [T, N, n] and labels. trace: list golden spikes of each layer and timestep.
-    Raises UnsafeFile where a file was changed, UsageError for inputs that do not fit; what disagrees is in `errors`.
+    for spikes at the threshold), and leaves early where the bundle has a policy. views: what a policy of SEENN-II sees of the
+    samples; without them there is no early exit. early_exit: further figures from the histogram of exit steps. trace: list
+    golden spikes of each layer and timestep. Raises UnsafeFile where a file was changed, UsageError for inputs that do not fit;
+    what disagrees is in `errors`.
     """
     opened = bundle if isinstance(bundle, GpuBundle) else open_gpu_bundle(bundle)
     where, graph, golden = str(opened.path), opened.graph, opened.golden
@@ -56,23 +60,28 @@ def validate_gpu_bundle(
     if graph.neurons and not any(golden.n_spikes.values()):
         errors.append(silent_golden(where))
     checks.append(_artifacts(opened, errors))
+    checks += policy_check(opened.path, opened.manifest, errors)
+    planned = opened.policy if isinstance(opened.policy, PlannedPolicy) else None
+    steps = None if planned is None or views is None else planned.steps(views)
     asked = None
     if oracle is not None:
         sound = {form: payload for form, payload in opened.forms.items() if form not in opened.differing}
         asked = OnnxOracle(graph, sound, opened.policy)
-        asked.ask(x_golden, ours)
+        asked.ask(x_golden, ours, None if planned is None else planned.steps(planned.golden[: x_golden.shape[1]]))
     found: dict[str, float | None] = {
         "float": (opened.manifest.get("accuracy") or {}).get("float") if float_accuracy is None else float_accuracy,
         "quantized": None, "simulator": None,
     }
     exits = None
     if x is not None and labels is not None:
-        votes = _votes(opened, x, labels, asked, progress)
+        votes = _votes(opened, x, labels, asked, steps, progress)
         found["simulator"] = float((predictions(votes)[-1] == labels).mean())
-        if opened.policy is not None:
-            exits = exit_report(votes, labels, opened.policy, latency(graph))
+        if isinstance(opened.policy, ConfidencePolicy):
+            steps = exit_steps(votes, opened.policy)  # type: ignore[arg-type]
+        if opened.policy is not None and steps is not None:
+            exits = exit_report(votes, labels, opened.policy, steps, latency(graph))
             if early_exit is not None:
-                exits |= early_exit(votes, labels) or {}  # type: ignore[arg-type]
+                exits |= early_exit(exits["histogram"])
         if found["float"] is not None:
             checks.append(accuracy_check(where, found, max_drop, errors))
     divergence = next((r.divergence for r in results if r.divergence is not None), None)
@@ -93,17 +102,22 @@ def validate_gpu_bundle(
     )
 
 
-def exit_report(votes: Float32, labels: NDArray[Any], policy: ConfidencePolicy, latency: int) -> dict[str, Any]:
-    """What a policy does on votes [T, N, n], beside running all T timesteps; energies are for the caller to add."""
-    # float32 all the way: `ir.votes` settles ties by the type.
-    point = evaluate_policy(votes, labels, policy)  # type: ignore[arg-type]
-    fixed = fixed_accuracy(votes, labels)  # type: ignore[arg-type]
+def exit_report(
+    votes: Float32, labels: NDArray[Any], policy: ConfidencePolicy | PlannedPolicy, steps: NDArray[np.int64], latency: int
+) -> dict[str, Any]:
+    """What leaving after `steps` [N], as a policy says, gives on votes [T, N, n], beside running all T timesteps; energies are
+    for the caller to add."""
+    correct = predictions(votes) == labels  # of float32 votes: `ir.votes` settles ties by the type
+    point = outcome(correct, steps)
+    fixed = correct.mean(axis=1).tolist()
     return {
-        "policy": policy.to_dict(), "threshold": policy.threshold, "accuracy": point.accuracy, "n": len(labels),
+        "policy": policy.to_dict(), "threshold": policy.threshold if isinstance(policy, ConfidencePolicy) else None,
+        "accuracy": point.accuracy, "n": len(labels),
         "mean_timesteps": point.mean_timesteps, "mean_chip_timesteps": point.mean_timesteps + latency,
-        "pipeline_timesteps": latency, "histogram": list(point.histogram), "accuracy_fixed": fixed,
+        "pipeline_timesteps": latency, "histogram": list(point.histogram), "exit_steps": steps.tolist(),
+        "oracle": oracle_outcome(correct), "accuracy_fixed": fixed,
         "accuracy_fixed_at_mean": float(np.interp(point.mean_timesteps, np.arange(1, len(fixed) + 1), fixed)), "energy_j": None,
-    }
+    }  # fmt: skip
 
 
 def _golden(
@@ -172,21 +186,24 @@ def _batches(x: Array | Iterable[Array]) -> Iterator[Array]:
 
 
 def _votes(
-    opened: GpuBundle, x: Array | Iterable[Array], labels: NDArray[Any], asked: OnnxOracle | None, progress: Progress
+    opened: GpuBundle, x: Array | Iterable[Array], labels: NDArray[Any], asked: OnnxOracle | None,
+    steps: NDArray[np.int64] | None, progress: Progress,
 ) -> Float32:
-    """Votes [T, N, n] of all inputs; onnxruntime is asked about each batch on the way."""
+    """Votes [T, N, n] of all inputs; onnxruntime is asked about each batch on the way, with `steps` [N] known beforehand."""
     task = "validation" if asked is None else f"validation, {NAME}"
     progress.start(task, len(labels))
-    votes = []
+    votes: list[Float32] = []
+    first = 0
     for part in _batches(x):
         found = run(opened.graph, part, membranes=asked is not None)
         votes.append(found.votes)
         if asked is not None:
-            asked.ask(part, found)
+            asked.ask(part, found, None if steps is None else steps[first : first + part.shape[1]])
+        first += part.shape[1]
         progress.advance(task, part.shape[1])
     progress.done(task)
-    if (n := sum(v.shape[1] for v in votes)) != len(labels):
-        raise UsageError(f"{n} inputs and {len(labels)} labels", where=str(opened.path), limit="One label each")
+    if first != len(labels):
+        raise UsageError(f"{first} inputs and {len(labels)} labels", where=str(opened.path), limit="One label each")
     return np.concatenate(votes, axis=1)
 
 

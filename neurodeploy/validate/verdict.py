@@ -23,6 +23,7 @@ from neurodeploy.validate.accuracy import Encode, accuracy, votes_of
 from neurodeploy.validate.bundle import OpenBundle, open_bundle
 from neurodeploy.validate.compare import Divergence, first_divergence, golden_mismatch, n_differences, silent_golden
 from neurodeploy.validate.event_compare import EventDivergence
+from neurodeploy.validate.exit_policy import planned_decides
 
 EarlyExit = Callable[[NDArray[np.float64], NDArray[Any]], dict[str, Any] | None]
 
@@ -98,6 +99,7 @@ def validate(
     divergence, n_differ, n_compared = _golden(opened, errors, checks)
     checks.append(Check("placement", _placement(opened, errors), f"{opened.plan.n_cores} cores derived again from the profile"))
     checks.append(Check("artifacts", *_artifacts(opened, errors)))
+    checks += policy_check(opened.path, opened.manifest, errors)
     claimed = opened.manifest.get("accuracy") or {}
     found: dict[str, float | None] = {
         "float": claimed.get("float") if float_accuracy is None else float_accuracy,
@@ -189,6 +191,12 @@ def _artifacts(opened: OpenBundle, errors: list[NeurodeployError]) -> tuple[bool
     if NIR not in opened.manifest["files"]:
         what += f"; no {NIR}: {opened.manifest['nir']['reason']}"
     return len(errors) == n_before, what
+
+
+def policy_check(path: Path, manifest: dict[str, Any], errors: list[NeurodeployError]) -> list[Check]:
+    """Whether a policy of SEENN-II still decides as it did; nothing where a bundle has none."""
+    found = planned_decides(path, manifest, errors)
+    return [] if found is None else [Check("early-exit policy decides", *found)]
 
 
 def accuracy_check(

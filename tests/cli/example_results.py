@@ -55,7 +55,7 @@ def early_exit(*, mean: float = 2.2, saved: float = 0.1) -> dict[str, Any]:
         "histogram": histogram, "accuracy_fixed": [0.91, 0.95, 0.96, 0.97], "accuracy_fixed_at_mean": 0.9512,
         "energy_j": band(18e-6), "energy_dynamic_j": band(4e-6), "energy_full_j": band(20e-6),
         "energy_dynamic_full_j": band(5e-6), "latency_s": 55e-6, "latency_full_s": 63e-6, "energy_saved": saved,
-        "status": "estimated",
+        "status": "estimated", "oracle": {"accuracy": 0.9852, "mean_timesteps": 1.3},
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from commands import bare, run, run_json
 
 FIELDS = {
     "out", "target", "fits", "n_timesteps", "n_input_timesteps", "n_samples", "input", "layout", "spikes_per_layer",
-    "neurons_per_layer", "simulator", "arrays",
+    "neurons_per_layer", "simulator", "arrays", "exit_steps",
 }  # fmt: skip
 
 

@@ -65,6 +65,17 @@ def test_alone_there_is_nothing_to_compact() -> None:
     assert found.stopping.energy_j.nominal == pytest.approx(found.all_step.energy_j.nominal * share, rel=1e-12)
 
 
+def test_samples_of_equal_steps_share_batches() -> None:
+    found = exit_costs(WORK, h200(), HISTOGRAM, batch=16, grouped=True)
+    assert found.grouped is not None and "grouped" in found.to_dict()
+    share = found.mean_timesteps / len(HISTOGRAM)
+    assert found.grouped.n_timesteps == found.mean_timesteps == pytest.approx(np.arange(1, 6) @ np.array(HISTOGRAM) / 40)
+    assert found.grouped.energy_j.nominal == pytest.approx(share * found.all_step.energy_j.nominal, rel=1e-12)
+    assert found.grouped.latency_s.nominal == pytest.approx(share * found.all_step.latency_s.nominal, rel=1e-12)
+    assert found.grouped.energy_j.nominal < found.compacted.energy_j.nominal < found.stopping.energy_j.nominal
+    assert "grouped" not in exit_costs(WORK, h200(), HISTOGRAM, batch=16).to_dict()
+
+
 def test_a_large_batch_waits_for_its_slowest_member() -> None:
     found = exit_costs(WORK, h200(), HISTOGRAM, batch=512)
     assert found.stopping.n_timesteps == pytest.approx(5, rel=1e-12)

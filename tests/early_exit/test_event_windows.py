@@ -81,7 +81,8 @@ def test_report_by_hand():
     assert exit_windows(votes, policy, read).tolist() == [2, 1, 1]
     assert n_events_to_decision(votes, policy, read).tolist() == [4, 0, 2]
     at_exit, in_full = np.asarray([40, 0, 20]), np.asarray([60, 0, 20])
-    report = exit_report(votes, labels, policy, read, synops_at_exit=at_exit, synops_in_full=in_full)
+    stops = exit_windows(votes, policy, read)
+    report = exit_report(votes, labels, policy, read, stops, synops_at_exit=at_exit, synops_in_full=in_full)
     assert report["accuracy"] == pytest.approx(2 / 3) and report["mean_timesteps"] == pytest.approx(4 / 3)
     assert report["mean_events"] == 2 and report["mean_time_s"] == pytest.approx((25 + 100 + 100) / 3 * 1e-6)
     assert report["histogram"] == [2, 1, 0] and report["synops_share"] == 0.75 and report["threshold"] == 0.9
@@ -89,9 +90,9 @@ def test_report_by_hand():
     assert [f["mean_events"] for f in report["fixed"]] == pytest.approx([4 / 3, 2, 7 / 3])
     assert report["full"]["mean_timesteps"] == pytest.approx(5 / 3) and report["full"]["window"] == 3
     json.dumps(report)
-    assert exit_report(votes, labels, policy, read)["synops_share"] is None
+    assert exit_report(votes, labels, policy, read, stops)["synops_share"] is None
     with pytest.raises(UsageError, match="votes of shape"):
-        exit_report(votes[:2], labels, policy, read)
+        exit_report(votes[:2], labels, policy, read, read.last)
     with pytest.raises(UsageError, match="0 samples"):
         windows(policy, [], 100)
 

@@ -13,12 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from neurodeploy.early_exit.confidence import ConfidencePolicy, exit_steps
+from neurodeploy.early_exit.planned import PlannedPolicy
+from neurodeploy.early_exit.policy import StepPolicy
+from neurodeploy.errors import UsageError
 from neurodeploy.export import run_on_gpu as script
 from neurodeploy.export.golden_gpu import GoldenGpu, load_gpu, save_gpu
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.votes import predictions
 from neurodeploy.lower.gpu import lower_to_gpu
+from neurodeploy.search.recipe import ExitSettings
 from neurodeploy.sim.gpu_run import run
 from tests.event_nets import residual
 from tests.float_networks import values
@@ -247,3 +252,34 @@ def test_a_changed_file_is_not_run(folder: Path, capsys: pytest.CaptureFixture[s
     (folder / "model_step.onnx").write_bytes(b"x")
     assert script.main(["--bundle", str(folder)]) == 6
     assert "model_step.onnx: the file was changed" in capsys.readouterr().err
+
+
+def test_steps_known_beforehand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script's own numpy runs the policy network, and every sample as long as it says, in batches of equal lengths too."""
+    x = values(residual(), 12)
+    torch.manual_seed(2)
+    network = StepPolicy((3, 9, 7), 5, (4, 6), (1, 3, 5)).train()
+    views = np.random.default_rng(3).random((12, 3, 9, 7)).astype(np.float32)
+    network(torch.from_numpy(views))  # batch norms with statistics of their own
+    with torch.no_grad():
+        network.linear.weight *= 20
+        network.linear.bias -= torch.from_numpy(network.logits(views).mean(axis=0))
+    policy = PlannedPolicy(network, 1.0, "image", views, ExitSettings())
+    wanted = policy.steps(views)
+    assert len(set(wanted.tolist())) > 1
+    folder = write(residual(), tmp_path / "b", golden_inputs=x, policy=policy).path
+    code, lab = played(folder, "--measure", "--batch", "5", "--seconds", "0.01")
+    found = lab["early_exit"]
+    assert code == 0 and found["policy"] == {"steps": wanted.tolist(), "n_other": 0}
+    votes = run(lower_to_gpu(residual()), x).votes
+    for way in found["ways"].values():
+        assert way["exit_steps"] == wanted.tolist() and way["n_other_exits"] == 0
+        assert way["answers"] == predictions(votes)[wanted - 1, np.arange(12)].tolist()
+    together, alone = found["ways"]["equal steps together"], found["ways"]["one by one"]
+    assert together["n_calls"] == sum(set(wanted.tolist())) and together["n_rows"] == alone["n_rows"] == wanted.sum()
+    tensors = script.read_tensors(folder / "policy.safetensors")
+    np.testing.assert_allclose(script.network_logits(tensors, views, 2), network.logits(views), atol=1e-4)
+    assert "12 of 12 decisions equal" in capsys.readouterr().out
+    short = PlannedPolicy(network, 1.0, "image", views[:3], ExitSettings())
+    with pytest.raises(UsageError, match="views of 3 samples"):
+        write(residual(), tmp_path / "c", golden_inputs=x, policy=short)

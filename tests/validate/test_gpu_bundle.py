@@ -145,7 +145,7 @@ def test_accuracy_and_early_exit_on_data(folder: Path) -> None:
     labels = votes.sum(axis=0).argmax(axis=1)
     labels[:3] = (labels[:3] + 1) % 5
     parts = [x[:, :10], x[:, 10:]]
-    verdict = validate_gpu_bundle(opened, parts, labels, oracle="onnxruntime", early_exit=lambda votes, y: {"energy_j": 1.0})
+    verdict = validate_gpu_bundle(opened, parts, labels, oracle="onnxruntime", early_exit=lambda histogram: {"energy_j": 1.0})
     assert verdict.ok and verdict.accuracy == {"float": 0.5, "quantized": None, "simulator": 0.9}
     assert verdict.n_samples == 30 and verdict.oracle is not None and verdict.oracle["n_samples"] == 34
     assert verdict.early_exit is not None and verdict.early_exit["energy_j"] == 1.0
