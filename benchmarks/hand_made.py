@@ -33,6 +33,7 @@ from neurodeploy.search.recipe import Recipe, parse
 from neurodeploy.train.runtime import threads
 
 ROW = "row.json"
+ENERGIES = {"energy_j": "in all", "energy_dynamic_j": "dynamic"}
 Row = dict[str, Any]
 
 
@@ -73,9 +74,9 @@ def built(settings: Recipe, arch: tuple[str, ...], profile: AnyProfile, folder: 
     return row
 
 
-def at_energy(rows: list[Row], energy_j: float) -> float | None:
-    """Accuracy that networks of several widths have at an energy; None outside of theirs."""
-    known = sorted((r["energy_j"], r["accuracy"]) for r in rows)
+def at_energy(rows: list[Row], key: str, energy_j: float) -> float | None:
+    """Accuracy that networks of several widths have at an energy, `key` of their rows; None outside of theirs."""
+    known = sorted((r[key], r["accuracy"]) for r in rows)
     for (e0, a0), (e1, a1) in pairwise(known):
         if e0 <= energy_j <= e1:
             share = 0.0 if e0 == e1 else math.log(energy_j / e0) / math.log(e1 / e0)
@@ -112,19 +113,29 @@ def main() -> None:
             raw = run.recipe.to_dict()
             settings = parse(raw, {"seed": seed, "network.width": width})
             label = f"{name}, width {width}"
-            row = built(settings, arch, run.profile, asked.out / f"{name}_{width}_{seed}")
+            folder = asked.out / f"{name}_{width}_{seed}"
+            if name == "found" and seed == run.recipe.seed and not (folder / ROW).is_file():  # the search's own network
+                folder.mkdir(parents=True, exist_ok=True)
+                row = {"genome": ",".join(arch), **figures(read_json(asked.run / RESULT), asked.run / MODEL, settings)}
+                write_json(folder / ROW, row)
+            row = built(settings, arch, run.profile, folder)
             table.setdefault(label, []).append({"seed": seed, "width": width, **row})
             print(f"seed {seed}  {line(label, [row])}", flush=True)
     print(f"\nmean of {len(asked.seeds)} seeds; found: {', '.join(found)}")
     for label, rows in table.items():
         print(line(label, rows))
-    means = {label: {key: mean(r[key] for r in rows) for key in ("accuracy", "energy_j")} for label, rows in table.items()}
+    means = {
+        label: {key: mean(r[key] for r in rows) for key in ("accuracy", *ENERGIES)} for label, rows in table.items()
+    }
     mine = means[f"found, width {own}"]
-    equal = {}
+    equal: dict[str, dict[str, float | None]] = {}
     for name in asked.hand_made:
-        equal[name] = at_energy([means[f"{name}, width {w}"] for w in asked.widths], mine["energy_j"])
-        text = "no width is" if equal[name] is None else f"{100 * equal[name]:.2f} %, found {100 * mine['accuracy']:.2f} %,"
-        print(f"{name} at {1e6 * mine['energy_j']:.1f} uJ: {text} of equal energy")
+        same = [means[f"{name}, width {w}"] for w in asked.widths]
+        equal[name] = {key: at_energy(same, key, mine[key]) for key in ENERGIES}
+        for key, what in ENERGIES.items():
+            spent = sorted(1e6 * m[key] for m in same)
+            text = f"all cost {spent[0]:.1f} to {spent[-1]:.1f} uJ" if (at := equal[name][key]) is None else f"{100 * at:.2f} %"
+            print(f"{name} at {1e6 * mine[key]:.1f} uJ {what}: {text}; found {100 * mine['accuracy']:.2f} %")
     write_json(asked.out / "hand_made.json", {
         "recipe": run.recipe.name, "found": list(found), "rows": table, "at_equal_energy": equal,
     })
