@@ -1,12 +1,12 @@
 """Is the network that a search found better than hand-made ones of equal energy?
 
-    python benchmarks/hand_made.py RUN [--hand-made all_SCB_k3 all_SRB_k3 all_SRB_k5] [--widths 6 8] [--seeds 0 1] [--out OUT]
+    python benchmarks/hand_made.py RUN [--hand-made all_SRB_k3:3,4 all_SCB_k3:3,4 all_SRB_k5:2,3] [--seeds 0 1] [--out OUT]
 
-RUN is the folder of a finished search on images. Its found network and, in several widths, the hand-made ones are trained
-from scratch with RUN's recipe and deployed on RUN's target, all with the same seeds; figures are means over the seeds, of the
-test split on the integer simulator, samples that follow each other. Between two widths the accuracy of a hand-made network at
-the found one's energy is interpolated, linearly in the logarithm of the energy. OUT keeps every finished network; what was
-killed goes on.
+RUN is the folder of a finished search on images. Its found network and the hand-made ones, each in the widths behind its name,
+are trained from scratch with RUN's recipe and deployed on RUN's target, all with the same seeds; figures are means over the
+seeds, of the test split on the integer simulator, samples that follow each other. Between two widths the accuracy of a
+hand-made network at the found one's energy is interpolated, linearly in the logarithm of the energy. OUT keeps every finished
+network; what was killed goes on.
 """
 
 from __future__ import annotations
@@ -96,16 +96,16 @@ def line(name: str, rows: list[Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--hand-made", nargs="+", default=["all_SCB_k3", "all_SRB_k3", "all_SRB_k5"])
-    parser.add_argument("--widths", type=int, nargs="+", default=[6, 8])
+    parser.add_argument("--hand-made", nargs="+", default=["all_SRB_k3:3,4", "all_SCB_k3:3,4", "all_SRB_k5:2,3"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--out", type=Path, default=Path("runs/hand_made"))
     asked = parser.parse_args()
     run = Run.open(asked.run, "search")
     found = tuple(read_json(asked.run / RESULT)["best"]["genome"])
     own = run.recipe.network.width
+    widths = {name: [int(w) for w in of.split(",")] for name, _, of in (given.partition(":") for given in asked.hand_made)}
     wanted = [("found", found, own)] + [
-        (name, parse_arch(name, run.recipe.network.n_positions), width) for name in asked.hand_made for width in asked.widths
+        (name, parse_arch(name, run.recipe.network.n_positions), width) for name, of in widths.items() for width in of
     ]
     table: dict[str, list[Row]] = {}
     for seed in asked.seeds:
@@ -129,8 +129,8 @@ def main() -> None:
     }
     mine = means[f"found, width {own}"]
     equal: dict[str, dict[str, float | None]] = {}
-    for name in asked.hand_made:
-        same = [means[f"{name}, width {w}"] for w in asked.widths]
+    for name, of in widths.items():
+        same = [means[f"{name}, width {w}"] for w in of]
         equal[name] = {key: at_energy(same, key, mine[key]) for key in ENERGIES}
         for key, what in ENERGIES.items():
             spent = sorted(1e6 * m[key] for m in same)
