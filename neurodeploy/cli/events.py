@@ -44,7 +44,8 @@ def events(
 
     SOURCE is digits-events (the packaged digits in front of the camera); a folder of PNG or JPEG images with one sub-folder a
     class; an .npz event file; or a folder of N-MNIST (.bin), CIFAR10-DVS (.aedat 2.0) or DVS128-Gesture (.aedat 3.1 with its
-    lists of trials) as they were published; or nmnist, cifar10-dvs, dvs128-gesture, which lie where NEURODEPLOY_DATA says.
+    lists of trials) as they were published; or nmnist, cifar10-dvs, dvs128-gesture, and for the camera cifar10 and other public
+    images, which lie where NEURODEPLOY_DATA says.
 
     OUT.NPZ gets events [M, 4] with columns t in us, c, y, x, the samples one after the other (offsets tells where each
     begins), labels y, sensor (C, H, W), duration_us and the splits. Everything that takes events takes such a file.

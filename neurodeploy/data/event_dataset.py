@@ -16,7 +16,8 @@ MAX_RASTER = 2**33  # bytes of one call of `rasterize`
 DIGITS = "digits-events"
 SUPPORTED = (
     f'Supported: "{DIGITS}"; a folder of images, one sub-folder a class; an .npz of `neurodeploy events --out`; '
-    "a folder of N-MNIST, DVS128-Gesture or CIFAR10-DVS as it was published, or nmnist, dvs128-gesture, cifar10-dvs"
+    "a folder of N-MNIST, DVS128-Gesture or CIFAR10-DVS as it was published, or nmnist, dvs128-gesture, cifar10-dvs; "
+    "cifar10 and other public datasets of images"
 )
 
 
@@ -26,8 +27,9 @@ class EventDataset:
 
     streams: one int64 [n, 4] a sample, columns (t, c, y, x), 0 <= t < duration_us never decreasing, addresses inside `sensor`
     (C, H, W); channel 0 is OFF, 1 is ON. `splits` holds disjoint index arrays `train`, `validation` and `test`. `camera` are
-    the settings of a simulation, `images` [N, C, H, W] in 0..1 what stood in front of it; None for recordings. Raises
-    UsageError for events that are not so.
+    the settings of a simulation, `images` [N, C, H, W] in 0..1 what stood in front of it; None for recordings. `per_class` are
+    the most samples of each class that were taken to train and to validate, None for all. Raises UsageError for events that are
+    not so.
     """
 
     name: str
@@ -39,6 +41,7 @@ class EventDataset:
     splits: dict[str, NDArray[np.int64]]
     camera: CameraSettings | None = None
     images: NDArray[np.float32] | None = None
+    per_class: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         check_streams(self.streams, self.sensor, self.duration_us, self.name)
@@ -101,4 +104,5 @@ def refuse_camera(camera: CameraSettings | None, where: str) -> None:
     """Raise UsageError where settings of the camera were given for something recorded."""
     if camera is not None:
         raise UsageError("these are recordings; settings of the simulated camera change nothing", where=where,
-                         limit="The camera looks at digits-events and at folders of images", remedy="Leave camera.* out")
+                         limit="The camera looks at digits-events, folders and public datasets of images",
+                         remedy="Leave camera.* out")

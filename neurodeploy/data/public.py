@@ -138,12 +138,3 @@ def read_images(name: str, given: str | None) -> tuple[str, Unread]:
                          limit=f"{public.title} has {list(public.shape)} in {public.n_classes}",
                          remedy="Give the folder without the name in front of it")
     return name + layout.suffix, found
-
-
-def event_folder(name: str, given: str | None) -> Path:
-    """The folder of a public dataset of events; UsageError where it is not there, or holds images."""
-    if PUBLIC[name].layouts:
-        raise UsageError(f"{PUBLIC[name].title} holds images", where=name, code="wrong_data",
-                         limit="Event-driven chips take streams of events",
-                         remedy="A simulated camera looks at folders of images, one sub-folder a class")
-    return find(name, given)

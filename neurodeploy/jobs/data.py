@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_images
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.data.event_sources import load_events
-from neurodeploy.errors import UsageError
+from neurodeploy.data.public import PUBLIC, split_name
+from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.search.recipe import DataSettings
 
 AnyDataset = Dataset | EventDataset
@@ -18,15 +21,35 @@ def load_data(asked: DataSettings | str, kind: str) -> AnyDataset:
         asked = DataSettings(name=asked)
     if kind != "events":
         return load_images(asked.name, size=asked.size, channels=asked.channels, per_class=asked.per_class)
+    return load_event_data(asked)
+
+
+def load_event_data(asked: DataSettings, duration_us: int | None = None) -> EventDataset:
+    """Recordings, or images in front of the simulated camera, cut to a duration."""
     if (asked.size, asked.channels) != (None, None):
         raise UsageError("data.size and data.channels are for networks that take images", where=asked.name,
                          limit="The sensor of events is their own", remedy="Leave them out")
-    if asked.per_class is not None:
+    if asked.per_class is None:
+        return load_events(asked.name, duration_us=duration_us)
+    public = split_name(asked.name)
+    if public is None or not PUBLIC[public[0]].layouts:
         raise UsageError(
-            "data.per_class is for networks that take images", where=asked.name,
+            "data.per_class is for images", where=asked.name,
             remedy=f"Write fewer with `neurodeploy events {asked.name} --per-class N --out few.npz`, and name that file",
         )
-    return load_events(asked.name)
+    n = asked.per_class
+    return load_events(asked.name, per_class=n if isinstance(n, tuple) else (n, n), duration_us=duration_us)
+
+
+def part_of(stored: object, where: str) -> DataSettings:
+    """The data that a model file or bundle names (its `data`), of which the recipe may have taken a part (`per_class`).
+
+    Raises UnsafeFile for a `per_class` that is no number."""
+    per_class = stored.get("per_class") if isinstance(stored, dict) else None
+    try:
+        return DataSettings(name=where, per_class=per_class)
+    except ValidationError as error:
+        raise UnsafeFile("data.per_class is no number", where=where, limit=f"It is {per_class!r:.60}") from error
 
 
 def image_shape(data: AnyDataset) -> tuple[int, int, int]:

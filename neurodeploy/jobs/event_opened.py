@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.data.event_dataset import EventDataset
-from neurodeploy.data.event_sources import load_events
 from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning, UsageError
 from neurodeploy.hw.profile import EventProfile
 from neurodeploy.ir.graph import Graph, IntGraph
-from neurodeploy.jobs.data import require_same
+from neurodeploy.jobs.data import load_event_data, part_of, require_same
 from neurodeploy.jobs.deploy import PlacementSource
 from neurodeploy.jobs.event_deploy import EventDeployment, deploy_events
 from neurodeploy.jobs.event_exit import choose_event_exit
@@ -54,7 +53,8 @@ def events_for(opened: Opened, data: str | None) -> EventDataset | None:
     source = opened.source(data)
     if source is None:
         return None
-    found = load_events(source)
+    stored = opened.graph.metadata.get("data") if data is None else None
+    found = load_event_data(part_of(stored, source))
     n_outputs = opened.graph.shapes[opened.graph.output.name]
     require_same(found, tuple(opened.graph.inputs[0].shape), int(np.prod(n_outputs)))
     return found

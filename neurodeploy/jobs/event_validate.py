@@ -17,7 +17,7 @@ from neurodeploy.ir.event_layers import as_map
 from neurodeploy.ir.graph import IntGraph
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.votes import predictions
-from neurodeploy.jobs.data import require_same
+from neurodeploy.jobs.data import load_event_data, part_of, require_same
 from neurodeploy.jobs.event_deploy import float_run
 from neurodeploy.jobs.event_exit import event_exit_report, planned_steps
 from neurodeploy.progress import SILENT, Progress
@@ -59,7 +59,7 @@ def event_data(opened: EventBundle, data: EventDataset | Dataset | str | Path | 
             return None
         if duration is not None and type(duration) is not int:
             raise UnsafeFile("data.duration_us is no number", where=str(opened.path / MANIFEST), remedy="Export again")
-        data = load_events(name, duration_us=duration)
+        data = load_event_data(part_of(stored, name), duration)
     require_same(data, as_map(opened.net.inputs[0].shape), readout(opened.net).n_classes)
     return data
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from neurodeploy.data.datasets import Dataset
 from neurodeploy.data.datasets import load as load_data
 from neurodeploy.data.event_dataset import EventDataset
@@ -20,6 +18,7 @@ from neurodeploy.ir.net import read_network
 from neurodeploy.ir.nir import read_nir
 from neurodeploy.ir.nir_foreign import NirOptions
 from neurodeploy.ir.nodes import Vote
+from neurodeploy.jobs.data import part_of
 from neurodeploy.jobs.deploy import Deployment, PlacementSource, deploy, lowered_for, placed, settings_elsewhere
 from neurodeploy.jobs.exits import require_data
 from neurodeploy.jobs.net_options import NetOptions
@@ -33,7 +32,7 @@ from neurodeploy.pipeline import load
 from neurodeploy.place import Check, Placement, check, derive
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.quantize.passing import for_target
-from neurodeploy.search.recipe import DataSettings, DeploySettings, parse_deploy
+from neurodeploy.search.recipe import DeploySettings, parse_deploy
 from neurodeploy.validate.bundle import OpenBundle
 from neurodeploy.validate.event_bundle import EventBundle, open_any
 from neurodeploy.validate.exit_policy import is_planned, read_policy
@@ -220,13 +219,8 @@ def data_for(graph: Graph, source: str | Path, own: bool = False) -> Dataset:
             remedy="Leave --data out; give the spikes that enter the network with --input",
         )
     shape = (graph if graph.host is None else graph.host).inputs[0].shape
-    stored = graph.metadata.get("data") if own else None
-    per_class = stored.get("per_class") if isinstance(stored, dict) else None
-    try:
-        part = None if per_class is None else DataSettings(name="", per_class=per_class).per_class
-    except ValidationError as error:
-        raise UnsafeFile("data.per_class is no number", where=str(source), limit=f"It is {per_class!r:.60}") from error
-    data = load_data(source, like=shape, per_class=part)
+    part = part_of(graph.metadata.get("data") if own else None, str(source))
+    data = load_data(source, like=shape, per_class=part.per_class)
     (n_classes,) = graph.shapes[graph.output.name]
     if (data.image_shape, data.n_classes) != (tuple(shape), n_classes):
         raise UsageError(

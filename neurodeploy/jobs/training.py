@@ -73,7 +73,8 @@ def labelled(recipe: AnyRecipe, data: AnyDataset, split: str) -> Labelled:
 def described(data: AnyDataset, name: str) -> dict[str, Any]:
     """What a trained network's file says of its data."""
     if isinstance(data, EventDataset):
-        return {"name": name, "duration_us": data.duration_us, "sensor": list(data.sensor)}
+        part = {} if data.per_class is None else {"per_class": list(data.per_class)}
+        return {"name": name, "duration_us": data.duration_us, "sensor": list(data.sensor), **part}
     return {"name": name, "n_levels": data.n_levels}
 
 

@@ -319,8 +319,28 @@ def test_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         data.load_events("dvs128-gesture")
     with pytest.raises(UsageError, match="N-MNIST holds recordings of events"):
         data.load("nmnist")
-    with pytest.raises(UsageError, match="CIFAR-10 holds images"):
-        data.load_events("cifar10")
+
+
+def test_images_in_front_of_the_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They become the events that the same images become as files, in the splits of the images."""
+    source = f"cifar10:{cifar_10(tmp_path / 'c', monkeypatch)}"
+    images = data.load(source, per_class=(4, 1))
+    found = data.load_events(source, per_class=(4, 1))
+    assert found.name == images.name == "cifar10" and found.sensor == (2, 16, 16) and found.per_class == (4, 1)
+    assert np.array_equal(found.y, images.y) and found.splits.keys() == images.splits.keys()
+    assert all(np.array_equal(found.splits[part], images.splits[part]) for part in found.splits)
+    for i, image in enumerate(images.x):
+        folder = tmp_path / "files" / str(images.y[i])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.moveaxis(image, 0, 2)).save(folder / f"{i:03d}.png")
+    files = data.load_events(tmp_path / "files")
+    order = np.argsort(images.y, kind="stable")
+    assert len(files.streams) == len(found.streams) == 70
+    assert all(len(a) and np.array_equal(a, found.streams[i]) for a, i in zip(files.streams, order, strict=True))
+    assert len(data.load_events(source, per_class=1).streams) == 30, "one number: of every split, the test split too"
+    assert [len(data.load_events(source).splits[part]) for part in ("train", "test")] == [80, 20]
+    with pytest.raises(UsageError, match="apart only of public datasets of images"):
+        data.load_events("digits-events", per_class=(4, 1))
 
 
 def test_names_are_reserved() -> None:

@@ -13,12 +13,16 @@ from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.hw.profile import any_target
 from neurodeploy.jobs import candidate, training
 from neurodeploy.jobs.data import load_data
+from neurodeploy.jobs.event_opened import events_for
+from neurodeploy.jobs.event_validate import event_data
+from neurodeploy.jobs.export import export
 from neurodeploy.jobs.opened import open_model
 from neurodeploy.jobs.run import located
 from neurodeploy.jobs.train import train
 from neurodeploy.models.autosnn import SuperNet
 from neurodeploy.search.recipe import Recipe, read
 from neurodeploy.train.trainer import real
+from neurodeploy.validate import open_event_bundle
 from PIL import Image
 
 SMALL = {
@@ -60,7 +64,7 @@ def test_names_that_a_run_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_key_of_the_recipe() -> None:
-    assert read("cifar10_small").data.per_class == (400, 100)
+    assert read("cifar10_small").data.per_class == (600, 200)
     assert "per_class" not in read("digits").to_dict()["data"], "recipes and model files of before stay as they were"
     assert read("digits", {"data.per_class": 3}).to_dict()["data"]["per_class"] == 3
     for wrong in (0, [4, 0], [1, 2, 3]):
@@ -78,6 +82,22 @@ def test_a_model_keeps_its_part_of_the_data(root: Path, tmp_path: Path) -> None:
     assert own is not None and named is not None
     assert [len(own.splits[k]) for k in ("train", "validation", "test")] == [40, 20, 200]
     assert [len(named.splits[k]) for k in ("train", "validation", "test")] == [160, 40, 200]
+
+
+def test_a_model_of_images_as_events_keeps_its_part(root: Path, tmp_path: Path) -> None:
+    """So does a bundle: what is run again are the same recordings, not all of the dataset's."""
+    few = {"network.width": 2, "network.n_timesteps": 4, "train.epochs": 1, "data.per_class": [4, 2]}
+    found = train("cifar10_events_small", "skip,skip,skip", out=tmp_path / "run", overrides=few)
+    own = events_for(open_model(found.model), None)
+    assert own is not None and own.per_class == (4, 2) and own.camera is not None
+    export(found.model, "speck2f", out=tmp_path / "bundle")
+    again = event_data(open_event_bundle(tmp_path / "bundle"))
+    assert again is not None
+    for part in ("train", "validation", "test"):
+        assert [len(s) for s in own.split(part)[0]] == [len(s) for s in again.split(part)[0]], "events that occur"
+    assert [len(own.splits[part]) for part in ("train", "validation", "test")] == [40, 20, 200]
+    named = events_for(open_model(found.model), "cifar10")
+    assert named is not None and len(named.splits["train"]) == 160
 
 
 def test_a_part_that_is_no_number_is_refused(root: Path, tmp_path: Path) -> None:
