@@ -93,7 +93,7 @@ def train_supernet(
         last_save = time.monotonic()
         while trainer.n_epochs < config.epochs:
             losses.append(trainer.epoch(x, y, forward))
-            spikes = trainer.ranks.total(torch.stack([n for _, n in drawn])).tolist()
+            spikes = trainer.ranks.total(torch.stack([n for _, n in drawn])).cpu().tolist()
             log += [Sample(trainer.n_epochs, arch, n) for (arch, _), n in zip(drawn, spikes, strict=True)]
             drawn.clear()
             if not trainer.ranks.is_first:
