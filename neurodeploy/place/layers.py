@@ -49,6 +49,12 @@ class SynapseGroup:
         c, h, w = self.source_map
         return c * h * w
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether no two neurons share a weight: linear, or a kernel that has but one place on its source's whole map."""
+        s = self.synapse
+        return isinstance(s, Linear) or (s.groups == 1 and s.weight.shape[1:] == self.source_map and tuple(s.padding) == (0, 0))
+
     def describe(self) -> str:
         """`conv3 (in 72, out 64, 3x3)`, for messages."""
         weight = self.synapse.weight

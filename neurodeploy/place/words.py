@@ -35,7 +35,7 @@ def n_words(group: SynapseGroup, n_neurons: int, profile: Profile) -> int:
     """Synapse words of a group on one core that holds `n_neurons` of a vector, or that many channels of a map."""
     part, word = profile.partition, profile.capacity.synapse_word_bits.count
     weight, extra = group.synapse.weight, delay_bits(group, profile)
-    if isinstance(group.synapse, Linear):
-        return int(weight.shape[1]) * ceil_div((part.dense_synapse_bits + extra) * n_neurons + part.dense_axon_bits, word)
+    if group.is_dense:
+        return group.n_sources * ceil_div((part.dense_synapse_bits + extra) * n_neurons + part.dense_axon_bits, word)
     rows = int(weight.shape[1] * weight.shape[2] * weight.shape[3])
     return rows * ceil_div(n_neurons * (part.conv_weight_bits + extra) + part.conv_overhead_bits, word)

@@ -198,7 +198,9 @@ def test_pool_edges_have_the_same_spikes_on_a_chip(cell: tuple[str, ...]) -> Non
     for group in read_network(net).groups:
         if group.target in own and ".relay" not in group.target:
             held = sum(core.n_words for core in plan.cores_of(group.target)) * CHIP.capacity.synapse_word_bits.count
-            assert held >= net.shapes[group.target][0] * group.n_sources * 8  # a byte a pair, zeros and all
+            # The dense synapses that they are: index and weight of every pair, zeros and all.
+            assert group.is_dense
+            assert held >= net.shapes[group.target][0] * group.n_sources * CHIP.partition.dense_synapse_bits
 
 
 def test_what_a_chip_does_not_do_is_refused() -> None:
