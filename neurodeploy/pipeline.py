@@ -48,13 +48,12 @@ from neurodeploy.lower import lower as lower_graph
 from neurodeploy.lower.ann import LastLayer, Start
 from neurodeploy.lower.ann import convert as convert_ann
 from neurodeploy.lower.gpu import lower_to_gpu
-from neurodeploy.models.autosnn import AutoSnn
-from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_model
 from neurodeploy.models.files import save as save_module
 from neurodeploy.models.foreign_gate import check_model_file
 from neurodeploy.models.foreign_state import refuse_arch
 from neurodeploy.models.from_torch import from_torch
+from neurodeploy.models.networks import Network, to_graph
 from neurodeploy.pipeline_events import (
     cost_of_runs,
     export_on_cores,
@@ -83,7 +82,7 @@ __all__ = [
 ]
 
 
-def save(module: AutoSnn, path: str | Path) -> None:
+def save(module: Network, path: str | Path) -> None:
     """Write a trained network to `.safetensors` or `.pt` (plain types); see `models.files`."""
     save_module(module, path)
 

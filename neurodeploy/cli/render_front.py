@@ -17,6 +17,7 @@ _COMPARED = (
     "Searched: weights shared in the supernet, activity as mean rates, validation images. Simulated: trained anew, in "
     "integers, each event counted, test images."
 )
+_COMPARED_CELL = "Searched: the untrained cell, validation images. Simulated: trained, test images."
 _LABELS = {
     "spikes": ("spikes", ""), "synops": ("synaptic operations", ""), "energy_j": ("energy", "J"),
     "energy_dynamic_j": ("  of it dynamic", "J"), "energy_at_exit_j": ("energy with early exit", "J"),
@@ -28,6 +29,9 @@ def show_pareto(
     console: Console, data: Mapping[str, Any], *, estimated: str = _ESTIMATED, latency: str = "latency"
 ) -> None:
     """The candidates that no other beats in every respect, most accurate first."""
+    if data.get("method") == "sahd":
+        _show_cells(console, data, latency)
+        return
     front = sorted(data["pareto"], key=lambda entry: entry["accuracy"], reverse=True)
     shown = front[:_N_PARETO_SHOWN]
     terms = sorted({name for e in shown for name in e.get("terms", {})})  # of the recipe's own
@@ -51,6 +55,27 @@ def show_pareto(
     tables.grid(console, title, columns, rows, note=note, marked=best)
     if "exact" in data:
         _show_exact(console, data["exact"], data["n_evaluated"])
+
+
+def _show_cells(console: Console, data: Mapping[str, Any], latency: str) -> None:
+    """The cells that no other beats in every respect, highest score first, and why others were left out."""
+    front = sorted(data["pareto"], key=lambda entry: entry["score"], reverse=True)
+    shown = front[:_N_PARETO_SHOWN]
+    rows = [
+        [e["cell"], f"{e['score']:.2f}", count(e["spikes"]), si(e["energy_j"], "J"), si(e["latency_s"], "s"),
+         count(e["n_cores"]), f"{e['fitness']:.2f}"]
+        for e in shown
+    ]  # fmt: skip
+    best = next((i for i, e in enumerate(shown) if e["cell"] == data["best"]["cell"]), None)
+    note = f"{data['untrained']} Bold: the fittest."
+    if data["refused"]:
+        left_out = ", ".join(f"{n} ({why})" for why, n in data["refused"].items())
+        note += f" Left out: {left_out}; candidates.json has the reasons."
+    if len(front) > len(shown):
+        note += f" {len(front) - len(shown)} more with --json."
+    title = f"Pareto front: {len(front)} of {data['n_evaluated']} cells ({data['n_feasible']} feasible) for {data['target']}"
+    columns = ["cell", "score", "spikes", "energy", latency, "cores", "fitness"]
+    tables.grid(console, title, columns, rows, note=note, marked=best)
 
 
 def _show_exact(console: Console, exact: Mapping[str, Any], n: int) -> None:
@@ -82,9 +107,12 @@ def show_predicted(
     if test["early_exit"] is not None:
         found["energy_at_exit_j"] = test["early_exit"]["energy_j"]["nominal"]
     accuracy = test["accuracy"]["simulator"]
-    rows = [["accuracy", percent(best["accuracy"]), percent(accuracy), f"{points(accuracy - best['accuracy'])} points"]]
+    if best["accuracy"] is None:  # of a cell, which was not trained
+        rows, compared = [], _COMPARED_CELL
+    else:
+        rows = [["accuracy", percent(best["accuracy"]), percent(accuracy), f"{points(accuracy - best['accuracy'])} points"]]
     for key, (label, unit) in _LABELS.items():
-        if found.get(key) is not None and best[key] is not None:
+        if found.get(key) is not None and best.get(key) is not None:
             cells = [si(v, unit) if unit else count(v) for v in (best[key], found[key])]
             rows.append([latency if key == "latency_s" else label, *cells, relative(found[key], best[key])])
     columns = ["", "searched", "simulated", "difference"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,10 +18,12 @@ def search(
     ctx: typer.Context,
     target: Target = "loihi2",
     recipe: Annotated[str | None, typer.Option("--recipe", "-r", metavar="RECIPE",
-        help="A packaged recipe's name or a TOML file. Default: the digits, as images or events, whatever the target takes.",
+        help="A packaged recipe's name or a TOML file. Default: the digits, as images or events, whatever the target takes; "
+             "with sahd, digits_snasnet.",
     )] = None,
     method: Annotated[str | None, typer.Option("--method", metavar="METHOD",
-        help="evolution (fittest), nsga2 (front), random, or exhaustive: the whole space. Default: the recipe's.",
+        help="evolution (fittest), nsga2 (front), random, exhaustive (the whole space), or sahd: cells of SNASNet, "
+             "scored untrained. Default: the recipe's.",
     )] = None,
     budget: Annotated[
         int | None, typer.Option("--budget", min=1, help="Architectures to evaluate. Default: the recipe's.")
@@ -51,6 +53,7 @@ def search(
       neurodeploy search --target speck2f
       neurodeploy search --target orin-nano
       neurodeploy search --method exhaustive --workers 2 --out runs/all
+      neurodeploy search --method sahd --target loihi2
       neurodeploy search --resume runs/first
       neurodeploy search --set evolution.budget=20 --set fitness.mu_energy=-0.1 --dry-run
       neurodeploy search --set profile.energy.synapse.value=20
@@ -63,8 +66,8 @@ def search(
     if dry_run:
         flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed}
         given = {k: v for k, v in flags.items() if v is not None}
-        run = {} if resume is None else {"resume": resume}
-        resolved = {**commands.resolve_recipe(recipe, name, changes, **run), "arguments": given}
+        of_run: dict[str, Any] = {k: v for k, v in (("resume", resume), ("method", method)) if v is not None}
+        resolved = {**commands.resolve_recipe(recipe, name, changes, **of_run), "arguments": given}
         return Outcome(resolved, lambda console: tables.settings(console, tables.by_key(resolved)))
     try:
         with frame.progress() as progress:

@@ -20,7 +20,8 @@ def train(
     ctx: typer.Context,
     recipe: Annotated[str, typer.Option("--recipe", "-r", metavar="RECIPE", help="A packaged recipe's name or a TOML file.")],
     arch: Annotated[
-        str | None, typer.Option("--arch", "-a", metavar="ARCH", help="Blocks, as `search` prints them, or a name (AutoSNN). "
+        str | None, typer.Option("--arch", "-a", metavar="ARCH", help="Blocks or rows of a cell, as `search` prints them, "
+                                 "or a name (AutoSNN, snasnet_cifar10). "
                                  "Without it RECIPE is of a network without spikes (digits_qcfs), for `convert`.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="New folder of the run. Default: one under runs/.")] = None,
@@ -35,6 +36,7 @@ def train(
     Examples:
       neurodeploy train --recipe digits --arch skip,SCB_k3,skip,skip,SCB_k3 --out runs/one
       neurodeploy train --recipe digits --arch skip,SCB_k3,skip,skip,SCB_k3 --set train.epochs=20
+      neurodeploy train --recipe digits_snasnet --arch "0303 0030 2002 0200"
       neurodeploy train --recipe digits_qcfs --out runs/qcfs
     """
     frame: Frame = ctx.obj

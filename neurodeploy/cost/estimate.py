@@ -194,7 +194,8 @@ def _plain(flags: NDArray[np.bool_]) -> bool | NDArray[np.bool_]:
 
 def _at_start(node: Node, shape: Shape) -> tuple[Floats, Floats]:
     """(u, v) before the first timestep: 1 where the state starts at another value than zero."""
-    starts = (node.i_init, node.v_init) if isinstance(node, CubaLif) else (np.zeros(1), np.zeros(1))
+    start = (isinstance(node, Lif) and node.v_init) or 0.0
+    starts = (node.i_init, node.v_init) if isinstance(node, CubaLif) else (np.zeros(1), np.full(1, start))
     u, v = (np.broadcast_to(start != 0, shape).astype(np.float64) for start in starts)
     return u, v
 

@@ -25,6 +25,11 @@ def no_window(graph: Graph) -> str | None:
     return None
 
 
+def schedules(graph: Graph) -> tuple[Schedule, ...]:
+    """Those that have a meaning for a network."""
+    return ("single", "pipelined") if no_window(graph) is None else ("single",)
+
+
 def carried_state(graph: Graph) -> str | None:
     """The first layer of a graph with windows that starts them with memory of the sample before, or None."""
     return next((n.name for n in graph.neurons if not _starts_anew(n, graph.latencies[n.name], graph.n_timesteps)), None)

@@ -137,6 +137,7 @@ def _lif(node: Lif) -> None:
     _reset(node)
     _need(node, 0 <= node.inv_tau <= 1, f"inv_tau is {node.inv_tau}, not in 0..1")
     _need(node, node.v_min is None or node.v_min <= node.v_reset, f"its floor {node.v_min} is above v_reset {node.v_reset}")
+    _need(node, node.v_init is None or node.reset_interval is not None, "starts elsewhere than at v_reset and never restarts")
     if node.multi_spike:
         _need(node, node.v_th > 0, f"sends several spikes a timestep at a threshold of {node.v_th}")
         _need(node, node.fire == ">=", "sends several spikes a timestep and fires above its threshold only, not at it")

@@ -110,6 +110,8 @@ def _ungroup(node: Conv2d) -> Array:
 
 def _lif(node: Lif) -> Any:
     ones = np.ones(node.shape)
+    if node.v_init is not None:
+        raise _fail(node, "a state before the first timestep", "Start it at v_reset")
     metadata: dict[str, Any] = {"fire": node.fire}
     if node.reset != "hard" or node.multi_spike or node.v_min is not None:
         if node.inv_tau:

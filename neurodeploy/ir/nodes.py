@@ -201,7 +201,7 @@ Activation = Literal["relu", "unit"]
 
 @dataclass(frozen=True, eq=False)
 class Lif(Node):
-    """Leaky (or not) integrate-and-fire in real arithmetic. State v_mem = v_reset before the first timestep.
+    """Leaky (or not) integrate-and-fire in real arithmetic. State v_mem = v_init (None: v_reset) before the first timestep.
 
     decay_input=True  (PLIF as released):  v += (x - (v - v_reset)) * inv_tau
     decay_input=False:                     v = v + (x - (v - v_reset) * inv_tau)  (inv_tau = 0 is IF)
@@ -224,6 +224,7 @@ class Lif(Node):
     reset_offset: int = 0
     multi_spike: bool = False
     v_min: float | None = None
+    v_init: float | None = None
     is_neuron: ClassVar[bool] = True
 
     def output_shape(self, source: Shape) -> Shape:

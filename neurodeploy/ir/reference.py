@@ -69,7 +69,8 @@ def initial_state(node: Node, batch: int) -> State:
     """State of `batch` copies of a node before the first timestep."""
     if isinstance(node, Lif):
         current = {"i_syn": np.zeros((batch, *node.shape))} if isinstance(node, CurrentLif) else {}
-        return {"v_mem": np.full((batch, *node.shape), node.v_reset, dtype=np.float64), **current, "t": 0}
+        start = node.v_reset if node.v_init is None else node.v_init
+        return {"v_mem": np.full((batch, *node.shape), start, dtype=np.float64), **current, "t": 0}
     if isinstance(node, Li):
         return {"v_mem": np.zeros((batch, *node.shape)) + node.v_leak, "t": 0}
     if isinstance(node, CubaLif):
@@ -338,8 +339,9 @@ def check_input(graph: Graph, x: Array) -> Array:
 
 
 def default_steps(graph: Graph, n_timesteps: int) -> int:
-    """Timesteps until `n_timesteps` of input have reached the last node; `n_timesteps` itself for a recurrent graph."""
-    return n_timesteps + max(graph.latencies.values()) if graph.is_acyclic else n_timesteps
+    """Timesteps until `n_timesteps` of input have reached the last node; in a recurrent graph, which never ends, its Vote."""
+    last = [n.name for n in graph.nodes if graph.is_acyclic or isinstance(n, Vote)]
+    return n_timesteps + max((graph.latencies[name] for name in last), default=0)
 
 
 def input_at(node: Input, x: Array, t: int) -> Array:
@@ -383,7 +385,7 @@ def walk(graph: Graph, x: Array, n_steps: int | None = None) -> Iterator[Moment]
 def evaluate(graph: Graph, x: Array, n_steps: int | None = None) -> dict[str, Array]:
     """Outputs of every node, [T', B, *shape], for the input x [T, B, *input shape].
 
-    `n_steps` T' defaults to T plus the latency of the output (feed-forward) or T (recurrent). After T, an input of
+    `n_steps` T' defaults to T plus the latency of the output (recurrent: of a Vote, else T). After T, an input of
     kind bias keeps its last value, others are zero. Several edges into a node add in edge order.
     """
     moments = [moment.output for moment in walk(graph, x, n_steps)]

@@ -64,8 +64,8 @@ _LATER: dict[str, frozenset[str]] = {
     "Input": frozenset({"signed"}),
     "Conv2d": frozenset({"binary", "sum_bits"}),
     "Linear": frozenset({"binary", "weight_exp", "delays"}),
-    "Lif": frozenset({"multi_spike", "v_min"}),
-    "CurrentLif": frozenset({"multi_spike", "v_min"}),
+    "Lif": frozenset({"multi_spike", "v_min", "v_init"}),
+    "CurrentLif": frozenset({"multi_spike", "v_min", "v_init"}),
     "CubaLif": frozenset({"i_init", "v_init"}),
 }
 

@@ -25,8 +25,7 @@ from neurodeploy.jobs.measure import check_length
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.opened import Opened, counted, foremost, open_with, refuses_one_target
 from neurodeploy.jobs.search import split_overrides
-from neurodeploy.models.autosnn import AutoSnn
-from neurodeploy.models.convert import to_graph
+from neurodeploy.models.networks import Network, of_width, to_graph
 from neurodeploy.place import Placement, utilisation
 from neurodeploy.place import check as check_placement
 from neurodeploy.place import suggest as suggest_system
@@ -205,7 +204,7 @@ def _suggestion(opened: Opened, lowered: Graph, profile: Profile, settings: Depl
     }
 
 
-def _largest_width(module: AutoSnn, profile: Profile, settings: DeploySettings) -> int | None:
+def _largest_width(module: Network, profile: Profile, settings: DeploySettings) -> int | None:
     """Largest width below the module's own whose network fits (wider never needs fewer cores), None where none does."""
     low, high = 0, module.config.width - 1
     while low < high:
@@ -214,9 +213,9 @@ def _largest_width(module: AutoSnn, profile: Profile, settings: DeploySettings) 
     return low or None
 
 
-def _fits(module: AutoSnn, width: int, profile: Profile, settings: DeploySettings) -> bool:
+def _fits(module: Network, width: int, profile: Profile, settings: DeploySettings) -> bool:
     try:
-        lowered = lowered_for(to_graph(AutoSnn(replace(module.config, width=width), module.arch)), profile, settings)
+        lowered = lowered_for(to_graph(of_width(module, width)), profile, settings)
     except UsageError:
         return False
     return check_placement(lowered, profile, settings.cost.n_chips).fits

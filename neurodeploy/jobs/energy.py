@@ -15,7 +15,7 @@ from neurodeploy.cost.model import cost
 from neurodeploy.cost.proxies import proxies, proxies_of
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
-from neurodeploy.cost.windows import no_window, schedule_for
+from neurodeploy.cost.windows import no_window, schedule_for, schedules
 from neurodeploy.data.chip_input import chip_input
 from neurodeploy.data.spikes import Layout, read_input
 from neurodeploy.errors import DoesNotFit, NeurodeployError, NeurodeployWarning
@@ -148,6 +148,8 @@ def _measured(
         **_figures(final.costs[schedule], net, profile, deployment.placement_source, activity), "schedules": _both(final.costs),
     }
     sample = simulate(net, chip_input(net, images[batches(net, len(images))[0]]))
+    if no_window(net) is not None:
+        return entry, proxies_of(net, {name: (raster != 0).sum(axis=0).mean(axis=0) for name, raster in sample.spikes.items()})
     return entry, proxies(net, mean_rates(sample))
 
 
@@ -162,8 +164,7 @@ def _given(
     net = replace(deployment.net, n_timesteps=read.n_timesteps(deployment.net, activity.n_timesteps))
     schedule = schedule_for(net, asked)
     measured = measure_given(net, deployment.plan, read.x, progress, zeros=profile.zeros)
-    schedules: tuple[Schedule, ...] = ("single",) if no_window(net) is not None else ("single", "pipelined")
-    costs = costs_of(measured.counts, deployment.plan, profile, schedules=schedules, interval_s=activity.interval_s)
+    costs = costs_of(measured.counts, deployment.plan, profile, schedules=schedules(net), interval_s=activity.interval_s)
     entry = {
         "fits": True, "accuracy": None, "early_exit": None, "data": None,
         "input": {

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.cost.result import Cost
 from neurodeploy.cost.schedule import Schedule
+from neurodeploy.cost.windows import schedules
 from neurodeploy.early_exit.confidence import ConfidencePolicy
 from neurodeploy.hw.profile import Profile
 from neurodeploy.ir.graph import Graph, IntGraph
@@ -61,5 +62,5 @@ def evaluate(
         early_exit=None if policy is None else early_exit_report(
             net, plan, profile, policy, images, labels, measured, interval_s=interval_s
         ),
-        costs=costs_of(measured.counts, plan, profile, interval_s=interval_s),
+        costs=costs_of(measured.counts, plan, profile, schedules=schedules(net), interval_s=interval_s),
     )

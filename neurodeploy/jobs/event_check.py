@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from neurodeploy.errors import DoesNotFit, UsageError, Violation
@@ -10,8 +10,7 @@ from neurodeploy.hw.profile import EventProfile
 from neurodeploy.jobs.event_opened import checked_cores, lowered_to_cores
 from neurodeploy.jobs.opened import Opened
 from neurodeploy.lower.event_cores import lower_to_events
-from neurodeploy.models.autosnn import AutoSnn
-from neurodeploy.models.convert import to_graph
+from neurodeploy.models.networks import Network, of_width, to_graph
 from neurodeploy.place.core_plan import CorePlan, CoreUse
 from neurodeploy.place.event_cores import check
 
@@ -63,7 +62,7 @@ def _use(use: CoreUse) -> dict[str, Any]:
     }
 
 
-def largest_width(module: AutoSnn, profile: EventProfile) -> int | None:
+def largest_width(module: Network, profile: EventProfile) -> int | None:
     """Largest width below the module's own whose network fits (wider never needs less memory), None where none does."""
     low, high = 0, module.config.width - 1
     while low < high:
@@ -72,9 +71,9 @@ def largest_width(module: AutoSnn, profile: EventProfile) -> int | None:
     return low or None
 
 
-def _fits(module: AutoSnn, width: int, profile: EventProfile) -> bool:
+def _fits(module: Network, width: int, profile: EventProfile) -> bool:
     try:
-        graph = to_graph(AutoSnn(replace(module.config, width=width), module.arch))
+        graph = to_graph(of_width(module, width))
         return check(lower_to_events(graph, profile), profile).fits
     except (DoesNotFit, UsageError):
         return False

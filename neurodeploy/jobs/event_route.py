@@ -21,11 +21,12 @@ from neurodeploy.jobs.event_evaluate import evaluate_events
 from neurodeploy.jobs.training import macro_of
 from neurodeploy.lower.event_cores import lower_to_events
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
-from neurodeploy.models.convert import to_graph
 from neurodeploy.models.macro import Arch
+from neurodeploy.models.networks import Network, to_graph
 from neurodeploy.place.event_cores import check
 from neurodeploy.progress import Progress
 from neurodeploy.search.recipe import Recipe
+from neurodeploy.search.snas_recipe import AnyRecipe
 from neurodeploy.validate.event_verdict import validate_event_bundle
 
 
@@ -66,7 +67,7 @@ class EventRoute:
         return EventEvaluator(supernet, _events(data), recipe, self.profile)
 
     def finish(
-        self, network: AutoSnn, data: AnyDataset, recipe: Recipe, out: Path, extra: dict[str, Any],
+        self, network: Network, data: AnyDataset, recipe: AnyRecipe, out: Path, extra: dict[str, Any],
         lap: Callable[[str, str], None], progress: Progress,
     ) -> dict[str, Any]:
         events = _events(data)

@@ -126,10 +126,13 @@ def _as_long(deployment: Deployment, n_timesteps: int) -> Deployment:
     if isinstance(deployment.lowered, IntGraph):
         return replace(deployment, net=replace(deployment.net, n_timesteps=n_timesteps))
 
-    def longer(node: Node) -> Node:
-        return replace(node, reset_interval=n_timesteps) if isinstance(node, Lif | CubaLif) else node
-
     lowered, net = deployment.lowered, deployment.net
+
+    def longer(node: Node) -> Node:
+        if not isinstance(node, Lif | CubaLif):
+            return node
+        return replace(node, reset_interval=n_timesteps if net.is_acyclic else max(n_timesteps, node.reset_offset))
+
     return replace(
         deployment, net=replace(net, nodes=tuple(map(longer, net.nodes)), n_timesteps=n_timesteps),
         lowered=replace(lowered, nodes=tuple(map(longer, lowered.nodes)), n_timesteps=n_timesteps),

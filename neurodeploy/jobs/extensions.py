@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from neurodeploy.data.own import DATASETS
 from neurodeploy.errors import UsageError
+from neurodeploy.extensions import Registry
 from neurodeploy.jobs.data import AnyDataset
 from neurodeploy.jobs.training import macro_of
 from neurodeploy.models.macro import OWN_BLOCKS
 from neurodeploy.models.own_blocks import check_blocks
 from neurodeploy.search.recipe import Recipe
+from neurodeploy.search.snas_recipe import AnyRecipe
 from neurodeploy.search.terms import TERMS
 
 
@@ -19,9 +23,11 @@ def require_extensions(recipe: Recipe, data: AnyDataset) -> None:
     check_blocks(recipe.network.blocks, macro_of(recipe, data))
 
 
-def require_shared(recipe: Recipe, workers: int) -> None:
+def require_shared(recipe: AnyRecipe, workers: int) -> None:
     """Raise UsageError where further workers, which do not run the caller's script, would lack what it registered."""
-    asked = ((DATASETS, (recipe.data.name,)), (OWN_BLOCKS, recipe.network.blocks), (TERMS, tuple(recipe.fitness.terms)))
+    asked: list[tuple[Registry[Any], tuple[str, ...]]] = [(DATASETS, (recipe.data.name,))]
+    if isinstance(recipe, Recipe):
+        asked += [(OWN_BLOCKS, recipe.network.blocks), (TERMS, tuple(recipe.fitness.terms))]
     only_here = [f"{r.kind} {name!r}" for r, names in asked for name in r.only_in_this_process(names)]
     if workers > 1 and only_here:
         raise UsageError(

@@ -19,10 +19,11 @@ from neurodeploy.jobs.gpu_run import run_split
 from neurodeploy.jobs.training import macro_of
 from neurodeploy.lower.gpu import lower_to_gpu
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
-from neurodeploy.models.convert import to_graph
 from neurodeploy.models.macro import Arch
+from neurodeploy.models.networks import Network, to_graph
 from neurodeploy.progress import Progress
 from neurodeploy.search.recipe import Recipe
+from neurodeploy.search.snas_recipe import AnyRecipe
 from neurodeploy.validate import validate_gpu_bundle
 
 
@@ -45,7 +46,7 @@ class GpuRoute:
         return GpuEvaluator(supernet, _images(data), recipe, self.profile)
 
     def finish(
-        self, network: AutoSnn, data: AnyDataset, recipe: Recipe, out: Path, extra: dict[str, Any],
+        self, network: Network, data: AnyDataset, recipe: AnyRecipe, out: Path, extra: dict[str, Any],
         lap: Callable[[str, str], None], progress: Progress,
     ) -> dict[str, Any]:
         graph = lower_to_gpu(to_graph(network))

@@ -9,8 +9,8 @@ from typing import Any
 from neurodeploy.errors import UsageError
 from neurodeploy.jobs.data import load_data
 from neurodeploy.jobs.routes import Evaluates, route_of
-from neurodeploy.jobs.run import Run, read_json
-from neurodeploy.jobs.search import CANDIDATES, prepare
+from neurodeploy.jobs.run import CANDIDATES, Run, read_json
+from neurodeploy.jobs.search import prepare
 from neurodeploy.progress import SILENT
 from neurodeploy.search.fitness import FitnessSettings, Metrics, References, fitness
 from neurodeploy.search.recipe import Recipe

@@ -17,11 +17,12 @@ from neurodeploy.jobs.deploy import deploy, lowered_for
 from neurodeploy.jobs.evaluate import evaluate
 from neurodeploy.jobs.training import macro_of
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
-from neurodeploy.models.convert import to_graph
 from neurodeploy.models.macro import Arch
+from neurodeploy.models.networks import Network, to_graph
 from neurodeploy.place import check
 from neurodeploy.progress import Progress
 from neurodeploy.search.recipe import Recipe
+from neurodeploy.search.snas_recipe import AnyRecipe
 from neurodeploy.validate import validate
 
 
@@ -45,7 +46,7 @@ class MeshRoute:
         return Evaluator(supernet, _images(data), recipe, self.profile)
 
     def finish(
-        self, network: AutoSnn, data: AnyDataset, recipe: Recipe, out: Path, extra: dict[str, Any],
+        self, network: Network, data: AnyDataset, recipe: AnyRecipe, out: Path, extra: dict[str, Any],
         lap: Callable[[str, str], None], progress: Progress,
     ) -> dict[str, Any]:
         images = _images(data)

@@ -25,10 +25,9 @@ from neurodeploy.jobs.deploy import Deployment, PlacementSource, deploy, lowered
 from neurodeploy.jobs.net_options import NetOptions
 from neurodeploy.jobs.nir_options import nir_options
 from neurodeploy.jobs.run import located
-from neurodeploy.models.autosnn import AutoSnn
-from neurodeploy.models.convert import to_graph
 from neurodeploy.models.files import load_model
 from neurodeploy.models.foreign_state import SUFFIXES, refuse_arch
+from neurodeploy.models.networks import Network, to_graph
 from neurodeploy.pipeline import load
 from neurodeploy.place import Check, Placement, check, derive
 from neurodeploy.progress import SILENT, Progress
@@ -46,7 +45,7 @@ class Opened:
 
     path: Path
     graph: Graph
-    module: AutoSnn | None
+    module: Network | None
     policy: ConfidencePolicy | None
     data_name: str | None
     bundle: OpenBundle | EventBundle | GpuBundle | None = None
@@ -171,7 +170,7 @@ def open_model(
         name = _data_name(graph, path)
         if arch is not None and name is not None:
             name = located(name)  # as for --data: it may be a path from here
-        return Opened(path, graph, model if isinstance(model, AutoSnn) else None, None, name)
+        return Opened(path, graph, None if isinstance(model, Graph) else model, None, name)
     if path.is_dir():
         bundle = open_any(path)
         name = (bundle.manifest.get("data") or {}).get("name")

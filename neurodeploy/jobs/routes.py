@@ -11,9 +11,11 @@ from neurodeploy.hw.profile import AnyProfile, EventProfile, GpuProfile
 from neurodeploy.jobs.data import AnyDataset
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.models.macro import Arch
+from neurodeploy.models.networks import Network
 from neurodeploy.progress import Progress
 from neurodeploy.search.fitness import Metrics
 from neurodeploy.search.recipe import Recipe
+from neurodeploy.search.snas_recipe import AnyRecipe
 
 Lap = Callable[[str, str], None]  # (stage, what it did)
 
@@ -49,7 +51,8 @@ class Route(Protocol):
         ...
 
     def finish(
-        self, network: AutoSnn, data: AnyDataset, recipe: Recipe, out: Path, extra: dict[str, Any], lap: Lap, progress: Progress
+        self, network: Network, data: AnyDataset, recipe: AnyRecipe, out: Path, extra: dict[str, Any], lap: Lap,
+        progress: Progress,
     ) -> dict[str, Any]:
         """Bring a trained network onto the target, measure it on the test split and write its validated bundle.
 
@@ -62,7 +65,7 @@ class Route(Protocol):
         ...
 
 
-def route_of(profile: AnyProfile, recipe: Recipe) -> Route:
+def route_of(profile: AnyProfile, recipe: AnyRecipe) -> Route:
     """The route to a target; UsageError for a recipe whose data the target cannot take."""
     events = isinstance(profile, EventProfile)
     if events != (recipe.input.kind == "events"):
@@ -85,6 +88,8 @@ def route_of(profile: AnyProfile, recipe: Recipe) -> Route:
     return MeshRoute(profile)
 
 
-def default_recipe(profile: AnyProfile) -> str:
+def default_recipe(profile: AnyProfile, method: str | None = None) -> str:
     """The packaged recipe that a target of this kind takes where none is named."""
+    if method == "sahd":
+        return "digits_snasnet"
     return "digits_events" if isinstance(profile, EventProfile) else "digits"

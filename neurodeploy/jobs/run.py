@@ -23,10 +23,15 @@ from neurodeploy.errors import UnsafeFile, UsageError
 from neurodeploy.hw.profile import AnyProfile
 from neurodeploy.hw.profile import parse as parse_profile
 from neurodeploy.ir import archive
-from neurodeploy.search.recipe import Recipe, parse
+from neurodeploy.search.recipe import Recipe
+from neurodeploy.search.snas_recipe import AnyRecipe, parse_any
 
 SCHEMA_VERSION = 1
 _REQUEST, _LOCK = "run.json", "run.lock"
+# Files of a search's run; BUNDLE is a folder.
+JOURNAL, REFERENCES, CANDIDATES, RESULT, BUNDLE = (
+    "journal.log", "references.json", "candidates.json", "result.json", "bundle",
+)
 # Temporary names of files and folders that are moved into place when they are whole; a killed process leaves them.
 _UNFINISHED = (".*.json.*", ".*.safetensors.*", ".bundle.*", "*.ckpt*.part")
 
@@ -64,14 +69,22 @@ def located(data: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """An open run: its folder, its resolved recipe, and where one is involved the target's profile as it was when the
-    run began; `arguments` are what else was asked."""
+    """An open run: its folder, its resolved recipe (`settings`, of either family), and where one is involved the target's
+    profile as it was when the run began; `arguments` are what else was asked."""
 
     path: Path
     command: str
-    recipe: Recipe
+    settings: AnyRecipe
     target: AnyProfile | None
     arguments: dict[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of a run of AutoSNN; UsageError for one of SNASNet."""
+        if not isinstance(self.settings, Recipe):
+            raise UsageError("holds a run of SNASNet", where=str(self.path), code="other_family",
+                             limit="This takes those of AutoSNN", remedy="Name another run")
+        return self.settings
 
     @property
     def profile(self) -> AnyProfile:
@@ -82,7 +95,8 @@ class Run:
 
     @classmethod
     def create(
-        cls, command: str, recipe: Recipe, target: AnyProfile | None, out: Path | None, arguments: dict[str, Any] | None = None
+        cls, command: str, recipe: AnyRecipe, target: AnyProfile | None, out: Path | None,
+        arguments: dict[str, Any] | None = None,
     ) -> Run:
         """A new folder (default: runs/<utc>-<command>-<hash>), complete from its first moment.
 
@@ -134,7 +148,7 @@ class Run:
         try:
             profile = content["profile"]
             return cls(
-                path, command, parse(content["recipe"]), None if profile is None else parse_profile(profile),
+                path, command, parse_any(content["recipe"]), None if profile is None else parse_profile(profile),
                 dict(content["arguments"]),
             )
         except (KeyError, ValueError, TypeError, UsageError) as error:

@@ -22,16 +22,18 @@ from neurodeploy.jobs.data import AnyDataset, load_data
 from neurodeploy.jobs.extensions import require_extensions, require_shared
 from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards, remembered_interrupts
 from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
-from neurodeploy.jobs.run import Run, read_json, write_json
+from neurodeploy.jobs.run import BUNDLE, CANDIDATES, JOURNAL, REFERENCES, RESULT, Run, read_json, write_json
 from neurodeploy.jobs.shared_prefixes import SharedPrefixes
-from neurodeploy.jobs.training import MODEL, supernet_of, train_arch
+from neurodeploy.jobs.snas_search import check_cells_fit, prepare_cells, search_cells, study_cells
+from neurodeploy.jobs.training import places, supernet_of, train_arch
 from neurodeploy.models.macro import check_arch
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.evolve import Scored
 from neurodeploy.search.fitness import Metrics, References, energy_field, fitness
 from neurodeploy.search.pareto import objectives_with
-from neurodeploy.search.recipe import Recipe, read
+from neurodeploy.search.recipe import Recipe
 from neurodeploy.search.regret import regrets
+from neurodeploy.search.snas_recipe import SnasRecipe, read_any, with_short
 from neurodeploy.search.space import Space
 from neurodeploy.search.standing import Standing
 from neurodeploy.search.study import StudyResult
@@ -40,8 +42,6 @@ from neurodeploy.search.trials import Evaluation
 from neurodeploy.train.runtime import threads
 from neurodeploy.train.supernet import SuperNetResult
 
-JOURNAL, REFERENCES, RESULT, BUNDLE = "journal.log", "references.json", "result.json", "bundle"
-CANDIDATES = "candidates.json"
 _N_SEEDS = 3  # of each method that an exhaustive search compares itself with
 
 
@@ -65,20 +65,21 @@ class SearchResult:
 
 
 def resolve_recipe(
-    recipe: str | None, target: str | None, overrides: dict[str, Any], resume: Path | None = None
+    recipe: str | None, target: str | None, overrides: dict[str, Any], resume: Path | None = None, method: str | None = None
 ) -> dict[str, Any]:
-    """What a run would use: the recipe with all defaults, and the target's profile; overrides of both (`--set`).
+    """What a run would use: the recipe with all defaults, and the target's profile; overrides of both (`--set`). `method` as
+    `search` has it.
 
     With `resume`, what the run in that folder uses.
     """
     if resume is not None:
         run = Run.open(resume, "search")
-        return {"recipe": run.recipe.to_dict(), "profile": run.profile.model_dump(mode="json")}
+        return {"recipe": run.settings.to_dict(), "profile": run.profile.model_dump(mode="json")}
     of_recipe, of_profile = split_overrides(overrides)
     profile = None if target is None else profile_of(target, of_profile)
     if recipe is None:
-        recipe = default_recipe(profile) if profile is not None else "digits"
-    resolved: dict[str, Any] = {"recipe": read(recipe, of_recipe).model_dump(mode="json")}
+        recipe = default_recipe(profile, method) if profile is not None else "digits"
+    resolved: dict[str, Any] = {"recipe": with_short(recipe, of_recipe, method).model_dump(mode="json")}
     return resolved if profile is None else {**resolved, "profile": profile.model_dump(mode="json")}
 
 
@@ -109,6 +110,8 @@ def search(
             run = _begin(recipe, target, method, budget, out, resume, seed, overrides, workers)
         progress.message(f"run folder {run.path}")
         with run.locked(), threads(1), remembered_interrupts() as interrupted:
+            if isinstance(run.settings, SnasRecipe):
+                return _finished(run) or SearchResult(search_cells(run, _helpers(run, workers - 1), progress, interrupted))
             return _finished(run) or _search(run, workers, progress, interrupted)
     except KeyboardInterrupt as error:
         if run is None:
@@ -128,13 +131,15 @@ def _begin(
             raise UsageError(f"{names} cannot change on resume", where=str(resume), remedy="Start a new run with them")
         run = Run.open(Path(resume), "search")
         _require_same(run, recipe, target)
-        require_shared(run.recipe, workers)
+        require_shared(run.settings, workers)
         return run
     of_recipe, of_profile = split_overrides(overrides or {})
-    short = {"evolution.method": method, "evolution.budget": budget, "seed": seed}
-    of_recipe |= {k: v for k, v in short.items() if v is not None}
     profile = profile_of("loihi2" if target is None else target, of_profile)
-    settings = read(default_recipe(profile) if recipe is None else recipe, of_recipe)
+    settings = with_short(default_recipe(profile, method) if recipe is None else recipe, of_recipe, method, budget, seed)
+    if isinstance(settings, SnasRecipe):
+        require_shared(settings, workers)
+        check_cells_fit(settings, profile)
+        return Run.create("search", settings, profile, None if out is None else Path(out))
     if budget is not None and settings.evolution.method == "exhaustive":
         raise UsageError(f"a budget of {budget}", where="search method exhaustive", limit="It evaluates the whole space",
                          remedy="Leave the budget out, or choose another method")
@@ -157,7 +162,7 @@ def _require_same(run: Run, recipe: str | Path | None, target: str | None) -> No
     """A recipe and target may be named again on resume, but no others."""
     for what, asked, kept in (
         ("target", None if target is None else profile_of(target).name, run.profile.name),
-        ("recipe", None if recipe is None else read(recipe).name, run.recipe.name),
+        ("recipe", None if recipe is None else read_any(recipe).name, run.settings.name),
     ):
         if asked not in (None, kept):
             raise UsageError(
@@ -170,11 +175,7 @@ def _finished(run: Run) -> SearchResult | None:
     """The result of a run that is complete, wherever its folder lies now."""
     if not (run.path / RESULT).is_file() or not (run.path / BUNDLE).is_dir():
         return None
-    return SearchResult({**read_json(run.path / RESULT), **_places(run)})
-
-
-def _places(run: Run) -> dict[str, str]:
-    return {"run_dir": str(run.path), "model": str(run.path / MODEL), "bundle": str(run.path / BUNDLE)}
+    return SearchResult({**read_json(run.path / RESULT), **places(run)})
 
 
 def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool]) -> SearchResult:
@@ -208,7 +209,7 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool])
     final = route.finish(network, data, run.recipe, run.path / BUNDLE, extra, lap, progress)
     pareto = [_entry(e) for e in study.pareto]
     result = {
-        **_places(run), "target": run.profile.name, "n_evaluated": len(study.evaluations),
+        **places(run), "target": run.profile.name, "n_evaluated": len(study.evaluations),
         "n_feasible": sum(e.fitness is not None for e in study.evaluations), "stopped": study.stopped,
         "best": predicted, "pareto": pareto, **route.front(pareto, data), **_exact(run, route, study, data),
         "references": references.to_dict(), **final,
@@ -345,17 +346,21 @@ class WorkerResult:
 def worker(run_dir: Path, *, progress: Progress = SILENT) -> WorkerResult:
     """Join a running search whose supernet is trained; ends when the search's budget is spent."""
     run = Run.open(run_dir, "search")
-    if not (run.path / REFERENCES).exists():
+    # Cells need no supernet: their worker may come at any time.
+    if not isinstance(run.settings, SnasRecipe) and not (run.path / REFERENCES).exists():
         raise UsageError(
             "its supernet is not trained yet", where=str(run_dir), code="not_ready",
             remedy="Start the worker once the search itself evaluates architectures",
         )
-    data = load_data(run.recipe.data, run.recipe.input.kind)
-    route = route_of(run.profile, run.recipe)
+    data = load_data(run.settings.data, run.settings.input.kind)
+    route = route_of(run.profile, run.settings)
     try:
         with threads(1):
-            evaluator, references = prepare(run, route, data, progress)
-            study = _study(run, route, evaluator, references, data, progress)
+            if isinstance(run.settings, SnasRecipe):
+                study = study_cells(run, *prepare_cells(run, data, progress), progress)
+            else:
+                evaluator, references = prepare(run, route, data, progress)
+                study = _study(run, route, evaluator, references, data, progress)
     except KeyboardInterrupt as error:
         again = f"neurodeploy worker --run {run.path}"
         raise Interrupted("interrupted; what is finished is kept", remedy=f"Join again with `{again}`") from error

@@ -1,4 +1,4 @@
-"""`neurodeploy train`: one architecture of a recipe's space."""
+"""`neurodeploy train`: one architecture, or cell, of a recipe's space."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 from neurodeploy.errors import Interrupted, UsageError
 from neurodeploy.jobs.data import load_data
 from neurodeploy.jobs.run import Run, located
-from neurodeploy.jobs.training import MODEL, labelled, macro_of, train_arch
+from neurodeploy.jobs.training import MODEL, labelled, macro_of, sizes_of, train_arch
 from neurodeploy.models.macro import Arch
 from neurodeploy.models.own_blocks import check_blocks
 from neurodeploy.models.published import parse_arch
+from neurodeploy.models.snas_cell import check_cell
 from neurodeploy.progress import SILENT, Progress
-from neurodeploy.search.recipe import Recipe, read
+from neurodeploy.search.snas_recipe import AnyRecipe, SnasRecipe, read_any
 from neurodeploy.train.evaluate import evaluate
 
 
@@ -40,15 +41,21 @@ def train(
     recipe: str | Path, arch: str, *, out: Path | None = None, seed: int | None = None,
     overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
 ) -> TrainResult:
-    """Train one architecture by a recipe, from scratch; the model file lies in the run's folder.
+    """Train one architecture by a recipe, from scratch; the model file lies in the run's folder. For a recipe of SNASNet, arch
+    is a cell: a released one's name, or four rows of digits.
 
     A run that was interrupted is continued by the same command with the same `out`. Raises UsageError where `out` holds
     anything else, Interrupted on Ctrl-C.
     """
-    settings = read(recipe, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
-    blocks = parse_arch(arch, settings.network.n_positions)
-    data = load_data(settings.data, settings.input.kind)
-    check_blocks(blocks, macro_of(settings, data))
+    settings = read_any(recipe, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
+    if isinstance(settings, SnasRecipe):
+        blocks = check_cell(arch.replace(",", " "))
+        data = load_data(settings.data, settings.input.kind)
+        sizes_of(settings, data)
+    else:
+        blocks = parse_arch(arch, settings.network.n_positions)
+        data = load_data(settings.data, settings.input.kind)
+        check_blocks(blocks, macro_of(settings, data))
     run = _open(out, settings, blocks) or Run.create("train", settings, None, out, {"arch": list(blocks)})
     progress.message(f"run folder {run.path}")
     try:
@@ -63,14 +70,14 @@ def train(
     )
 
 
-def _open(out: Path | None, settings: Recipe, blocks: Arch) -> Run | None:
+def _open(out: Path | None, settings: AnyRecipe, blocks: Arch) -> Run | None:
     """The run in `out`, None where there is none; UsageError for a run of something else."""
     if out is None or not (out / "run.json").is_file():
         return None
     run = Run.open(out, "train")
     asked = {**settings.to_dict(), "arch": list(blocks)}
     asked["data"]["name"] = located(settings.data.name)
-    before = {**run.recipe.to_dict(), **run.arguments}
+    before = {**run.settings.to_dict(), **run.arguments}
     differing = sorted(key for key in asked if asked[key] != before.get(key))
     if differing:
         raise UsageError(

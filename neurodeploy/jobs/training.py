@@ -11,18 +11,27 @@ import torch
 from neurodeploy.data.event_dataset import EventDataset
 from neurodeploy.data.image_classes import N_LEVELS
 from neurodeploy.jobs.data import AnyDataset, image_shape
-from neurodeploy.jobs.run import Run
+from neurodeploy.jobs.run import BUNDLE, Run
 from neurodeploy.models.autosnn import AutoSnn, MacroConfig, SuperNet
 from neurodeploy.models.files import load_module, save
 from neurodeploy.models.macro import Arch
+from neurodeploy.models.networks import Network
+from neurodeploy.models.snas_cell import SnasConfig
+from neurodeploy.models.snasnet import SnasNet
 from neurodeploy.progress import Progress
 from neurodeploy.search.recipe import Recipe
+from neurodeploy.search.snas_recipe import AnyRecipe, SnasRecipe
 from neurodeploy.train.config import SupernetConfig
 from neurodeploy.train.loop import Epoch, Labelled, train
 from neurodeploy.train.supernet import SuperNetResult, train_supernet
 
 MODEL = "model.safetensors"
 _MOST_REAL = 2**30  # bytes of images as float32
+
+
+def places(run: Run) -> dict[str, str]:
+    """Where a search's run keeps what it makes."""
+    return {"run_dir": str(run.path), "model": str(run.path / MODEL), "bundle": str(run.path / BUNDLE)}
 
 
 def macro_of(recipe: Recipe, data: AnyDataset) -> MacroConfig:
@@ -38,13 +47,25 @@ def macro_of(recipe: Recipe, data: AnyDataset) -> MacroConfig:
     )
 
 
-def labelled(recipe: Recipe, data: AnyDataset, split: str) -> Labelled:
+def sizes_of(recipe: SnasRecipe, data: AnyDataset) -> SnasConfig:
+    """A SNASNet's sizes: the recipe's, and the data's."""
+    return recipe.network.sizes(image_shape(data), data.n_classes)
+
+
+def untrained(recipe: AnyRecipe, data: AnyDataset, arch: Sequence[str]) -> Network:
+    """The network of a recipe's family with these blocks, or rows of a cell, and the next random weights."""
+    if isinstance(recipe, SnasRecipe):
+        return SnasNet(sizes_of(recipe, data), arch)
+    return AutoSnn(macro_of(recipe, data), arch)
+
+
+def labelled(recipe: AnyRecipe, data: AnyDataset, split: str) -> Labelled:
     """A split as training takes it: images, as bytes where their real numbers would be too large, or events counted in the
     bins of the recipe's network."""
     if isinstance(data, EventDataset):
         return data.rasters(split, recipe.network.n_timesteps), data.split(split)[1]
     n_bytes = 4 * len(data.splits[split]) * math.prod(data.image_shape)
-    bytes_do = data.n_levels == N_LEVELS and recipe.train.encoding == recipe.supernet.encoding == "direct"
+    bytes_do = data.n_levels == N_LEVELS and recipe.encodings == {"direct"}
     return data.stored(split) if n_bytes > _MOST_REAL and bytes_do else data.split(split)
 
 
@@ -83,14 +104,14 @@ def supernet_of(
     return supernet, result
 
 
-def train_arch(run: Run, arch: Sequence[str], data: AnyDataset, progress: Progress) -> AutoSnn:
+def train_arch(run: Run, arch: Sequence[str], data: AnyDataset, progress: Progress) -> Network:
     """The architecture trained from scratch by the run's recipe, in the run's model file from then on."""
     path = run.path / MODEL
     if path.exists():
         return load_module(path)
-    recipe = run.recipe
+    recipe = run.settings
     torch.manual_seed(recipe.seed)
-    network = AutoSnn(macro_of(recipe, data), arch)
+    network = untrained(recipe, data, arch)
     task = "training"
     seen = 0
 

@@ -115,7 +115,9 @@ def _dataset(opened: OpenBundle, data: Dataset | EventDataset | str | Path | Non
 
 
 def _float_accuracy(opened: OpenBundle, images: NDArray[Any], labels: NDArray[Any]) -> float | None:
-    """Accuracy of the real-valued network in `model.nir`; None where that holds the integer network itself."""
+    """Accuracy of the real-valued network in `model.nir`; None where that holds the integers, or there is none."""
+    if "model.nir" not in opened.manifest["files"]:
+        return None
     graph = read_nir(opened.path / "model.nir")
     if isinstance(graph, IntGraph):
         return None

@@ -27,6 +27,11 @@ def lower_to_gpu(graph: Graph) -> Graph:
             "its first operations were moved to a host", where="lower", code="other_arithmetic",
             limit="Its input are biases of one chip", remedy="Give the model that it was exported from",
         )
+    if any(isinstance(n, Lif) and n.v_init is not None for n in graph.nodes):
+        raise UsageError(
+            "its gates were made for a chip on which loops take time", where="lower", code="other_arithmetic",
+            limit="A GPU runs the network itself", remedy="Give the model that it was lowered from",
+        )
     folded = _currents_apart(fold_batch_norm(graph))
     if not any(e.delay for e in folded.edges) or not (folded.is_acyclic and folded.is_balanced):
         return folded

@@ -56,12 +56,14 @@ def _source_shape(graph: Graph, node: Node) -> Shape:
 
 
 def _foldable(graph: Graph, last: Node) -> tuple[Node, Flatten | None, Node] | None:
-    """(the map in front, the flattening between, `last`) where both are linear and nothing is added between them."""
+    """(the map in front, the flattening between, `last`) where both are linear, nothing is added between them or comes late."""
     flat = None
     before = graph.incoming(last.name)
+    late = before[0].delay if before else 0
     if isinstance(last, Linear) and len(before) == 1 and isinstance(found := graph[before[0].src], Flatten):
         flat, before = found, graph.incoming(found.name)
-    first = graph[before[0].src] if len(before) == 1 else None
+        late += before[0].delay
+    first = graph[before[0].src] if len(before) == 1 and not late else None
     maps = Linear if isinstance(last, Linear) and flat is None else Conv2d | SumPool2d
     joins = isinstance(last, Conv2d | SumPool2d | Linear) and isinstance(first, maps) and graph.incoming(first.name)
     return (first, flat, last) if joins and first is not None else None

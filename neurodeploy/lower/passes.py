@@ -14,6 +14,7 @@ from neurodeploy.lower.current import fold_currents, refuse_biases
 from neurodeploy.lower.fold import fold_batch_norm
 from neurodeploy.lower.inputs import code_input
 from neurodeploy.lower.linear_maps import fold_linear_maps
+from neurodeploy.lower.loops import refuse_loops_of_maps, start_samples, time_loops
 from neurodeploy.lower.neurons import from_zero
 from neurodeploy.lower.paths import fold_paths
 from neurodeploy.lower.pool import pools_to_or
@@ -26,16 +27,17 @@ def lower(
     graph: Graph, profile: Profile, input_kind: InputCoding | Literal["events"] = "graded", *, n_levels: int | None = None,
     input_bits: int | None = None,
 ) -> Graph:
-    """Lower a trained graph (all delays 0) for the target, in real arithmetic still.
+    """Lower a trained graph for the target, in real arithmetic still.
 
     Integrators become the currents of the neurons behind them, batch norms and chains of linear maps are folded, spike
     max-pools become OR layers, shortcuts become synapse groups, every synapse takes `profile.arithmetic.synapse_latency`
     timesteps and relays equalise the paths; each neuron layer restarts at its own latency. Spikes are those of `graph`, each
-    layer later by its latency.
+    layer later by its latency. Delays in the graph are model timesteps; where it is recurrent see `lower.loops`.
 
     n_levels: grey levels of the data (default: the graph's metadata, else see `code_input`); input_bits: bits of a
     graded message, at most the profile's. Raises NeurodeployError naming the node that cannot be lowered, UsageError for
-    an input coding that is unknown or not what the network was trained on, events among them, DoesNotFit for delays and loops.
+    an input coding that is unknown or not what the network was trained on, events among them, DoesNotFit for delays that a chip
+    cannot keep.
     """
     refuse_relu(graph, profile.name)
     if input_kind == "events" or graph.metadata.get("encoding") == "events":
@@ -52,13 +54,14 @@ def lower(
             f"input = {input_kind!r}, but the network was trained on {trained!r} encoded images", where="lower",
             remedy="Use input = 'rate' for a network trained with encoding 'rate', and only for that",
         )
-    if any(e.delay for e in graph.edges):  # loops have one; a sample's first timestep would move by it, layer by layer
+    if graph.is_acyclic and any(e.delay for e in graph.edges):  # a sample's first timestep would move by it, layer by layer
         edge = next(e for e in graph.edges if e.delay)
         raise DoesNotFit((Violation(
-            "delayed", f"{edge.src} -> {edge.dst}", f"a delay of {edge.delay}" + " in a loop" * (not graph.is_acyclic),
-            "Networks in real numbers are lowered without delays and loops",
+            "delayed", f"{edge.src} -> {edge.dst}", f"a delay of {edge.delay}",
+            "Networks in real numbers that are not recurrent are lowered without delays",
             "Remove it, or bring the network in integers, as a lava-dl .net",
         ),), target=profile.name)
+    refuse_loops_of_maps(graph, profile.name)
     graph = fold_currents(graph, profile.name)
     lowered = fold_batch_norm(fold_linear_maps(graph))  # a norm may stand behind a pool, or in front of it
     lowered = fold_linear_maps(fold_paths(lowered))
@@ -66,10 +69,13 @@ def lower(
     lowered = pools_to_or(lowered)
     lowered = code_input(lowered, profile, input_kind, n_levels=levels, input_bits=input_bits)
     lowered = identities_to_synapses(lowered)
-    lowered = delay_synapses(lowered, profile.arithmetic.synapse_latency)
-    lowered = balance_delays(lowered)
+    latency = profile.arithmetic.synapse_latency
+    if lowered.is_acyclic:
+        lowered = _start_samples(balance_delays(delay_synapses(lowered, latency)))
+    else:
+        lowered = start_samples(*time_loops(lowered, latency, profile.name))
     refuse_biases(lowered, profile.name)
-    return _start_samples(replace(lowered, metadata={**lowered.metadata, "input": input_kind}))
+    return replace(lowered, metadata={**lowered.metadata, "input": input_kind})
 
 
 def _start_samples(graph: Graph) -> Graph:

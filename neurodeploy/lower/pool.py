@@ -17,6 +17,12 @@ def memoryless(name: str, shape: Shape) -> Lif:
     return Lif(name=name, shape=shape, inv_tau=1.0, decay_input=False, v_th=0.5, fire=">=")
 
 
+def gate(name: str, shape: Shape, start: int) -> Lif:
+    """Relays that pass no spike before timestep `start`: they then have had `start` of them at most, of weight 1, and 1 is
+    room for weights that are rounded up. They never leak and restart at zero at `start`, after which they keep nothing."""
+    return Lif(name=name, shape=shape, inv_tau=0.0, decay_input=False, v_th=0.5, fire=">=", v_init=-2.0 * start)
+
+
 def depthwise_ones(name: str, channels: int, kernel: tuple[int, int]) -> Conv2d:
     """One unit-weight kernel per channel, stride = kernel."""
     return Conv2d(name=name, weight=np.ones((channels, 1, *kernel)), stride=kernel, groups=channels)
@@ -28,10 +34,11 @@ def one_to_one(name: str, shape: Shape) -> Conv2d | Linear:
 
 
 def is_or(neuron: Lif, synapses: Iterable[Conv2d | Linear]) -> bool:
-    """True for the OR and relay layers of this module: memoryless, and any one spike through a weight of 1 fires."""
+    """True for the OR, relay and gate layers of this module: any one spike through a weight of 1 fires, and nothing is kept."""
     weights = [s.weight for s in synapses]
+    forgets = neuron.inv_tau == 1.0 or neuron.v_init is not None
     return (
-        not isinstance(neuron, CurrentLif) and neuron.inv_tau == 1.0 and not neuron.decay_input and 0 < neuron.v_th < 1.0
+        not isinstance(neuron, CurrentLif) and forgets and not neuron.decay_input and 0 < neuron.v_th < 1.0
         and all(((w == 0) | (w == 1)).all() and w.any() for w in weights)
     )
 

@@ -7,7 +7,6 @@ Source: Na et al., AutoSNN, ICML 2022.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from neurodeploy.errors import UsageError
 from neurodeploy.models.blocks import AveragePool, ExtraStem, Layers, constrain, make_block
 from neurodeploy.models.macro import BLOCKS, N_POSITIONS, Arch, MacroConfig, check_arch
+from neurodeploy.models.plain import plain_metadata
 
 __all__ = ["BLOCKS", "N_POSITIONS", "Arch", "AutoSnn", "Classifier", "MacroConfig", "Stem", "SuperNet", "check_arch"]
 
@@ -104,16 +104,7 @@ class AutoSnn(nn.Module):
 
     def plain_metadata(self) -> dict[str, Any]:
         """A copy of `metadata` in plain JSON values; raises UsageError for others, or for the names of `describe`."""
-        taken = {"macro", "arch"} & self.metadata.keys()
-        if taken:
-            raise UsageError(f"metadata holds {sorted(taken)}", where="metadata", remedy="These names are the network's own")
-        try:
-            copy: dict[str, Any] = json.loads(json.dumps(self.metadata, allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                "metadata is not plain JSON", where="metadata", limit=str(error), remedy="Use strings, numbers, lists, dicts"
-            ) from error
-        return copy
+        return plain_metadata(self.metadata, self.describe())
 
 
 class SuperNet(nn.Module):

@@ -2,8 +2,9 @@
 
 A state_dict of anybody needs its architecture beside it (`foreign_spec`), and is read by `foreign_state`.
 
-Both hold `schema_version` 1, `arch` = {"macro": fields of MacroConfig, "arch": [block, ...]}, the state_dict, and where
-the module carries metadata, `data`. In `.safetensors` the three are strings of its metadata, `arch` and `data` as JSON.
+Both hold `schema_version` 1, `arch` = {"macro": fields of MacroConfig, "arch": [block, ...]}, or for a SNASNet {"snasnet":
+fields of SnasConfig, "arch": [row of the cell, ...]}, the state_dict, and where the module carries metadata, `data`. In
+`.safetensors` the three are strings of its metadata, `arch` and `data` as JSON.
 A file is believed only as far as it describes the network that it holds: names, shapes and types must agree exactly.
 """
 
@@ -31,6 +32,10 @@ from neurodeploy.models.foreign_modules import missing_arch
 from neurodeploy.models.foreign_spec import Spec, read_spec
 from neurodeploy.models.foreign_state import SUFFIXES, State, read_state
 from neurodeploy.models.macro import MacroConfig
+from neurodeploy.models.networks import Network
+from neurodeploy.models.plain import plain_metadata, read_fields
+from neurodeploy.models.snas_cell import SnasConfig
+from neurodeploy.models.snasnet import SnasNet
 
 SCHEMA_VERSION = 1
 _WRITTEN = (".safetensors", ".pt")
@@ -38,19 +43,20 @@ _MAX_VALUES = 1_000_000  # numbers, strings and characters in the plain part of 
 _MAX_DEPTH = 32
 
 
-def save(module: AutoSnn, path: str | Path) -> None:
+def save(module: Network, path: str | Path) -> None:
     """Write a network; the suffix chooses the format. The file appears whole or not at all.
 
-    Raises UsageError for an unknown suffix, a module that is no AutoSnn, metadata that is not plain JSON, or a path
+    Raises UsageError for an unknown suffix, a module that is no such network, metadata that is not plain JSON, or a path
     that cannot be written.
     """
     path = _known_suffix(path, _WRITTEN)
-    if not isinstance(module, AutoSnn):
+    if not isinstance(module, AutoSnn | SnasNet):
         raise UsageError(
-            f"{type(module).__name__} cannot be saved as a model", where=str(path), limit="A model file holds one AutoSnn",
+            f"{type(module).__name__} cannot be saved as a model", where=str(path),
+            limit="A model file holds one AutoSnn or SnasNet",
             remedy="Save supernet.child(arch)",
         )
-    arch, data = module.describe(), module.plain_metadata()
+    arch, data = module.describe(), plain_metadata(module.metadata, module.describe())
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     if path.suffix == ".safetensors":
         metadata = {"schema_version": str(SCHEMA_VERSION), "arch": json.dumps(arch, sort_keys=True)}
@@ -75,8 +81,9 @@ def _sorted_header(payload: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + payload[8 + n_header :]
 
 
-def load_model(path: str | Path, arch: str | None = None) -> AutoSnn | Graph:
-    """The network in a model file: an AutoSnn, or the Graph of a state_dict and its architecture `arch` (`foreign_spec`).
+def load_model(path: str | Path, arch: str | None = None) -> Network | Graph:
+    """The network in a model file: one of our own networks, or the Graph of a state_dict and its architecture `arch`
+    (`foreign_spec`).
 
     Raises as `load_module`; UsageError for a state_dict without `arch`, saying what it holds and what it lacks, for an `arch`
     that is not of the file, and beside a file that has its own.
@@ -97,6 +104,7 @@ def _bare_module(spec: Spec, state: State) -> AutoSnn:
     tensors = {name: torch.from_numpy(values.copy()) for name, values in state.tensors.items()}
     try:
         module = _build(spec.autosnn or {}, "--arch")
+        assert isinstance(module, AutoSnn)  # the only family whose bare state_dict is read
         _check_tensors(module, tensors, state.where)
     except UnsafeFile as error:
         raise UsageError(error.what, where=error.where, limit=error.limit, code="arch",
@@ -106,7 +114,7 @@ def _bare_module(spec: Spec, state: State) -> AutoSnn:
     return module.eval()
 
 
-def load_module(path: str | Path) -> AutoSnn:
+def load_module(path: str | Path) -> Network:
     """The network in a model file, on the CPU, in evaluation mode, in the precision in which it was saved.
 
     Raises UsageError where there is no such file or its suffix is unknown, UnsafeFile for one that is truncated,
@@ -200,12 +208,15 @@ def _plain(value: Any, where: str, left: list[int], depth: int) -> Any:
     return value
 
 
-def _build(arch: Mapping[str, Any], where: str) -> AutoSnn:
+def _build(arch: Mapping[str, Any], where: str) -> Network:
     """The network without memory for its weights: what the file claims is compared before anything is allocated."""
-    if set(arch) != {"macro", "arch"} or not isinstance(arch["macro"], dict) or not isinstance(arch["arch"], list):
-        refuse("its arch is not {macro: {...}, arch: [...]}", where)
+    sizes = "snasnet" if "snasnet" in arch else "macro"
+    if set(arch) != {sizes, "arch"} or not isinstance(arch[sizes], dict) or not isinstance(arch["arch"], list):
+        refuse("its arch is not {macro: {...}, arch: [...]}, nor with snasnet instead of macro", where)
     try:
         with torch.device("meta"):
+            if sizes == "snasnet":
+                return SnasNet(read_fields(SnasConfig, arch[sizes], "snasnet"), arch["arch"])
             return AutoSnn(MacroConfig.from_dict(arch["macro"]), arch["arch"])
     except UsageError as error:
         if error.error_code == "unknown_extension":  # the file is sound, its block is not here; nothing is imported for it
@@ -215,7 +226,7 @@ def _build(arch: Mapping[str, Any], where: str) -> AutoSnn:
         refuse("its architecture has impossible sizes", where, str(error).partition("\n")[0][:200])
 
 
-def _check_tensors(module: AutoSnn, tensors: Mapping[str, Tensor], where: str) -> None:
+def _check_tensors(module: Network, tensors: Mapping[str, Tensor], where: str) -> None:
     expected = module.state_dict()
     wrong = [str(k)[:80] for k in expected.keys() ^ tensors.keys()]
     if wrong:

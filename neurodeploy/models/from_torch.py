@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nodes import Array, Pair
-from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.chain import Chain
-from neurodeploy.models.convert import to_graph
 from neurodeploy.models.foreign_neurons import Leaky, NotExact, SpikingJelly
+from neurodeploy.models.networks import Network, to_graph
 
 _SKIPPED = {"Dropout", "Dropout2d", "Identity", "AlphaDropout"}  # what evaluation leaves out
 _CONTAINERS = {"Sequential", "SeqToANNContainer", "MultiStepContainer", "StepModeContainer"}
@@ -44,7 +43,7 @@ def from_torch(
     >>> [type(n).__name__ for n in graph.nodes]
     ['Input', 'Flatten', 'Linear', 'Relu', 'Linear', 'Vote']
     """
-    if isinstance(module, AutoSnn):
+    if isinstance(module, Network):
         return to_graph(module)
     where = type(module).__name__
     chain = Chain(input_shape, where)

@@ -8,17 +8,16 @@ and `norm` "none" the network is one that event-driven chips run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from neurodeploy.errors import UsageError
 from neurodeploy.extensions import Registry
 from neurodeploy.ir.nodes import Fire, Pair, Reset
+from neurodeploy.models.plain import read_fields
 
 Arch = tuple[str, ...]
 BnTime = Literal["merged", "per_step"]
@@ -184,26 +183,13 @@ class MacroConfig:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> MacroConfig:
         """The inverse of `to_dict`; raises UsageError naming every unknown, missing or mistyped field."""
-        try:
-            return _adapter().validate_json(json.dumps(fields))
-        except (TypeError, ValueError, RecursionError) as error:
-            if not isinstance(error, ValidationError):
-                raise UsageError(
-                    "its fields are not plain JSON values", where="macro", limit=str(error), remedy="Use numbers and strings"
-                ) from error
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'macro'}: {e['msg']}" for e in error.errors())
-            raise UsageError(wrong, where="macro", remedy="Correct these fields") from error
+        return read_fields(cls, fields, "macro")
 
 
 _ADDED = {f.name: f.default for f in fields(MacroConfig) if f.name in (
     "layout", "neuron", "pool", "norm", "multi_spike", "v_min", "w_max", "gain", "centre",
     "strides", "stem", "global_pool",
 )}
-
-
-@cache
-def _adapter() -> TypeAdapter[MacroConfig]:
-    return TypeAdapter(MacroConfig)
 
 
 def check_arch(arch: Sequence[str], n_positions: int = N_POSITIONS, blocks: Sequence[str] | None = None) -> Arch:

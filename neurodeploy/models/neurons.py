@@ -101,10 +101,15 @@ class Dynamics:
         return self.multi_spike or self.v_min is not None
 
 
-def scan_slow(x: Tensor, k: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor, Tensor]:
-    """The definition: currents x [T, ...] and scalar k -> (spikes, v_pre, v_post), each [T, ...], by plain autograd."""
+def scan_slow(
+    x: Tensor, k: Tensor, dynamics: Dynamics, v: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The definition: currents x [T, ...] and scalar k -> (spikes, v_pre, v_post), each [T, ...], by plain autograd.
+
+    v: membranes [...] that loops have from the timestep before.
+    """
     d = dynamics
-    v = torch.full_like(x[0], d.v_reset)
+    v = torch.full_like(x[0], d.v_reset) if v is None else v
     spikes, before, after = [], [], []
     for current in x:
         v_pre = v + (current - (v - d.v_reset)) * k if d.decay_input else v + (current - (v - d.v_reset) * k)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Pair
@@ -32,7 +34,7 @@ def check_cell(cell: str | Sequence[str]) -> Cell:
     """The cell called so in RELEASED, or written "0303 0030 2002 0200" or as its four rows; UsageError for anything else."""
     rows = RELEASED.get(cell, cell.split()) if isinstance(cell, str) else cell
     digits = {str(op) for op in range(len(OPS))}
-    if len(rows) != N_NODES or any(len(row) != N_NODES or not set(row) <= digits for row in rows):
+    if len(rows) != N_NODES or any(not isinstance(row, str) or len(row) != N_NODES or not set(row) <= digits for row in rows):
         raise UsageError(f"{cell!r} is no cell", where="cell", remedy=f"Or name one of {', '.join(RELEASED)}",
                          limit=f"Four rows of four digits, 0 to {len(OPS) - 1}, as in '0303 0030 2002 0200'")
     if any(rows[i][i] != "0" for i in range(N_NODES)):
@@ -62,6 +64,44 @@ def has_loop(cell: Cell) -> bool:
     return any(a == b for a, b in walks((row, col) for row, col, _ in edges(cell)))
 
 
+def loop_delay(cell: Cell) -> int:
+    """Timesteps after which backward edges arrive with feedback "loop": the fewest that a chip can keep on which every synapse
+    takes one, 1 without loops.
+
+    A way from neurons to neurons takes 1, and one over backward edges 2: behind neurons that feed back stands a layer that
+    lets their spikes pass from the first timestep of a sample on (`lower.loops`). A loop of m layers of neurons with n ways
+    back over b backward edges in all thus needs (m + n) / b; with as many timesteps as the network has (T) or more, backward
+    edges carry constants only. Raises UsageError where a loop passes no neurons.
+    """
+    if not is_spiking(cell):
+        raise UsageError("a loop of its edges passes no neurons", where=f"cell {' '.join(cell)}", code="cannot_lower",
+                         limit="Feedback 'loop' delays spikes", remedy="Draw cells with spiking=True")
+    ways = {(row, to, backs + (row > col)) for row, col, op in edges(cell) if op in (CONV1, CONV3)
+            for to, backs in _led_on(cell, col)}
+    firing = {row for row, _, op in edges(cell) if op in (CONV1, CONV3)}
+    ways = {way for way in ways if way[1] in firing}
+    delay = 1
+    while True:  # too short while some loop takes more timesteps than its backward edges give it
+        start = dict.fromkeys(firing, 0)
+        for _ in range(len(firing) + 1):
+            late = {to: max(start[to], *(start[row] + 1 + (b > 0) - b * delay for row, t, b in ways if t == to))
+                    for to in {t for _, t, _ in ways}}
+            if all(start[to] == at for to, at in late.items()):
+                return delay
+            start |= late
+        delay += 1
+
+
+def _led_on(cell: Cell, node: int) -> set[tuple[int, int]]:
+    """(node, backward edges on the way) wherever skip and pool edges, which must not form loops, lead from `node`; itself."""
+    found, front = {(node, 0)}, {(node, 0)}
+    while front:
+        front = {(col, backs + (row > col)) for at, backs in front for row, col, op in edges(cell)
+                 if row == at and op in (SKIP, POOL)} - found
+        found |= front
+    return found
+
+
 def walks(pairs: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
     """(a, b) for all nodes a from which edges `pairs` lead to b, by one edge or more."""
     found = set(pairs)
@@ -80,8 +120,14 @@ class SnasConfig:
 
     ends "released": the first cell receives the stem's current, and a class's vote is the output layer's real value.
     "spikes", for chips: LIF, conv3x3, BN stand between stem and first cell, for what a skip edge leads on must be made of
-    spikes, and neurons stand behind the output layer. Raises UsageError for sizes that give no network.
+    spikes, and neurons stand behind the output layer.
+
+    feedback "released": backward edges arrive a timestep later, nothing before the first. "loop", for chips on which each
+    synapse takes a timestep, needs ends "spikes": `loop_delay` timesteps later, and before that what they are without
+    any spikes, the constants of their batch norms. Raises UsageError for sizes that give no network.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     in_channels: int
     image_size: Pair
@@ -97,6 +143,7 @@ class SnasConfig:
     dropout: float = 0.5
     linear_std: float = 0.01
     ends: Literal["released", "spikes"] = "released"
+    feedback: Literal["released", "loop"] = "released"
 
     def __post_init__(self) -> None:
         for name in ("in_channels", "n_classes", "width", "group", "n_timesteps", "hidden", "pool", "stem_stride"):
@@ -108,6 +155,11 @@ class SnasConfig:
             raise UsageError(f"linear_std is {self.linear_std}", limit="Above 0", remedy="The paper uses 0.01")
         if self.ends not in ("released", "spikes"):
             raise UsageError(f"ends is {self.ends!r}", limit="Known: 'released', 'spikes'", remedy="Choose one of them")
+        if self.feedback not in ("released", "loop"):
+            raise UsageError(f"feedback is {self.feedback!r}", limit="Known: 'released', 'loop'", remedy="Choose one of them")
+        if self.feedback == "loop" and self.ends != "spikes":
+            raise UsageError("feedback 'loop' with ends 'released'", remedy="Set ends to 'spikes'",
+                             limit="What backward edges carry before the first timestep is known where all comes from spikes")
         if min(self.last_size) < 1:
             h, w = self.image_size
             raise UsageError(f"images of {h} x {w} pixels vanish", where="SnasConfig", remedy="Enlarge them, or lower pool",
@@ -120,8 +172,11 @@ class SnasConfig:
         return h // 2 // self.pool, w // 2 // self.pool
 
     def to_dict(self) -> dict[str, Any]:
-        """Fields as plain JSON values."""
-        return {**asdict(self), "image_size": list(self.image_size)}
+        """Fields as plain JSON values; without `feedback` where it is as released, as before there was a choice."""
+        fields = {**asdict(self), "image_size": list(self.image_size)}
+        if self.feedback == "released":
+            del fields["feedback"]
+        return fields
 
 
 # Sizes of the paper's main experiments; the release sets the last pool of CIFAR-10 to 4.

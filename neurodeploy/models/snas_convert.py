@@ -1,8 +1,10 @@
-"""A trained SNASNet as a float Graph: nodes named by module paths, weights in float64, backward edges one timestep late.
+"""A trained SNASNet as a float Graph: nodes named by module paths, weights in float64, backward edges as late as they are.
 
 A skip edge is a wire: who reads a cell's node reads all that its edges end in. Factors of averages stand in the weights
 beside them. Layers of neurons that read the same node are one, for they are the same at every timestep: it has the name of the
-first. The function is the network's, spike for spike.
+first. With feedback "loop" the delays stand where neurons are read (what comes before the first timestep is then what no
+spikes give), so that maps which are read late are there once more, as `<map>.late<timesteps>`. The function is the network's,
+spike for spike.
 """
 
 from __future__ import annotations
@@ -66,7 +68,32 @@ def to_graph(net: SnasNet) -> Graph:
     made = Graph(tuple(graph.nodes), tuple(graph.edges), c.n_timesteps, {**net.metadata, **net.describe()})
     if made.is_acyclic and any(e.delay for e in made.edges):
         raise _refused(net, "its backward edges delay a way and close no loop", "Draw cells with spiking=True")
-    return made
+    return _late_from_neurons(made) if c.feedback == "loop" else made
+
+
+def _late_from_neurons(graph: Graph) -> Graph:
+    """The graph with a copy of each map for each delay with which it is read: the delay stands in front of the copy."""
+    made: dict[str, nodes.Node] = {}
+    edges: list[Edge] = []
+
+    def source(name: str, delay: int) -> tuple[str, int]:
+        """(node, delay) to read instead of node `name` that many timesteps late."""
+        node = graph[name]
+        if node.is_neuron or not delay:
+            return add(name, 0), delay
+        return add(name, delay), 0
+
+    def add(name: str, delay: int) -> str:
+        copy = f"{name}.late{delay}" if delay else name
+        if copy not in made:
+            made[copy] = replace(graph[name], name=copy)
+            for edge in graph.incoming(name):
+                src, late = source(edge.src, edge.delay + delay)
+                edges.append(Edge(src, copy, late))
+        return copy
+
+    add(graph.output.name, 0)
+    return replace(graph, nodes=tuple(made.values()), edges=tuple(edges))
 
 
 def _cell(graph: Builder, net: SnasNet, prefix: str, entry: str) -> list[Source]:
@@ -75,7 +102,7 @@ def _cell(graph: Builder, net: SnasNet, prefix: str, entry: str) -> list[Source]
 
     def ends(row: int, col: int, op: int) -> list[Source]:
         """What an edge puts into node `col`."""
-        late = int(row > col)
+        late = (cell.delay or 1) * (row > col)
         if op == SKIP:
             return [(name, delay + late) for name, delay in value(row)]
         return [(f"{prefix}.edges.{row}{col}.{'pool' if op == POOL else 'bn'}", late)]

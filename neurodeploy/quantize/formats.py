@@ -7,6 +7,7 @@ u = 64 * s * i: it decays first, then takes the timestep's sum, and the membrane
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -173,6 +174,7 @@ def integer_neuron(layer: Layer, scale: float, arithmetic: Arithmetic) -> CubaLi
         name=neuron.name, shape=neuron.shape, i_decay=round(arithmetic.decay_one * layer.current_loss),
         v_decay=round(arithmetic.decay_one * neuron.inv_tau), v_th=v_th,
         bias_mant=bias.reshape(-1, *[1] * (len(neuron.shape) - 1)), bias_exp=arithmetic.bias_exp,
+        v_init=np.full(1, math.floor((neuron.v_init or 0.0) / layer.gain * scale) << arithmetic.state_shift, dtype=np.int64),
         reset_interval=neuron.reset_interval, reset_offset=neuron.reset_offset,
         state_bits=arithmetic.state_bits, state_shift=arithmetic.state_shift,
     )

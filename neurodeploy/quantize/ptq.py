@@ -6,6 +6,7 @@ differ least from the real network's. Scales beyond the format (saturating a few
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,9 +20,9 @@ from neurodeploy.errors import DoesNotFit, NeurodeployError, UsageError
 from neurodeploy.fixedpoint import IntArray
 from neurodeploy.hw.profile import Arithmetic, Profile
 from neurodeploy.ir.graph import Graph, IntGraph
-from neurodeploy.ir.nodes import Conv2d, CubaLif, Input, Lif, Linear, Node
+from neurodeploy.ir.nodes import Conv2d, CubaLif, Flatten, Input, Lif, Linear, Node
 from neurodeploy.ir.reference import initial_state, step
-from neurodeploy.models.from_graph import TorchGraph
+from neurodeploy.models.from_graph import TorchGraph, model_delays
 from neurodeploy.quantize.formats import (
     Layer,
     integer_neuron,
@@ -77,7 +78,7 @@ def quantize(
     nodes: dict[str, Node] = {}
     reports: list[LayerReport] = []
     used: dict[str, float] = {}
-    for neuron in lowered.neurons:
+    for neuron in _in_order(lowered):
         if not isinstance(neuron, Lif):
             raise NeurodeployError(f"already {type(neuron).__name__}", where=neuron.name, code="cannot_quantize")
         layer = layer_of(lowered, neuron)
@@ -110,6 +111,13 @@ def quantize(
     if "lowering" in lowered.metadata:
         graph.quantization["lowering"] = lowered.metadata["lowering"]
     return graph
+
+
+def _in_order(lowered: Graph) -> tuple[Node, ...]:
+    """Layers in network order; where that is a loop, as they start."""
+    if lowered.is_acyclic:
+        return lowered.neurons
+    return tuple(sorted(lowered.neurons, key=lambda n: n.reset_offset if isinstance(n, Lif) else 0))
 
 
 def _most(graph: Graph, layer: Layer, arithmetic: Arithmetic) -> float:
@@ -147,7 +155,7 @@ def _choose(
         )
         spikes, n_mismatches, n_ties, n_spikes = None, None, None, None
         if real is not None and integer is not None:
-            spikes, n_ties = _run_layer(graph, neuron, synapses, integer)
+            spikes, n_ties = _run_layer(graph, neuron, synapses, ChainMap(dict(integer), dict(real)))
             wanted = real[neuron.name]
             n_mismatches, n_spikes = int((spikes != wanted).sum()), int(wanted.sum())
             n_ties = 0 if is_grid_exact(layer.neuron) else n_ties
@@ -168,15 +176,18 @@ def _choose(
 def _run_layer(
     graph: Graph, neuron: CubaLif, synapses: tuple[Conv2d | Linear, ...], spikes: Mapping[str, IntArray]
 ) -> tuple[IntArray, int]:
-    """(spikes [T, B, *shape], n_ties) of one integer layer in model time; a tie is a membrane exactly at the threshold."""
+    """(spikes [T, B, *shape], n_ties) of one integer layer in model time; a tie is a membrane exactly at the threshold.
+
+    Of layers that are not quantized yet, which only feed back, `spikes` has those of the real network.
+    """
     total: Any = 0
     by_name = {s.name: s for s in synapses}
     for edge in graph.incoming(neuron.name):
         synapse = by_name.get(edge.src)
         total = total + (spikes[edge.src] if synapse is None else _weighted(graph, synapse, spikes))
-    state = initial_state(neuron, total.shape[1])
     # Model time: the sample starts with the first step, whatever the layer's latency.
-    started = replace(neuron, reset_interval=None)
+    started = replace(neuron, reset_interval=None, v_init=np.zeros(1, dtype=np.int64))
+    state = initial_state(started, total.shape[1])
     out, n_ties = [], 0
     for a in total:
         fired, state = step(started, a, state)
@@ -187,7 +198,7 @@ def _run_layer(
 
 def _weighted(graph: Graph, synapse: Conv2d | Linear, spikes: Mapping[str, IntArray]) -> IntArray:
     """Integer synaptic sums [T, B, *shape]: float64 matrix arithmetic, exact below 2^53."""
-    x = torch.from_numpy(sum(spikes[name] for name in origins(graph, synapse.name))).to(torch.float64)
+    x = torch.from_numpy(sum(_late(spikes[name], delay) for name, delay in _read(graph, synapse.name))).to(torch.float64)
     weight = torch.from_numpy(synapse.weight).to(torch.float64)
     if isinstance(synapse, Linear):
         y = x.flatten(2) @ weight.T
@@ -197,6 +208,21 @@ def _weighted(graph: Graph, synapse: Conv2d | Linear, spikes: Mapping[str, IntAr
         )
         y = y.reshape(*x.shape[:2], *y.shape[1:])
     return np.asarray(y.to(torch.int64).numpy())
+
+
+def _read(graph: Graph, synapse: str) -> list[tuple[str, int]]:
+    """(node, model timesteps of delay) of what a synapse reads."""
+    if graph.is_acyclic:
+        return [(name, 0) for name in origins(graph, synapse)]
+    delays = model_delays(graph)
+    (edge,) = graph.incoming(synapse)
+    before = graph.incoming(edge.src) if isinstance(graph[edge.src], Flatten) else ()
+    return [(e.src, sum(delays[d] for d in {edge, e})) for e in before or (edge,)]
+
+
+def _late(spikes: IntArray, delay: int) -> IntArray:
+    """Spikes [T, ...] that many timesteps later."""
+    return spikes if not delay else np.concatenate([np.zeros_like(spikes[:delay]), spikes[:-delay]])
 
 
 def _real_spikes(lowered: Graph, images: NDArray[Any]) -> dict[str, IntArray]:

@@ -14,7 +14,7 @@ from neurodeploy.models.macro import AUTOSNN, BLOCKS, PoolKind, StemKind
 from neurodeploy.resources import folder
 from neurodeploy.search.evolve import EvolutionSettings
 from neurodeploy.search.fitness import FitnessSettings
-from neurodeploy.train.config import Loss, SupernetConfig, TrainConfig
+from neurodeploy.train.config import LATER, Loss, SupernetConfig, TrainConfig
 
 
 class _Strict(BaseModel):
@@ -205,7 +205,7 @@ class DeploySettings(_Strict):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, all defaults filled in but later ones (`_LATER`), which model files need not name."""
-        return _plain(self)
+        return plain(self)
 
 
 class Recipe(_Strict):
@@ -241,14 +241,22 @@ class Recipe(_Strict):
     @property
     def deploy(self) -> DeploySettings:
         """The part that decides how the trained network comes onto the target."""
-        return DeploySettings(
-            seed=self.seed, input=self.input, quantize=self.quantize, early_exit=self.early_exit, cost=self.cost,
-            place=self.place, gpu=self.gpu, loss=self.train.loss,
-        )
+        return deploy_part(self, self.train.loss)
+
+    @property
+    def encodings(self) -> set[str]:
+        """How data reach the networks that are trained."""
+        return {self.supernet.encoding, self.train.encoding}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, all defaults filled in but later ones (`_LATER`)."""
-        return _plain(self)
+        return plain(self)
+
+
+def deploy_part(recipe: BaseModel, loss: Loss) -> DeploySettings:
+    """The part of a recipe that decides how the trained network comes onto the target: the sections of the same names."""
+    shared = DeploySettings.model_fields.keys() & type(recipe).model_fields.keys()
+    return DeploySettings(**{name: getattr(recipe, name) for name in shared}, loss=loss)
 
 
 _TERM = "fitness.terms."
@@ -257,17 +265,19 @@ _LATER: dict[str, Any] = {
     "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "data.per_class": None,
     "network.blocks": BLOCKS, "network.strides": (), "network.stem": "plain", "network.global_pool": False,
     "fitness.terms": {}, "early_exit.accuracy": None, "early_exit.mean_timesteps": None,
+    **{f"{section}.{name}": value for section in ("supernet", "train") for name, value in LATER.items()},
 }
 
 
-def _plain(settings: DeploySettings | Recipe) -> dict[str, Any]:
-    plain = settings.model_dump(mode="json")
+def plain(settings: BaseModel) -> dict[str, Any]:
+    """Plain fields of a recipe or of deployment settings without later ones (`_LATER`) that have their defaults."""
+    fields = settings.model_dump(mode="json")
     for key, default in _LATER.items():
         *section, name = key.split(".")
         holder = getattr(settings, section[0], None) if section else settings
         if getattr(holder, name, None) == default:
-            (plain.get(section[0], {}) if section else plain).pop(name, None)
-    return plain
+            (fields.get(section[0], {}) if section else fields).pop(name, None)
+    return fields
 
 
 def names() -> list[str]:
@@ -280,6 +290,12 @@ def read(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> R
 
     Raises UsageError naming the unknown recipe, the key that is misspelt, or the value out of range.
     """
+    raw, where = read_toml(name_or_path)
+    return parse(raw, overrides, where=where)
+
+
+def read_toml(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
+    """(what a packaged recipe or a TOML file holds, unchecked, its file's name); raises UsageError as `read` does."""
     path = Path(name_or_path)
     if path.suffix != ".toml":
         if str(name_or_path) not in names():
@@ -294,7 +310,7 @@ def read(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> R
         raise UsageError("cannot read the recipe", where=str(path), limit=str(err.strerror or err)) from err
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise UsageError("the recipe is not valid TOML", where=str(path), limit=str(err)) from err
-    return parse(raw, overrides, where=path.name)
+    return raw, path.name
 
 
 def parse_deploy(raw: dict[str, Any], overrides: dict[str, Any] | None = None) -> DeploySettings:
@@ -310,6 +326,9 @@ def parse_deploy(raw: dict[str, Any], overrides: dict[str, Any] | None = None) -
 
 def parse(raw: dict[str, Any], overrides: dict[str, Any] | None = None, *, where: str = "recipe") -> Recipe:
     """A recipe from plain fields (a TOML table, or `Recipe.to_dict()`); raises UsageError as `read` does."""
+    if isinstance(network := raw.get("network"), dict) and network.get("family") == "snasnet":
+        raise UsageError("a recipe of SNASNet", where=where, code="other_family", limit="This takes those of AutoSNN",
+                         remedy="Name another, such as digits")
     try:
         recipe = Recipe.model_validate(raw)
         if overrides:

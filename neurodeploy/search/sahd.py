@@ -28,6 +28,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.models.snas_cell import Cell, SnasConfig
 from neurodeploy.models.snasnet import SnasNet
 from neurodeploy.search.snas_space import CellType, draw
+from neurodeploy.train.trainer import real
 
 Distance = Literal["sahd", "hamming"]
 Kernel = NDArray[np.float64]
@@ -107,6 +108,28 @@ class CellSearch:
     n_drawn: int
 
 
+def scoring_batches(
+    images: NDArray[Any], batch: int, n_batches: int, seed: int, device: str | torch.device = "cpu"
+) -> list[Tensor]:
+    """The random batches [batch, C, H, W] of images (real, or bytes) that every cell of a search is scored on; UsageError for
+    too few images."""
+    if n_batches < 1 or batch < 2 or len(images) < batch * n_batches:
+        raise UsageError(
+            f"{n_batches} batches of {batch} of {len(images)} images", where="scoring",
+            limit="At least one batch, two images a batch, and no image twice", remedy="Lower batch, or add images",
+        )
+    order = np.random.default_rng(seed).permutation(len(images))[: batch * n_batches]
+    return [real(torch.from_numpy(images[part])).float().to(device) for part in np.split(order, n_batches)]
+
+
+def first_weights(config: SnasConfig, cell: Cell, seed: int) -> SnasNet:
+    """The untrained network of a cell, the same for a seed whatever torch has drawn before, and its generators left as they
+    were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SnasNet(config, cell)
+
+
 def search_cells(
     config: SnasConfig, images: NDArray[Any], *, n_cells: int, seed: int, kind: CellType = "backward", spiking: bool = False,
     distance: Distance = "sahd", batch: int = 256, n_batches: int = 2, device: str = "cpu",
@@ -118,22 +141,15 @@ def search_cells(
     A function of its arguments alone: one seed decides draws, images and weights; torch's generators are left as they were.
     Nothing is trained. Raises UsageError for too few images, and where no cell has a finite score.
     """
-    if n_cells < 1 or n_batches < 1 or batch < 2 or len(images) < batch * n_batches:
-        raise UsageError(
-            f"{n_cells} cells on {n_batches} batches of {batch} of {len(images)} images", where="search_cells",
-            limit="At least one cell, one batch, two images a batch, and no image twice", remedy="Lower batch, or add images",
-        )
+    if n_cells < 1:
+        raise UsageError(f"{n_cells} cells", where="search_cells", limit="At least one", remedy="Raise n_cells")
     rng = random.Random(seed)
-    order = np.random.default_rng(seed).permutation(len(images))[: batch * n_batches]
-    batches = [torch.from_numpy(images[part]).float().to(device) for part in np.split(order, n_batches)]
+    batches = scoring_batches(images, batch, n_batches, seed, device)
     found: dict[Cell, Scored] = {}
     for i in range(n_cells):
         cell = draw(rng, kind, spiking=spiking)
         if cell not in found:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                net = SnasNet(config, cell).to(device)
-            found[cell] = Scored(cell, score(net, batches, distance))
+            found[cell] = Scored(cell, score(first_weights(config, cell, seed).to(device), batches, distance))
         if progress:
             progress(i + 1, found[cell])
     best = max(found.values(), key=lambda s: s.score)

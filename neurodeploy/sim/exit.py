@@ -36,7 +36,7 @@ class ExitTrace:
 def simulate_until(graph: IntGraph, x: Array, policy: ConfidencePolicy) -> ExitTrace:
     """Run chip input x, integers [T, B, *input shape], sample by sample until the policy lets it go, at most T steps.
 
-    Raises NeurodeployError for a graph without a read-out, or a recurrent one (its answers have no latency).
+    Raises NeurodeployError for a graph without a read-out.
     """
     return _simulate(graph, check_input(graph, x), lambda _, z, t: policy.confidence(z, t) > policy.threshold)
 
@@ -60,8 +60,8 @@ def _simulate(
     graph: IntGraph, x: Array, stops: Callable[[NDArray[np.int64], NDArray[np.float64], int], NDArray[np.bool_]]
 ) -> ExitTrace:
     """`stops` says who of the samples `running` with running votes z stops after t timesteps."""
-    if vote_node(graph) is None or not graph.is_acyclic:
-        raise NeurodeployError("early exit needs a feed-forward graph with a read-out", where=graph.nodes[-1].name,
+    if vote_node(graph) is None:
+        raise NeurodeployError("early exit needs a graph with a read-out", where=graph.nodes[-1].name,
                                code="no_early_exit")
     n_timesteps, batch = x.shape[:2]
     latency = vote_latency(graph)

@@ -70,9 +70,9 @@ def vote_node(graph: IntGraph) -> Vote | None:
 
 
 def vote_latency(graph: IntGraph) -> int:
-    """Chip timesteps by which the votes trail the input; 0 for a recurrent graph, whose votes stay in chip time."""
+    """Chip timesteps by which the votes trail the input."""
     vote = vote_node(graph)
-    return graph.latencies[vote.name] if vote is not None and graph.is_acyclic else 0
+    return graph.latencies[vote.name] if vote is not None else 0
 
 
 @dataclass

@@ -125,7 +125,7 @@ def train_ann(
         raise UsageError(f"encoding {config.encoding!r}, select_last {config.select_last}", where="train_ann",
                          limit="Images as they are (direct), and the weights of the last epoch", remedy="Leave both out")
     run = checkpoint.fingerprint(
-        kind="train_ann", seed=seed, train=config.model_dump(), module=repr(module), x=data[0], y=data[1],
+        kind="train_ann", seed=seed, train=config.to_dict(), module=repr(module), x=data[0], y=data[1],
         validation_x=validation[0], validation_y=validation[1],
     )
     started = last_save = time.monotonic()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 Encoding = Literal["direct", "rate", "events"]
+# Settings younger than files that name the others: left out where they have these values, so that such files stay as they are.
+LATER: dict[str, Any] = {"lr_end": 0.0}
 Loss = Literal["mse", "ce", "tet", "prefix_mse", "prefix_ce", "mix"]
 
 
@@ -21,7 +23,8 @@ class TrainConfig(BaseModel):
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: float = Field(default=0.9, ge=0, lt=1)  # of sgd
     weight_decay: NonNegativeFloat = 0.0
-    schedule: Literal["cosine", "none"] = "cosine"  # per batch, from lr to 0
+    schedule: Literal["cosine", "none"] = "cosine"  # per batch, from lr to lr_end times lr
+    lr_end: float = Field(default=0.0, ge=0, le=1)
     loss: Loss = "mse"
     tet_lambda: float = Field(default=1e-3, ge=0, le=1)
     shift: NonNegativeFloat = 0.0  # augmentation: pixels in y and in x (of events whole ones),
@@ -33,7 +36,6 @@ class TrainConfig(BaseModel):
     n_threads: PositiveInt = 1
     select_last: float = Field(default=1.0, gt=0, le=1)  # share of the epochs, the last ones, of which the best is kept
 
-
     @model_validator(mode="after")
     def _events_stay_whole(self) -> Self:
         images_only = [name for name in ("rotate", "zoom", "noise") if getattr(self, name)]
@@ -42,6 +44,10 @@ class TrainConfig(BaseModel):
         if self.encoding != "events" and self.drop:
             raise ValueError(f"drop leaves out events, and encoding is {self.encoding!r}")
         return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain fields, all defaults filled in but later ones (`LATER`)."""
+        return {k: v for k, v in self.model_dump().items() if k not in LATER or v != LATER[k]}
 
 
 class SupernetConfig(TrainConfig):

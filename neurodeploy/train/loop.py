@@ -65,7 +65,7 @@ def train(
     check(data, "training data")
     check(validation, "validation data")
     run = checkpoint.fingerprint(
-        kind="train", seed=seed, train=config.model_dump(), macro=module.config.to_dict(), arch=list(module.arch),
+        kind="train", seed=seed, train=config.to_dict(), macro=module.config.to_dict(), arch=list(module.arch),
         x=data[0], y=data[1], validation_x=validation[0], validation_y=validation[1], **own_parameters(module, module.arch),
     )
     started = time.monotonic()

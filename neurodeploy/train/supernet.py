@@ -59,7 +59,7 @@ def train_supernet(
     if config.anchor is not None:
         check_arch(config.anchor, supernet.config.n_positions, supernet.blocks)
     run = checkpoint.fingerprint(
-        kind="supernet", seed=seed, train=config.model_dump(), macro=supernet.config.to_dict(),
+        kind="supernet", seed=seed, train=config.to_dict(), macro=supernet.config.to_dict(),
         choices=[list(options) for options in choices], x=data[0], y=data[1], **own_parameters(supernet, supernet.blocks),
     )
     started = time.monotonic()

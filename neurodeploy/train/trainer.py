@@ -73,7 +73,8 @@ class Trainer:
         return total / len(x)
 
     def _set_rate(self, progress: float) -> None:
-        scale = 0.5 * (1 + math.cos(math.pi * progress)) if self.config.schedule == "cosine" else 1.0
+        end = self.config.lr_end
+        scale = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress)) if self.config.schedule == "cosine" else 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * scale
 

@@ -167,12 +167,25 @@ def test_recurrence(bias: bool, tmp_path: Path) -> None:
     assert {"rnn.lif", "rnn.w"} < set(nested.by_name)
 
 
-def test_delays_and_loops_are_the_lowering_s_to_refuse(tmp_path: Path) -> None:
-    profile = target("loihi2")
-    cases = ((*recurrent(fc(4, 4)), "n1 -> w: a delay of 1 in a loop"), (delayed()[0], None, "n1 -> fc2: a delay of 2"))
+def test_delays_are_the_lowering_s_to_refuse(tmp_path: Path) -> None:
+    """Without loops; and a loop of one timestep whose neurons a bias may fire before a sample arrives."""
+    biased = recurrent(nir.Affine(RNG.normal(0, 0.8, (4, 4)), np.full(4, 0.2)))
+    cases = ((*biased, "n1 -> n1: a delay of 1 in a loop"), (delayed()[0], None, "n1 -> fc2: a delay of 2"))
     for nodes, edges, what in cases:
         with pytest.raises(DoesNotFit, match=what):
-            lower(read(tmp_path, nodes, edges, replace(TEXT, dt=1.0)), profile)
+            lower(read(tmp_path, nodes, edges, replace(TEXT, dt=1.0)), target("loihi2"))
+
+
+def test_a_layer_that_feeds_itself_is_lowered(tmp_path: Path) -> None:
+    graph = read(tmp_path, *recurrent(nir.Linear(RNG.normal(0, 0.8, (4, 4)))), replace(TEXT, dt=1.0))
+    entry = replace(graph.inputs[0], kind="graded", max_value=15)
+    graph = replace(graph, nodes=tuple(entry if n is graph.inputs[0] else n for n in graph.nodes), n_timesteps=12)
+    lowered = lower(graph, target("loihi2"), "counts")
+    x = np.minimum(RNG.poisson(0.8, (12, 5, 3)), 15).astype(float)
+    wanted, found = evaluate(graph, x), evaluate(lowered, x, lowered.n_chip_steps)
+    for name, d in (("n1", 1), ("n2", 2)):
+        np.testing.assert_array_equal(found[name][d : d + 12], wanted[name])
+        assert 0 < wanted[name].mean() < 1
 
 
 def test_a_loop_with_a_delay_takes_no_other(tmp_path: Path) -> None:

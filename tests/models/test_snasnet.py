@@ -75,14 +75,15 @@ def stands_for(name: str, names: Iterable[str]) -> str:
 
 
 @pytest.mark.parametrize("cell", [*cells("forward", 6), *cells("backward", 10), *RELEASED.values()], ids=" ".join)
-@pytest.mark.parametrize("ends", ["released", "spikes"])
-def test_graph_has_the_spikes_of_the_network(cell: Cell, ends: str) -> None:
-    net = lively(cell, replace(SMALL, ends=ends))
+@pytest.mark.parametrize(("ends", "feedback"), [("released", "released"), ("spikes", "released"), ("spikes", "loop")])
+def test_graph_has_the_spikes_of_the_network(cell: Cell, ends: str, feedback: str) -> None:
+    n = 4 if feedback == "released" else 7
+    net = lively(cell, replace(SMALL, ends=ends, feedback=feedback, n_timesteps=n))  # type: ignore[arg-type]
     graph = to_graph(net)
     x = torch.rand(6, 2, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         votes, spikes = net(x), net.spikes(x)
-    values = evaluate(graph, np.broadcast_to(x.numpy(), (4, *x.shape)))
+    values = evaluate(graph, np.broadcast_to(x.numpy(), (n, *x.shape)), n)
     for name, layer in spikes.items():
         assert np.array_equal(values[stands_for(name, spikes)], layer.numpy()), name
     assert {n.name for n in graph.neurons} == {stands_for(name, spikes) for name in spikes}
