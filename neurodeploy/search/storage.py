@@ -14,11 +14,11 @@ import os
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from neurodeploy.errors import UnsafeFile, UsageError
+from neurodeploy.search.database import is_database, open_database
 
 _READ = 1 << 16
 
@@ -30,8 +30,8 @@ def open_storage(storage: str | Path) -> BaseStorage:
     Raises UnsafeFile for a damaged journal, UsageError where the place cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if isinstance(storage, str) and "://" in storage:
-        return _open_database(storage)
+    if is_database(storage):
+        return open_database(str(storage))
     path = Path(storage)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,21 +45,6 @@ def open_storage(storage: str | Path) -> BaseStorage:
     except OSError as error:
         raise UsageError(
             f"cannot open the journal: {error}", where=str(path), remedy="Give a folder that can be written"
-        ) from error
-
-
-def _open_database(url: str) -> BaseStorage:
-    # Half a second that a journal need not pay.
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        # With Optuna's cache of finished trials: without it every look at the storage reads all of them anew.
-        return get_storage(url)
-    except (ImportError, ValueError, SQLAlchemyError, StorageInternalError) as error:
-        raise UsageError(
-            f"cannot open the database: {error}",
-            where="search storage",
-            remedy="Give a URL of a database that runs, and install its driver",
         ) from error
 
 
