@@ -28,7 +28,11 @@ def search(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="New folder of the run. Default: one under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", exists=True, help="Continue the run in this folder.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that evaluate. The result is the same.")] = 1,
+    workers: Annotated[int | None, typer.Option("--workers", min=1,
+        help="Processes that evaluate; the result is the same. Default: 1, on a Ray cluster all its CPUs.")] = None,
+    storage: Annotated[str | None, typer.Option("--storage", metavar="URL",
+        help="Where trials are kept: a database's URL without password, or a journal file. Default: in the run's folder.",
+    )] = None,
     seed: Seed = None,
     settings: Settings = None,
     dry_run: DryRun = False,
@@ -70,7 +74,7 @@ def search(
         with frame.progress() as progress:
             result = commands.search(
                 recipe, _asked(ctx, "target", name, resume), method=method, budget=budget,
-                out=out, resume=resume, workers=workers, seed=seed, overrides=changes, progress=progress,
+                out=out, resume=resume, workers=workers, seed=seed, storage=storage, overrides=changes, progress=progress,
             )
     except KeyboardInterrupt as error:
         # A run that has begun says itself how it resumes (commands.search raises Interrupted).

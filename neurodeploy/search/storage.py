@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from neurodeploy.errors import UnsafeFile, UsageError
@@ -46,6 +46,19 @@ def open_storage(storage: str | Path) -> BaseStorage:
         raise UsageError(
             f"cannot open the journal: {error}", where=str(path), remedy="Give a folder that can be written"
         ) from error
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Close a database's connections; a journal holds none."""
+    backend = getattr(storage, "_backend", None)
+    if isinstance(backend, RDBStorage):
+        backend.remove_session()
+        backend.engine.dispose()
+
+
+def check_storage(storage: str | Path) -> None:
+    """Raise where `open_storage` does."""
+    close_storage(open_storage(storage))
 
 
 class _JournalLock(JournalFileOpenLock):

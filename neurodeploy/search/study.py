@@ -23,7 +23,7 @@ from neurodeploy.search.executor import Evaluate, Executor, Here
 from neurodeploy.search.lease import Heartbeat, Owner
 from neurodeploy.search.pareto import OBJECTIVES, Objectives, pareto_front
 from neurodeploy.search.space import Genome, Space
-from neurodeploy.search.storage import open_storage
+from neurodeploy.search.storage import close_storage, open_storage
 from neurodeploy.search.trials import STUDY, Evaluation, Score, Snapshot, Trials
 
 # Of an evaluation's metrics: what "nsga2" minimises (of a feasible one), and how many limits they break.
@@ -69,10 +69,11 @@ def run(
     """Search until the budget is spent, together with every other worker on the same storage.
 
     `storage` is a journal file or a database URL, `study` the search's name where one storage holds several.
-    `evaluate(genome)` returns metrics in plain JSON, or is an executor of such evaluations; `score(metrics)` gives their fitness, None where infeasible, and must be a pure function. `on_result` is called once for each finished
-    evaluation, stored earlier or by another worker too. `context` is what else must be the same on resume (data,
-    target, fitness settings). `should_stop` is asked before each evaluation; those that run are waited for. Method "nsga2"
-    needs `standing`. A worker on another machine counts as dead once its heartbeat has stood still for `lease_s` seconds.
+    `evaluate(genome)` returns metrics in plain JSON, or is an executor of such evaluations; `score(metrics)` gives their
+    fitness, None where infeasible, and must be a pure function. `on_result` is called once for each finished evaluation,
+    stored earlier or by another worker too. `context` is what else must be the same on resume (data, target, fitness
+    settings). `should_stop` is asked before each evaluation; those that run are waited for. Method "nsga2" needs `standing`.
+    A worker on another machine counts as dead once its heartbeat has stood still for `lease_s` seconds.
 
     Raises UsageError, naming the differences, where the storage holds a search with another space, settings, seed or
     context, and Unreachable where a database goes away; whatever `evaluate` raises is passed on after its slot was given
@@ -86,14 +87,17 @@ def run(
     }
     executor = evaluate if isinstance(evaluate, Executor) else Here(evaluate)
     opened = open_storage(storage)
-    with telling_loss(), Owner() as owner:
-        trials = Trials(opened, identity, space, score, lease_s, study)
-        search = _Search(trials, settings, space, seed, executor, on_result, standing, owner, lease_s)
-        try:
-            return search.run(objectives, should_stop)
-        except BaseException:
-            search.withdraw()
-            raise
+    try:
+        with telling_loss(), Owner() as owner:
+            trials = Trials(opened, identity, space, score, lease_s, study)
+            search = _Search(trials, settings, space, seed, executor, on_result, standing, owner, lease_s)
+            try:
+                return search.run(objectives, should_stop)
+            except BaseException:
+                search.withdraw()
+                raise
+    finally:
+        close_storage(opened)
 
 
 @dataclass(frozen=True)
