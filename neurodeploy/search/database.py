@@ -52,9 +52,12 @@ def kept_url(storage: str) -> str:
 
 
 def open_database(storage: str) -> BaseStorage:
-    """The storage at a URL, its tables made where absent. Raises UsageError where it cannot be opened, the password masked."""
+    """The storage at a URL, its tables made where absent.
+
+    Raises UsageError where it cannot be opened, Unreachable where its server does not let us in; the password is masked.
+    """
     # Half a second that a journal need not pay.
-    from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
     url = _parsed(_variable(storage) if storage.startswith("$") else storage)
     if url.password and url.password.startswith("$"):
@@ -68,9 +71,11 @@ def open_database(storage: str) -> BaseStorage:
         except (ImportError, ValueError, SQLAlchemyError, StorageInternalError) as error:
             if tries_left and isinstance(error, IntegrityError | ProgrammingError):
                 continue
-            raise UsageError(
+            is_away = isinstance(error, OperationalError) and url.get_backend_name() != "sqlite"
+            raise (Unreachable if is_away else UsageError)(
                 f"cannot open the database: {_masked(error, url)}", where=f"{_WHERE} {_shown(url)}",
-                remedy="Give a URL of a database that runs, and install its driver (PostgreSQL: pip install 'neurodeploy[db]')",
+                remedy="Start its server, or mend the URL or the password" if is_away else
+                "Give a URL of a database, and install its driver (PostgreSQL: pip install 'neurodeploy[db]')",
             ) from None  # a driver's text may hold the password
     raise AssertionError
 
@@ -113,7 +118,7 @@ def _variable(reference: str) -> str:
 
 
 def _shown(url: URL) -> str:
-    return url.render_as_string(hide_password=True)
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def _masked(error: Exception, url: URL) -> str:
