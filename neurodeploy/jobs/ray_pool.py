@@ -80,8 +80,9 @@ def _connected(ray: ModuleType, address: str, n_cpus: int | None) -> Iterator[No
         try:
             ray.init(address=address, **options)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            *_, reason = str(error.__cause__ or error).strip().splitlines()  # a traceback's last line
             raise UsageError(
-                f"no cluster at {address!r}: {' '.join(str(error).split())}", where=_WHERE, code="unreachable",
+                f"no cluster at {address!r}: {reason}", where=_WHERE, code="unreachable",
                 remedy="Start one with `ray start --head` and give its address (executor.address), or leave it at 'local'",
             ) from error
         yield
