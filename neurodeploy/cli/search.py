@@ -49,6 +49,9 @@ def search(
     one (`neurodeploy events`); what counts is then the accuracy on the event-driven simulator. GPUs take images; energy and
     latency in the fitness are then those of one sample alone: launches, bytes and operations.
 
+    More machines (docs/search.md): `neurodeploy worker` helps from anywhere that reaches the storage, and
+    `--set executor.kind=ray` evaluates on a Ray cluster. Neither changes the result.
+
     Examples:
       neurodeploy search --target loihi2
       neurodeploy search --target loihi2 --budget 20 --workers 2 --out runs/first
@@ -56,6 +59,8 @@ def search(
       neurodeploy search --target orin-nano
       neurodeploy search --method exhaustive --workers 2 --out runs/all
       neurodeploy search --resume runs/first
+      neurodeploy search --storage postgresql://lab@db.example.org/searches --workers 2
+      neurodeploy search --set executor.kind=ray --set executor.address=auto
       neurodeploy search --set evolution.budget=20 --set fitness.mu_energy=-0.1 --dry-run
       neurodeploy search --set profile.energy.synapse.value=20
     """
@@ -65,7 +70,10 @@ def search(
     from neurodeploy import commands
 
     if dry_run:
-        flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed}
+        from neurodeploy.search.database import kept_storage
+
+        flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed,
+                 "storage": None if storage is None else kept_storage(storage)}
         given = {k: v for k, v in flags.items() if v is not None}
         run = {} if resume is None else {"resume": resume}
         resolved = {**commands.resolve_recipe(recipe, name, changes, **run), "arguments": given}

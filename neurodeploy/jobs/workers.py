@@ -17,7 +17,7 @@ from neurodeploy.jobs.candidate import ImageEvaluator
 from neurodeploy.jobs.routes import Evaluates
 from neurodeploy.jobs.run import Run
 from neurodeploy.jobs.shared_prefixes import SharedPrefixes
-from neurodeploy.search.database import is_database, kept_url
+from neurodeploy.search.database import kept_storage
 from neurodeploy.search.executor import Evaluate, Executor
 from neurodeploy.search.storage import check_storage
 from neurodeploy.search.trials import STUDY
@@ -30,7 +30,7 @@ def storage_arguments(storage: str | None) -> dict[str, Any]:
     serves. Raises UsageError where it cannot be opened, or its URL holds a password."""
     if storage is None:
         return {}
-    kept = kept_url(storage) if is_database(storage) else str(Path(storage).resolve())
+    kept = kept_storage(storage)
     check_storage(kept)
     return {"storage": kept, "study": f"{STUDY}-{uuid.uuid4().hex}"}
 

@@ -30,11 +30,13 @@ def is_database(storage: str | Path) -> bool:
     return isinstance(storage, str) and ("://" in storage or storage.startswith("$"))
 
 
-def kept_url(storage: str) -> str:
-    """The URL as a run's folder may keep it: found from any working folder, and without a password.
+def kept_storage(storage: str) -> str:
+    """A journal's path or a database's URL as a run's folder may keep it: found from any working folder, and without a password.
 
-    Raises UsageError for what is no URL, and for a password in it.
+    Raises UsageError for a URL that is none, and for a password in it.
     """
+    if not is_database(storage):
+        return str(Path(storage).resolve())
     if storage.startswith("$"):
         _variable(storage)
         return storage

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from neurodeploy.search.storage import close_storage, open_storage
 from optuna.trial import TrialState
-from postgres import PASSWORD, Postgres
 
 from fork_server import ForkServer
+from postgres import PASSWORD, Postgres
 from tiny_search import BUDGET, Tiny, without_seconds
 
 INPUTS = ("run.json", "supernet.ckpt", "references.json")  # what a worker on another machine needs of a run

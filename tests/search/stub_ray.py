@@ -1,7 +1,7 @@
 """The search of `stub_search` on a Ray cluster, as a program.
 
-python stub_ray.py ADDRESS STORAGE FIXTURE LOG RESULT SEED BUDGET SLEEP_S: as `stub_search`, but lines of LOG are `begin PID GENOME`
-and `end PID GENOME`, of the process that evaluates.
+python stub_ray.py ADDRESS STORAGE FIXTURE LOG RESULT SEED BUDGET SLEEP_S: as `stub_search`, but lines of LOG are
+`begin PID GENOME` and `end PID GENOME`, of the process that evaluates.
 """
 
 from __future__ import annotations

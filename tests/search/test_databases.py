@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from neurodeploy.errors import Unreachable, UsageError
-from neurodeploy.search.database import kept_url
+from neurodeploy.search.database import kept_storage
 from neurodeploy.search.storage import check_storage
-from postgres import PASSWORD, Postgres
 from search_fixtures import golden_search
 from stub_processes import SEED, logged, slots_with_results, start, wait_until_logged
 from stub_search import plain, search
+
+from postgres import PASSWORD, Postgres
 
 BUDGET = 50
 
@@ -61,9 +62,9 @@ def test_a_server_that_goes_away_is_told_and_nothing_is_lost(
             postgres.stop()
 
     try:
-        with pytest.raises(Unreachable, match="the database went away: .*connection") as caught:
+        with pytest.raises(Unreachable, match=r"the database went away: .*connection") as caught:
             search(url, golden_search(), SEED, BUDGET, log=stop)
-        with pytest.raises(Unreachable, match="cannot open the database: .*connection"):
+        with pytest.raises(Unreachable, match=r"cannot open the database: .*connection"):
             search(url, golden_search(), SEED, BUDGET)
     finally:
         postgres.start()
@@ -107,7 +108,7 @@ def test_a_wrong_password_is_not_told(url: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_whole_url_may_stand_in_a_variable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_STORAGE", url.replace("$DB_PASSWORD", "s3cret%2Fp%40ss"))
-    assert kept_url("$LAB_STORAGE") == "$LAB_STORAGE"
+    assert kept_storage("$LAB_STORAGE") == "$LAB_STORAGE"
     check_storage("${LAB_STORAGE}")
     monkeypatch.delenv("LAB_STORAGE")
     with pytest.raises(UsageError, match="the environment variable LAB_STORAGE is not set"):
@@ -119,19 +120,20 @@ def test_a_whole_url_may_stand_in_a_variable(url: str, monkeypatch: pytest.Monke
 ])
 def test_a_password_is_refused_and_not_repeated(given: str) -> None:
     with pytest.raises(UsageError, match="a password in the URL") as caught:
-        kept_url(given)
+        kept_storage(given)
     assert "hid" not in str(caught.value)
 
 
 def test_what_is_no_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(UsageError, match="not a database's URL") as caught:
-        kept_url("postgresql://lab:hidden@db:port/x")
+        kept_storage("postgresql://lab:hidden@db:port/x")
     assert "hidden" not in str(caught.value)
     with pytest.raises(UsageError, match=r"pip install 'neurodeploy\[db\]'"):
         check_storage("postgresql+nosuchdriver://lab@db/x")
 
 
-def test_what_is_kept_of_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kept_url("postgresql://lab:$PW@db/x?host=/run/pg") == "postgresql://lab:$PW@db/x?host=/run/pg"
+def test_what_is_kept_of_a_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept_storage("postgresql://lab:$PW@db/x?host=/run/pg") == "postgresql://lab:$PW@db/x?host=/run/pg"
     monkeypatch.chdir(tmp_path)
-    assert kept_url("sqlite:///lab.db") == f"sqlite:///{tmp_path}/lab.db"
+    assert kept_storage("sqlite:///lab.db") == f"sqlite:///{tmp_path}/lab.db"
+    assert kept_storage("lab/journal.log") == f"{tmp_path}/lab/journal.log"

@@ -1,4 +1,4 @@
-"""A search whose evaluations run on a Ray cluster is the search of one process, also where workers of the cluster are killed."""
+"""A search evaluated on a Ray cluster is the search of one process, also where workers of the cluster are killed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from neurodeploy.errors import EnvironmentMissing
-from neurodeploy.jobs.ray_pool import ray_pool
+from neurodeploy.errors import EnvironmentMissing, UsageError
+from neurodeploy.jobs.ray_pool import ray_pool, require_ray
 from neurodeploy.search.recipe import ExecutorSettings
-from ray_cluster import TOKEN, RayCluster
 from search_fixtures import golden_search
 from stub_processes import SEED, slots_with_results
 from stub_search import plain, search
+
+from ray_cluster import TOKEN, RayCluster
 
 BUDGET = 60
 
@@ -104,6 +105,18 @@ def test_a_killed_search_goes_on_without_what_it_stored(
 
 def test_without_ray_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(EnvironmentMissing, match=r"pip install 'neurodeploy\[ray\]'"), \
-            ray_pool(ExecutorSettings(kind="ray"), lambda genome: {}, 1):
+    with pytest.raises(EnvironmentMissing, match=r"pip install 'neurodeploy\[ray\]'"):
+        require_ray()
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install 'neurodeploy[ray]'")
+
+    def refuse(**options: Any) -> None:
+        raise ConnectionError("Failed to connect")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    settings = ExecutorSettings(kind="ray", address="lab:6379")
+    with pytest.raises(UsageError, match=r"no cluster at 'lab:6379': Failed to connect.*ray start --head"), \
+            ray_pool(settings, lambda genome: {}, 1):
         pass
