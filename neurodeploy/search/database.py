@@ -31,7 +31,7 @@ def is_database(storage: str | Path) -> bool:
 
 
 def kept_storage(storage: str) -> str:
-    """A journal's path or a database's URL as a run's folder may keep it: found from any working folder, and without a password.
+    """A journal's path or a database's URL as a run's folder may keep it: found from anywhere, and without a password.
 
     Raises UsageError for a URL that is none, and for a password in it.
     """
