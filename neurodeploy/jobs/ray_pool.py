@@ -5,6 +5,7 @@ A task whose process dies is begun anew by Ray; its claim in the storage lives o
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import pickle
@@ -18,7 +19,9 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from neurodeploy.errors import EnvironmentMissing, NeurodeployError, Unreachable, UsageError
 from neurodeploy.jobs.run import tool_versions
@@ -94,13 +97,33 @@ def _connected(ray: ModuleType, address: str, n_cpus: int | None) -> Iterator[No
             signal.signal(signal.SIGTERM, handler)
 
 
+def packed(evaluate: Evaluate) -> bytes:
+    """An evaluator pickled so that it computes the same bits where it is unpickled, with the memory layout of its arrays."""
+    file = io.BytesIO()
+    _Pickler(file).dump(evaluate)
+    return file.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """Keeps the strides of axes of length 1, by which torch chooses how it convolves: sums then differ in their last bits."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is np.ndarray and value.ndim > 1 and 1 in value.shape and value.flags.c_contiguous:
+            return _strided, (value.ravel(), value.shape, value.strides)
+        return NotImplemented
+
+
+def _strided(values: NDArray[Any], shape: tuple[int, ...], strides: tuple[int, ...]) -> NDArray[Any]:
+    return np.lib.stride_tricks.as_strided(values, shape, strides)
+
+
 class _RayPool(Executor):
     """Tasks of one CPU each; the evaluator travels to each machine once."""
 
     def __init__(self, ray: ModuleType, evaluate: Evaluate, n_at_once: int) -> None:
         self.n_at_once, self._ray = n_at_once, ray
         # As bytes: arrays that Ray unpacks itself cannot be written to, at which torch warns.
-        self._evaluator = ray.put(pickle.dumps(evaluate))
+        self._evaluator = ray.put(packed(evaluate))
         self._versions = tool_versions()
         self._task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_evaluated)
 

@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from neurodeploy.jobs.data import load_data
+from neurodeploy.jobs.ray_pool import packed
 from neurodeploy.jobs.routes import route_of
 from neurodeploy.jobs.run import Run
 from neurodeploy.jobs.search import prepare
@@ -60,8 +62,11 @@ def test_what_judges_candidates_travels(kind: str, request: pytest.FixtureReques
     (first, *_) = json.loads((tiny.run_dir / "candidates.json").read_text())["candidates"]
     with threads(1):
         evaluator, _ = prepare(run, route_of(run.profile, run.recipe), data, SILENT)
-        found = pickle.loads(pickle.dumps(judge(run, evaluator)))(tuple(first["genome"]))
+        there = pickle.loads(packed(judge(run, evaluator)))
+        found = there(tuple(first["genome"]))
     assert found == {key: first[key] for key in found}
+    layouts = [{name: v.strides for name, v in vars(e).items() if isinstance(v, np.ndarray)} for e in (evaluator, there)]
+    assert layouts[0] and layouts[0] == layouts[1]  # torch's sums depend on it in their last bits
 
 
 def test_a_search_on_a_cluster(tiny: Tiny, cluster: RayCluster, tmp_path: Path) -> None:
