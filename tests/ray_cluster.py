@@ -21,7 +21,8 @@ class RayCluster:
 
     def __enter__(self) -> Self:
         pytest.importorskip("ray", reason="needs Ray: pip install 'neurodeploy[ray]'")
-        env = {**os.environ, **TOKEN, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+        importable = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        env = {**os.environ, **TOKEN, **importable, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen([sys.executable, __file__], text=True, env=env, **pipes)
         assert self._process.stdout is not None

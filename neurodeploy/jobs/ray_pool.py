@@ -1,100 +1,127 @@
 """Candidates evaluated as tasks of a Ray cluster. Ray only computes: claims and results stay with the search that asks.
 
-A task whose process dies is begun anew by Ray; its claim in the storage lives on with the search, so a slot gets one result.
+A process of its own speaks to Ray (`ray_driver.py`): Ray prints where data goes, takes over signals, and ends its process
+without a word where the cluster goes away. Requests and answers are pickles in its pipes, between processes of ours.
 """
 
 from __future__ import annotations
 
 import io
-import logging
-import os
 import pickle
-import shutil
-import signal
+import subprocess
 import sys
-import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, redirect_stdout
-from types import ModuleType
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from neurodeploy.errors import EnvironmentMissing, NeurodeployError, Unreachable, UsageError
-from neurodeploy.jobs.run import tool_versions
+from neurodeploy.errors import EnvironmentMissing, Unreachable
 from neurodeploy.search.executor import Evaluate, Executor
 from neurodeploy.search.recipe import ExecutorSettings
 from neurodeploy.search.space import Genome
 
-_WHERE = "Ray cluster"
-_RETRIES = 3  # of one evaluation whose process dies
-# The evaluator of the search that this process of a cluster worked for last, by the search's key.
-_EVALUATORS: dict[bytes, Evaluate] = {}
+WHERE = "Ray cluster"
+_PROGRAM = "from neurodeploy.jobs.ray_driver import main; main()"
+_END_S = 30.0  # for a cluster that was started here to end
 
 
-def require_ray() -> ModuleType:
-    """The package; EnvironmentMissing with the line that installs it."""
-    # Read when Ray is imported: no report of its use is sent, and no line about a coming change of devices printed.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
+def require_ray() -> None:
+    """Raise EnvironmentMissing, with the line that installs it, where Ray is not installed."""
+    if find_spec("ray") is None:
         raise EnvironmentMissing(
             "the package ray is not installed", where="executor.kind = 'ray'",
-            remedy="Install it with pip install 'neurodeploy[ray]', or leave executor.kind at 'processes'",
-        ) from error
-    found: ModuleType = ray
-    return found
+            remedy="Install it with pip install 'neurodeploy[ray]', or set executor.kind=processes",
+        )
 
 
 @contextmanager
 def ray_pool(settings: ExecutorSettings, evaluate: Evaluate, n_at_once: int | None) -> Iterator[Executor]:
-    """An executor on the cluster at `settings.address` (a connection that this process has already is used, and kept);
-    n_at_once: default all of its CPUs.
+    """An executor on the cluster at `settings.address`; n_at_once: default all of its CPUs. A cluster that was started for
+    it ends with the block, and with this process however that ends.
 
     Raises EnvironmentMissing without Ray, UsageError where no cluster answers.
     """
-    ray = require_ray()
-    with ExitStack() as stack:
-        # Ray prints what happens to its workers on stdout, where this program's data goes.
-        stack.enter_context(redirect_stdout(sys.stderr))
-        if not ray.is_initialized():
-            stack.enter_context(_connected(ray, settings.address, n_at_once))
-        n = n_at_once or int(ray.cluster_resources().get("CPU", 0))
-        if n < 1:
-            raise UsageError("has no CPUs", where=_WHERE, remedy="Say how many evaluations run at once: --workers N")
-        yield _RayPool(ray, evaluate, n)
-
-
-@contextmanager
-def _connected(ray: ModuleType, address: str, n_cpus: int | None) -> Iterator[None]:
-    handler = signal.getsignal(signal.SIGTERM)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    folder = None
-    if address == "local":
-        # A folder of its own: the usual one may be another user's, and would make this the cluster that "auto" finds.
-        folder = tempfile.mkdtemp(prefix="nd-ray-")
-        options |= {"num_cpus": n_cpus, "include_dashboard": False, "_temp_dir": folder}
+    require_ray()
+    # In a session of its own, out of reach of Ctrl-C: what is running may be waited for.
+    command, pipe = [sys.executable, "-c", _PROGRAM], subprocess.PIPE
+    driver = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
     try:
-        try:
-            ray.init(address=address, **options)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            *_, reason = str(error.__cause__ or error).strip().splitlines()  # a traceback's last line
-            raise UsageError(
-                f"no cluster at {address!r}: {reason}", where=_WHERE, code="unreachable",
-                remedy="Start one with `ray start --head` and give its address (executor.address), or leave it at 'local'",
-            ) from error
-        yield
+        yield _RayPool(driver, settings, evaluate, n_at_once)
     finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        if handler is not None and signal.getsignal(signal.SIGTERM) is not handler:
-            signal.signal(signal.SIGTERM, handler)
+        assert driver.stdin is not None and driver.stdout is not None
+        with suppress(BrokenPipeError):
+            driver.stdin.close()
+        try:
+            driver.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            driver.kill()
+            driver.wait()
+        driver.stdout.close()
+
+
+class _RayPool(Executor):
+    """Sends genomes to the driver; a thread gives its answers to those who wait for them."""
+
+    def __init__(
+        self, driver: subprocess.Popen[bytes], settings: ExecutorSettings, evaluate: Evaluate, n_at_once: int | None
+    ) -> None:
+        assert driver.stdin is not None and driver.stdout is not None
+        self._requests, self._answers = driver.stdin, driver.stdout
+        self._asked: dict[int, Future[Mapping[str, Any]]] = {}
+        self._lock, self._n, self._is_lost = threading.Lock(), 0, False
+        try:
+            self._send((settings, n_at_once, packed(evaluate)))
+            n, error = pickle.load(self._answers)
+        except (EOFError, BrokenPipeError) as lost:
+            raise _lost() from lost
+        if error is not None:
+            raise error
+        self.n_at_once = n
+        threading.Thread(target=self._listen, name="neurodeploy-ray", daemon=True).start()
+
+    def submit(self, genome: Genome) -> Future[Mapping[str, Any]]:
+        future = Future[Mapping[str, Any]]()
+        with self._lock:
+            if self._is_lost:
+                raise _lost()
+            self._n += 1
+            self._asked[self._n] = future
+        try:
+            self._send((self._n, genome))
+        except BrokenPipeError as lost:
+            raise _lost() from lost
+        return future
+
+    def _send(self, value: Any) -> None:
+        pickle.dump(value, self._requests)
+        self._requests.flush()
+
+    def _listen(self) -> None:
+        with self._answers:
+            while True:
+                try:
+                    number, metrics, error = pickle.load(self._answers)
+                except (EOFError, pickle.UnpicklingError):
+                    break
+                with self._lock:
+                    future = self._asked.pop(number)
+                if error is None:
+                    future.set_result(metrics)
+                else:
+                    future.set_exception(error)
+        with self._lock:
+            self._is_lost = True
+        for future in self._asked.values():
+            future.set_exception(_lost())
+
+
+def _lost() -> Unreachable:
+    return Unreachable("the cluster went away", where=WHERE)
 
 
 def packed(evaluate: Evaluate) -> bytes:
@@ -115,64 +142,3 @@ class _Pickler(pickle.Pickler):
 
 def _strided(values: NDArray[Any], shape: tuple[int, ...], strides: tuple[int, ...]) -> NDArray[Any]:
     return np.lib.stride_tricks.as_strided(values, shape, strides)
-
-
-class _RayPool(Executor):
-    """Tasks of one CPU each; the evaluator travels to each machine once."""
-
-    def __init__(self, ray: ModuleType, evaluate: Evaluate, n_at_once: int) -> None:
-        self.n_at_once, self._ray = n_at_once, ray
-        # As bytes: arrays that Ray unpacks itself cannot be written to, at which torch warns.
-        self._evaluator = ray.put(packed(evaluate))
-        self._versions = tool_versions()
-        self._task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_evaluated)
-
-    def submit(self, genome: Genome) -> Future[Mapping[str, Any]]:
-        # In a list, or Ray would hand the bytes to the task each time, not only to a process that lacks them.
-        asked = self._task.remote([self._evaluator], self._versions, genome).future()
-        told = Future[Mapping[str, Any]]()
-
-        def tell(finished: Future[Any]) -> None:
-            error = finished.exception()
-            if error is None:
-                told.set_result(finished.result())
-            else:
-                told.set_exception(self._explained(error, genome))
-
-        asked.add_done_callback(tell)
-        return told
-
-    def _explained(self, error: BaseException, genome: Genome) -> BaseException:
-        known = self._ray.exceptions
-        if isinstance(error, known.RayTaskError):
-            if isinstance(error.cause, ImportError):
-                return EnvironmentMissing(f"a machine lacks what evaluations need: {error.cause}", where=_WHERE,
-                                          remedy="Install neurodeploy there, as here")
-            cause = error.cause
-            return cause if isinstance(cause, BaseException) else error
-        if isinstance(error, known.WorkerCrashedError | known.OutOfMemoryError):
-            return NeurodeployError(
-                f"the process that evaluated {','.join(genome)} died {_RETRIES + 1} times", where=_WHERE,
-                limit=" ".join(str(error).split())[:300], remedy="Let fewer evaluations run at once (--workers)",
-            )
-        if isinstance(error, known.RayError):
-            return Unreachable(f"an evaluation was lost: {' '.join(str(error).split())[:300]}", where=_WHERE)
-        return error
-
-
-def _evaluated(evaluator: list[Any], versions: dict[str, str], genome: Genome) -> dict[str, Any]:
-    """Runs in a process of the cluster."""
-    import ray
-
-    (reference,) = evaluator
-    key = reference.binary()
-    if key not in _EVALUATORS:
-        here = tool_versions()
-        if here != versions:
-            differ = ", ".join(f"{name} {here[name]}, not {asked}" for name, asked in versions.items() if here[name] != asked)
-            raise EnvironmentMissing(f"a machine has {differ}", where=_WHERE, limit="Figures could differ",
-                                     remedy="Install the same versions on all machines")
-        torch.set_num_threads(1)
-        _EVALUATORS.clear()
-        _EVALUATORS[key] = pickle.loads(ray.get(reference))
-    return dict(_EVALUATORS[key](genome))
