@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from neurodeploy.errors import EnvironmentMissing, UsageError
+from neurodeploy.errors import EnvironmentMissing, Unreachable, UsageError
 from neurodeploy.jobs.ray_pool import ray_pool, require_ray
 from neurodeploy.search.recipe import ExecutorSettings
 from search_fixtures import golden_search
@@ -115,3 +115,16 @@ def test_a_cluster_that_is_not_there_is_named() -> None:
     settings = ExecutorSettings(kind="ray", address="nowhere")
     with pytest.raises(UsageError, match=r"no cluster at 'nowhere': .*ray start --head"), ray_pool(settings, dict, 1):
         pass
+
+
+def test_a_cluster_that_goes_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Stands in for the process that speaks to Ray, which Ray ends at once when the cluster is gone.
+    program = "import pickle, sys; pickle.load(sys.stdin.buffer); sys.stdout.buffer.write(pickle.dumps((1, None))); " \
+              "sys.stdout.flush(); pickle.load(sys.stdin.buffer)"
+    monkeypatch.setattr("neurodeploy.jobs.ray_pool._PROGRAM", program)
+    monkeypatch.setattr("neurodeploy.jobs.ray_pool.require_ray", lambda: None)
+    with ray_pool(ExecutorSettings(kind="ray"), dict, 1) as pool:
+        with pytest.raises(Unreachable, match="the cluster went away"):
+            pool.submit(("skip_connect",)).result(timeout=30)
+        with pytest.raises(Unreachable, match="the cluster went away"):
+            pool.submit(("skip_connect",))
