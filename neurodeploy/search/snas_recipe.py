@@ -15,6 +15,7 @@ from neurodeploy.search.recipe import (
     CostSettings,
     DataSettings,
     DeploySettings,
+    ExecutorSettings,
     ExitSettings,
     GpuSettings,
     InputSettings,
@@ -95,6 +96,7 @@ class SnasRecipe(_Strict):
     cost: CostSettings = CostSettings()
     place: PlaceSettings = PlaceSettings()
     gpu: GpuSettings = GpuSettings()
+    executor: ExecutorSettings = ExecutorSettings()
 
     @model_validator(mode="after")
     def _images(self) -> Self:
