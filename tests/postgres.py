@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -38,9 +39,10 @@ class Postgres:
         (self._folder / "password").write_text(PASSWORD)
         self._as: dict[str, Any] = {}
         if os.getuid() == 0:
-            self._as = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+            nobody = pwd.getpwnam("nobody")
+            self._as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             for path in (self._folder, self._folder / "password"):
-                shutil.chown(path, "nobody", "nogroup")
+                os.chown(path, nobody.pw_uid, nobody.pw_gid)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

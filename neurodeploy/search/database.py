@@ -33,7 +33,7 @@ def is_database(storage: str | Path) -> bool:
 def kept_storage(storage: str) -> str:
     """A journal's path or a database's URL as a run's folder may keep it: found from anywhere, and without a password.
 
-    Raises UsageError for a URL that is none, and for a password in it.
+    Raises UsageError for a URL that is none or of a database in memory, and for a password in it.
     """
     if not is_database(storage):
         return str(Path(storage).resolve())
@@ -48,7 +48,9 @@ def kept_storage(storage: str) -> str:
             limit="It would stay in the run's folder and in the list of processes",
             remedy="Leave it to ~/.pgpass or PGPASSWORD, or name a variable in its place: '...:$DB_PASSWORD@...'",
         )
-    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+    if url.get_backend_name() == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise UsageError("a database in memory ends with its process", where=f"{_WHERE} {storage}", remedy="Name a file")
         return url.set(database=str(Path(url.database).resolve())).render_as_string(hide_password=False)
     return storage
 
@@ -90,7 +92,7 @@ def telling_loss() -> Iterator[None]:
     except _losses() as error:
         origin = error.__cause__ or error
         origin = getattr(origin, "orig", None) or origin
-        raise Unreachable(f"the database went away: {' '.join(str(origin).split())}", where=_WHERE) from error
+        raise Unreachable(f"the database fails: {' '.join(str(origin).split())}", where=_WHERE) from error
 
 
 def _losses() -> tuple[type[Exception], ...]:

@@ -62,7 +62,7 @@ def test_a_server_that_goes_away_is_told_and_nothing_is_lost(
             postgres.stop()
 
     try:
-        with pytest.raises(Unreachable, match=r"the database went away: .*connection") as caught:
+        with pytest.raises(Unreachable, match=r"the database fails: .*connection") as caught:
             search(url, golden_search(), SEED, BUDGET, log=stop)
         with pytest.raises(Unreachable, match=r"cannot open the database: .*connection"):
             search(url, golden_search(), SEED, BUDGET)
@@ -128,6 +128,8 @@ def test_what_is_no_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(UsageError, match="not a database's URL") as caught:
         kept_storage("postgresql://lab:hidden@db:port/x")
     assert "hidden" not in str(caught.value)
+    with pytest.raises(UsageError, match="in memory"):
+        kept_storage("sqlite://")
     with pytest.raises(UsageError, match=r"pip install 'neurodeploy\[db\]'"):
         check_storage("postgresql+nosuchdriver://lab@db/x")
 
