@@ -19,6 +19,7 @@ from rich.text import Text
 
 from neurodeploy.cli.bars import RichProgress
 from neurodeploy.errors import DoesNotFit, Interrupted, NeurodeployError, NeurodeployWarning, UsageError
+from neurodeploy.resources import missing_packages
 
 SCHEMA_VERSION = 1
 _WIDTH_OF_A_FILE = 200  # columns of a table that goes to a file or a pipe, where nothing has to fold
@@ -45,10 +46,11 @@ class Frame:
     command: str = ""
     aliases: dict[str, str] = field(default_factory=dict)
     warnings: list[dict[str, str]] = field(default_factory=list)
+    rank: int = 0  # among processes that torchrun started: the first speaks for all
 
     @property
     def log(self) -> Console:
-        return Console(stderr=True, highlight=False)
+        return Console(stderr=True, highlight=False, quiet=self.rank > 0)
 
     @contextmanager
     def progress(self) -> Iterator[RichProgress]:
@@ -90,7 +92,9 @@ class Frame:
     def finish(self, outcome: Outcome) -> int:
         """Print a command's outcome; returns the exit code."""
         data = {"aliases": self.aliases, **outcome.data} if self.aliases else outcome.data
-        if self.as_json:
+        if self.rank:
+            pass
+        elif self.as_json:
             self._emit(data, outcome.errors)
         else:
             outcome.show(self._console())
@@ -103,7 +107,10 @@ class Frame:
             traceback.print_exception(error, file=sys.stderr)
         known = describe(error)
         data = {"fits": False} if isinstance(known, DoesNotFit) else {}
-        if self.as_json:
+        if self.rank:  # the first process meets the same errors, but for bugs and memory
+            if known is not error and known.exit_code == 1:
+                Console(stderr=True, highlight=False).print(Text(f"Error in process {self.rank}: {known}"), soft_wrap=True)
+        elif self.as_json:
             self._emit(data, (known,))
         else:
             self._show_errors((known,))
@@ -167,6 +174,8 @@ def describe(error: BaseException) -> NeurodeployError:
         return Interrupted("interrupted")
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return UsageError(error.strerror or str(error), where=str(error.filename or ""), code="path")
+    if isinstance(error, ModuleNotFoundError) and (missing := missing_packages()):
+        return missing
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = f"{last[0].filename}:{last[0].lineno}" if last else ""
     what = f"{type(error).__name__}: {error}".rstrip(": ")

@@ -33,6 +33,7 @@ from neurodeploy.cli import (
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import Debug, Json, help_texts
 from neurodeploy.errors import Interrupted, UsageError
+from neurodeploy.train import launch
 
 
 def root(
@@ -92,11 +93,13 @@ def main(args: Sequence[str], stdout: TextIO) -> int:
     """Run the command line with `args`; data goes to `stdout`, the rest to sys.stderr. Returns the exit code."""
     args = list(args) or ["--help"]
     options = args[: args.index("--")] if "--" in args else args
+    place = launch.place()
     frame = Frame(
         stdout=stdout,
         as_json="--json" in options,
         debug="--debug" in options or os.environ.get("NEURODEPLOY_DEBUG", "0") not in ("", "0"),
         command=next((a for a in options if not a.startswith("-")), ""),
+        rank=place.rank if place else 0,
     )
     asks_help = any(o in ("--help", "-h") for o in options)
     printed = io.StringIO()
@@ -104,6 +107,9 @@ def main(args: Sequence[str], stdout: TextIO) -> int:
         try:
             # The parser prints help on sys.stdout; so might a library, where a JSON object shall stand alone.
             with redirect_stdout(printed if asks_help else sys.stderr) if frame.as_json else nullcontext():
+                if place is not None and frame.command not in ("train", "search"):
+                    raise UsageError(f"torchrun has started {place.n} processes", where=frame.command, remedy="Start it alone",
+                                     limit="`train` and `search` can train on several")
                 command = typer.main.get_command(application())
                 result = command.main(args=args, prog_name="neurodeploy", standalone_mode=False, obj=frame)
         except (Exception, KeyboardInterrupt) as error:

@@ -47,6 +47,19 @@ def show_search(console: Console, data: Mapping[str, Any]) -> None:
     show_files(console, data, main, latency=si(main["latency_s"], "s"), then=[validate])
 
 
+def show_stopped(console: Console, data: Mapping[str, Any]) -> None:
+    """Print where a search stopped that was asked to stop behind a stage."""
+    best = data.get("best")
+    rows = [("run", str(data["run_dir"])), ("finished stage", str(data["until"]))]
+    if best is not None:
+        rows += [("best architecture", arch(best["genome"])), ("its fitness", f"{best['fitness']:.4f}")]
+    if "accuracy_validation" in data:
+        rows.append(("accuracy, validation", percent(data["accuracy_validation"])))
+    console.print()
+    tables.facts(console, "Stopped as asked", rows)
+    tables.lines(console, "Next", [str(data["resume"])])
+
+
 def _show_found(console: Console, data: Mapping[str, Any]) -> None:
     accuracy, agreement = data["test"]["accuracy"], data["test"]["agreement"]
     rows = [

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from neurodeploy.cli import tables
 from neurodeploy.cli.frame import Frame, Outcome
 from neurodeploy.cli.options import Debug, DryRun, Json, Seed, Settings, Target, one_target, overrides
-from neurodeploy.cli.render_search import show_search
+from neurodeploy.cli.render_search import show_search, show_stopped
 from neurodeploy.errors import Interrupted
 
 
@@ -36,6 +36,8 @@ def search(
         help="Where trials are kept: a database's URL without password, or a journal file. Default: in the run's folder.",
     )] = None,
     seed: Seed = None,
+    until: Annotated[Literal["supernet", "search", "training"] | None, typer.Option("--until",
+        help="Stop behind this stage, for a machine that is lent in parts; --resume goes on from there.")] = None,
     settings: Settings = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -64,6 +66,7 @@ def search(
       neurodeploy search --resume runs/first
       neurodeploy search --storage postgresql://lab@db.example.org/searches --workers 2
       neurodeploy search --set executor.kind=ray --set executor.address=auto
+      torchrun --nproc-per-node 2 -m neurodeploy search --recipe cifar10_small --out runs/two --until supernet
       neurodeploy search --set evolution.budget=20 --set fitness.mu_energy=-0.1 --dry-run
       neurodeploy search --set profile.energy.synapse.value=20
     """
@@ -76,7 +79,7 @@ def search(
         from neurodeploy.search.database import kept_storage
 
         flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed,
-                 "storage": None if storage is None else kept_storage(storage)}
+                 "storage": None if storage is None else kept_storage(storage), "until": until}
         given = {k: v for k, v in flags.items() if v is not None}
         of_run: dict[str, Any] = {k: v for k, v in (("resume", resume), ("method", method)) if v is not None}
         resolved = {**commands.resolve_recipe(recipe, name, changes, **of_run), "arguments": given}
@@ -85,14 +88,15 @@ def search(
         with frame.progress() as progress:
             result = commands.search(
                 recipe, _asked(ctx, "target", name, resume), method=method, budget=budget,
-                out=out, resume=resume, workers=workers, seed=seed, storage=storage, overrides=changes, progress=progress,
+                out=out, resume=resume, workers=workers, seed=seed, storage=storage, until=until, overrides=changes,
+                progress=progress,
             )
     except KeyboardInterrupt as error:
         # A run that has begun says itself how it resumes (commands.search raises Interrupted).
         remedy = f"Resume with `neurodeploy search --resume {resume}`" if resume else "No run had begun: give the command again"
         raise Interrupted("interrupted", remedy=remedy) from error
     data = result.to_dict()
-    return Outcome(data, lambda console: show_search(console, data))
+    return Outcome(data, lambda console: (show_stopped if "until" in data else show_search)(console, data))
 
 
 def _asked(ctx: typer.Context, option: str, value: str, resume: Path | None) -> str | None:

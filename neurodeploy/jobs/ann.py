@@ -14,7 +14,7 @@ from neurodeploy.jobs.run import located
 from neurodeploy.models.from_torch import from_torch
 from neurodeploy.models.qcfs import Qcfs
 from neurodeploy.progress import SILENT, Progress
-from neurodeploy.train import runtime
+from neurodeploy.train import ranks, runtime
 from neurodeploy.train.ann2snn import logits_of, read_ann_recipe, train_ann
 from neurodeploy.train.loop import Epoch
 
@@ -55,8 +55,7 @@ def train_without_spikes(
     data = load(settings.data)
     runtime.seed_everything(settings.seed)
     module = settings.network.build(data.image_shape, data.n_classes)
-    out = out or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-ann-{Path(recipe).stem}"
-    if out.exists() and not out.is_dir():
+    if out is not None and out.exists() and not out.is_dir():
         raise UsageError("is a file", where=str(out), code="path", remedy="Name a new folder with --out")
     task, seen = "training", 0
 
@@ -66,14 +65,19 @@ def train_without_spikes(
         seen = epoch.epoch
 
     progress.start(task, settings.train.epochs)
-    try:
-        found = train_ann(module, data.split("train"), data.split("validation"), settings.train, seed=settings.seed,
-                          checkpoint_file=out / "ann.ckpt", progress=advance)
-    except KeyboardInterrupt as error:
-        raise Interrupted("interrupted", remedy=f"Continue with the same command and --out {out}") from error
+    with ranks.joined() as here:
+        folder = out or Path(here.shared(f"runs/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-ann-{Path(recipe).stem}"))
+        try:
+            found = train_ann(module, data.split("train"), data.split("validation"), settings.train, seed=settings.seed,
+                              device=settings.device, checkpoint_file=folder / "ann.ckpt", progress=advance)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted", remedy=f"Continue with the same command and --out {folder}") from error
     progress.done(task)
-    note = {"name": located(settings.data), "n_levels": data.n_levels}
-    serialize.save(from_torch(module.cpu(), data.image_shape, metadata={"data": note}), out / MODEL)
     x, y = data.split("test")
+    accuracy = float((logits_of(module, x).argmax(axis=1) == y).mean())
+    note = {"name": located(settings.data), "n_levels": data.n_levels}
+    graph = from_torch(module.cpu(), data.image_shape, metadata={"data": note})
+    if here.is_first:
+        serialize.save(graph, folder / MODEL)
     thresholds = {name: part.up.item() for name, part in module.named_modules() if isinstance(part, Qcfs)}
-    return AnnResult(out / MODEL, float((logits_of(module, x).argmax(axis=1) == y).mean()), found.best.accuracy, thresholds)
+    return AnnResult(folder / MODEL, accuracy, found.best.accuracy, thresholds)

@@ -75,22 +75,25 @@ class ImageEvaluator:
         """What `network` estimates batch norms on, as the network takes it."""
         encoding, n_timesteps = self.recipe.supernet.encoding, self.recipe.network.n_timesteps
         order = batch_order(len(self._x_train), *self._batches)
-        return [as_input(torch.from_numpy(self._x_train[index]), encoding, n_timesteps) for index in order]
+        return [as_input(self._tensor(self._x_train[index]), encoding, n_timesteps) for index in order]
 
     def judging(self) -> Iterator[Tensor]:
         """The validation split as the network takes it, in parts."""
         encoding, n_timesteps = self.recipe.supernet.encoding, self.recipe.network.n_timesteps
-        return (as_input(torch.from_numpy(x), encoding, n_timesteps) for x in _batches(self._images))
+        return (as_input(self._tensor(x), encoding, n_timesteps) for x in _batches(self._images))
+
+    def _tensor(self, images: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(images).to(self.supernet.stem.conv.weight.device)
 
     def metrics(self, network: AutoSnn) -> Metrics:
         """Metrics of a network on the validation split."""
         all_votes, all_spikes, fired = [], [], dict[str, NDArray[np.float64]]()
         with torch.inference_mode(), record(network) as recorded:
             for x in self.judging():
-                all_votes.append(network(x).numpy())
+                all_votes.append(network(x).cpu().numpy())
                 all_spikes.append(spikes_paper(recorded))
                 for name, spikes in recorded.items():
-                    fired[name] = fired.get(name, 0.0) + spikes.sum(dim=1, dtype=torch.float64).numpy()
+                    fired[name] = fired.get(name, 0.0) + spikes.sum(dim=1, dtype=torch.float64).cpu().numpy()
         rates: Rates = {name: n / len(self._labels) for name, n in fired.items()}
         return self.metrics_of(network, np.concatenate(all_votes, axis=1), torch.cat(all_spikes), rates)
 

@@ -68,19 +68,21 @@ def settings_elsewhere(graph: Graph) -> dict[str, Any]:
 
 
 def deploy(
-    lowered: Graph, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress = SILENT
+    lowered: Graph, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress = SILENT, *,
+    device: str = "cpu",
 ) -> Deployment:
     """Bring a lowered graph onto the target. Validation data choose scales and exit threshold, training data fine-tune.
 
     Without data, scales come from the weights alone and there is no early exit. One thread computes, so that the same
-    model and settings give the same network everywhere. Raises DoesNotFit with every violation.
+    model and settings give the same network everywhere; a search fine-tunes on its own `device`. Raises DoesNotFit with every
+    violation.
     """
     with threads(1):
-        return _deploy(lowered, profile, settings, data, progress)
+        return _deploy(lowered, profile, settings, data, progress, device)
 
 
 def _deploy(
-    lowered: Graph, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress
+    lowered: Graph, profile: Profile, settings: DeploySettings, data: Dataset | None, progress: Progress, device: str
 ) -> Deployment:
     fit = check(lowered, profile, settings.cost.n_chips)
     if not fit.fits:
@@ -103,7 +105,7 @@ def _deploy(
         lowered, net = fine_tune(
             lowered, net, profile, data.split("train"), (x, y),
             QatSettings(epochs=epochs, lr=settings.quantize.qat_lr, loss=settings.loss), seed=settings.seed,
-            progress=lambda epoch, accuracy: progress.advance("fine-tuning", accuracy=f"{100 * accuracy:.1f} %"),
+            device=device, progress=lambda epoch, accuracy: progress.advance("fine-tuning", accuracy=f"{100 * accuracy:.1f} %"),
         )
         progress.done("fine-tuning")
         report = {**_compare(lowered, net, x, y), "before_fine_tuning": before}

@@ -33,6 +33,7 @@ from neurodeploy.sim.events_network import INPUT
 from neurodeploy.train.batchnorm import recalibrate_bn
 from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.loop import train
+from neurodeploy.train.ranks import alone
 from neurodeploy.train.trainer import as_input
 
 _BATCH = 64
@@ -72,9 +73,11 @@ class EventEvaluator:
         recalibrate_bn(child, x, min(s.recalibration_batches, len(x) // size), size, encoding=s.encoding)
         if s.adapt_epochs:
             settings = s.model_dump(include=set(TrainConfig.model_fields)) | {"epochs": s.adapt_epochs, "select_last": _LAST}
-            train(
-                child, self._train, (self._rasters, self._labels), TrainConfig.model_validate(settings), seed=self.recipe.seed
-            )
+            with alone():  # candidates are the first process's work
+                train(
+                    child, self._train, (self._rasters, self._labels), TrainConfig.model_validate(settings),
+                    seed=self.recipe.seed, device=self.recipe.device,
+                )
         child.metadata = {"data": described(self.data, self.data.name), "encoding": "events"}
         return child
 
@@ -144,12 +147,13 @@ class EventEvaluator:
         totals: dict[str, NDArray[np.float64]] = {}
         n = len(self._rasters)
         with torch.inference_mode(), record(network) as recorded:
+            device = next(network.parameters()).device
             for i in range(0, n, _BATCH):
-                part = torch.from_numpy(self._rasters[i : i + _BATCH])
+                part = torch.from_numpy(self._rasters[i : i + _BATCH]).to(device)
                 x = as_input(part, "events", self.recipe.network.n_timesteps)
-                votes.append(network(x).double().numpy())
+                votes.append(network(x).double().cpu().numpy())
                 paper += float(spikes_paper(recorded).sum())
                 for name, spikes in (("input", x), *recorded.items()):
-                    found = spikes.sum(dim=1, dtype=torch.float64).numpy()
+                    found = spikes.sum(dim=1, dtype=torch.float64).cpu().numpy()
                     totals[name] = totals[name] + found if name in totals else found
         return _Recorded(np.concatenate(votes, axis=1), {name: total / n for name, total in totals.items()}, paper / n)

@@ -51,7 +51,7 @@ class MeshRoute:
     ) -> dict[str, Any]:
         images = _images(data)
         lowered = lowered_for(to_graph(network), self.profile, recipe.deploy)
-        deployment = deploy(lowered, self.profile, recipe.deploy, images, progress)
+        deployment = deploy(lowered, self.profile, recipe.deploy, images, progress, device=recipe.device)
         fine_tuned = deployment.net.quantization["fine_tuned"]
         lap("deployment", f"{deployment.plan.n_cores} cores" + ", fine-tuned" * fine_tuned)
         final = evaluate(

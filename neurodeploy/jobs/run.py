@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from neurodeploy import __version__
 from neurodeploy.data import public
 from neurodeploy.data.own import DATASETS, PACKAGED
 from neurodeploy.errors import UnsafeFile, UsageError
@@ -25,6 +26,7 @@ from neurodeploy.hw.profile import parse as parse_profile
 from neurodeploy.ir import archive
 from neurodeploy.search.recipe import Recipe
 from neurodeploy.search.snas_recipe import AnyRecipe, parse_any
+from neurodeploy.train.ranks import Ranks
 
 SCHEMA_VERSION = 1
 _REQUEST, _LOCK = "run.json", "run.lock"
@@ -38,8 +40,8 @@ _UNFINISHED = (".*.json.*", ".*.safetensors.*", ".bundle.*", "*.ckpt*.part")
 
 def tool_versions() -> dict[str, str]:
     """Versions of what decides results: neurodeploy, Python and the numerical packages."""
-    packages = ("neurodeploy", "torch", "numpy", "optuna", "h5py", "nir")
-    return {"python": platform.python_version(), **{p: version(p) for p in packages}}
+    packages = ("torch", "numpy", "optuna", "h5py", "nir")
+    return {"python": platform.python_version(), "neurodeploy": __version__, **{p: version(p) for p in packages}}
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -185,6 +187,13 @@ class Run:
         if not path.exists():
             write_json(path, make())
         return read_json(path)
+
+
+def opened(here: Ranks, command: str, begin: Callable[[], Run]) -> Run:
+    """The run that `begin` creates or opens, which of several processes the first calls; the others open its folder."""
+    run = begin() if here.is_first else None
+    path = Path(here.shared(run and str(run.path.resolve())) if here.n > 1 else "")
+    return run or Run.open(path, command)
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:

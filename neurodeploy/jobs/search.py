@@ -16,8 +16,9 @@ from neurodeploy.jobs.extensions import require_extensions, require_shared
 from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards, remembered_interrupts
 from neurodeploy.jobs.ray_pool import require_ray
 from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
-from neurodeploy.jobs.run import BUNDLE, CANDIDATES, REFERENCES, RESULT, Run, read_json, write_json
+from neurodeploy.jobs.run import BUNDLE, CANDIDATES, REFERENCES, RESULT, Run, opened, read_json, write_json
 from neurodeploy.jobs.snas_search import check_cells_fit, prepare_cells, search_cells, study_cells
+from neurodeploy.jobs.stages import Stage, help_training, resume_command, stopped
 from neurodeploy.jobs.training import places, supernet_of, train_arch
 from neurodeploy.jobs.workers import evaluating, judge, storage_arguments, storage_of
 from neurodeploy.models.macro import check_arch
@@ -34,6 +35,7 @@ from neurodeploy.search.standing import Standing
 from neurodeploy.search.study import StudyResult
 from neurodeploy.search.study import run as run_study
 from neurodeploy.search.trials import Evaluation
+from neurodeploy.train import ranks
 from neurodeploy.train.runtime import threads
 from neurodeploy.train.supernet import SuperNetResult
 
@@ -91,26 +93,37 @@ def split_overrides(overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[str
 def search(
     recipe: str | Path | None = None, target: str | None = None, *, method: str | None = None, budget: int | None = None,
     out: Path | str | None = None, resume: Path | str | None = None, workers: int | None = None, seed: int | None = None,
-    storage: str | None = None, overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
+    storage: str | None = None, until: Stage | None = None, overrides: dict[str, Any] | None = None,
+    progress: Progress = SILENT,
 ) -> SearchResult:
     """Run (or with `resume` continue) a search on `workers` processes, to a validated bundle of the best architecture.
 
     target is "loihi2" where not given, recipe the packaged one for that kind of target; method, budget and seed override the
     recipe. workers: 1 where not given, on a Ray cluster as many as it has CPUs. storage: a database's URL, or a journal
-    outside the run's folder. A resumed run keeps all of them but workers and executor. Raises UsageError for an invalid
-    request, DoesNotFit where not even the smallest network fits, NeurodeployError where no candidate is feasible, Mismatch
-    where the bundle does not reproduce itself, Unreachable where a database or cluster goes away, and Interrupted, both with
-    the command that resumes.
+    outside the run's folder. A resumed run keeps all of them but workers and executor. until: the stage to stop behind; the
+    result then says only where the run lies and how it is resumed. Processes of torchrun train the networks together, the
+    first does all else, and all return the same.
+    Raises UsageError for an invalid request, DoesNotFit where not even the smallest network fits, NeurodeployError where no
+    candidate is feasible, Mismatch where the bundle does not reproduce itself, Unreachable where a database or cluster goes
+    away, and Interrupted, both with the command that resumes.
     """
     run: Run | None = None
     try:
-        with interrupt_afterwards():  # or a Ctrl-C in the moment the folder appears would name no run
-            run = _begin(recipe, target, method, budget, out, resume, seed, storage, overrides or {}, workers)
-        progress.message(f"run folder {run.path}")
-        with run.locked(), threads(1), remembered_interrupts() as interrupted:
-            if isinstance(run.settings, SnasRecipe):
-                return _finished(run) or SearchResult(search_cells(run, workers, progress, interrupted))
-            return _finished(run) or _search(run, workers, progress, interrupted)
+        with ranks.joined() as here:
+            with interrupt_afterwards():  # or a Ctrl-C in the moment the folder appears would name no run
+                run = opened(here, "search", lambda: _begin(
+                    recipe, target, method, budget, out, resume, seed, storage, overrides or {}, workers))
+            progress.message(f"run folder {run.path}")
+            if not here.is_first:
+                return SearchResult(help_training(run, here))
+            with run.locked(), threads(1), remembered_interrupts() as interrupted:
+                found = _finished(run)
+                here.shared(found is None)
+                if found is None and isinstance(run.settings, SnasRecipe):
+                    found = SearchResult(search_cells(run, workers, progress, interrupted, until))
+                found = found or _search(run, workers, progress, interrupted, until)
+            here.shared(found.data)
+            return found
     except KeyboardInterrupt as error:
         if run is None:
             raise
@@ -175,11 +188,6 @@ def _require_evaluable(recipe: AnyRecipe, workers: int | None) -> None:
         require_ray()
 
 
-def resume_command(run: Run) -> str:
-    """The command line that continues a run."""
-    return f"neurodeploy search --resume {run.path}"
-
-
 def _require_same(run: Run, recipe: str | Path | None, target: str | None) -> None:
     """A recipe and target may be named again on resume, but no others."""
     for what, asked, kept in (
@@ -200,7 +208,9 @@ def _finished(run: Run) -> SearchResult | None:
     return SearchResult({**read_json(run.path / RESULT), **places(run)})
 
 
-def _search(run: Run, workers: int | None, progress: Progress, interrupted: list[bool]) -> SearchResult:
+def _search(
+    run: Run, workers: int | None, progress: Progress, interrupted: list[bool], until: Stage | None
+) -> SearchResult:
     started = time.monotonic()
     seconds: dict[str, float] = {}
     data = load_data(run.recipe.data, run.recipe.input.kind)
@@ -214,6 +224,9 @@ def _search(run: Run, workers: int | None, progress: Progress, interrupted: list
 
     evaluator, references = prepare(run, route, data, progress)
     lap("supernet", f"{run.recipe.supernet.epochs} epochs")
+    if until == "supernet":
+        ranks.current().shared([])
+        return SearchResult(stopped(run, until))
     with evaluating(run, evaluator, workers) as executor:
         study = _study(run, route, executor, references, data, progress)
     lap("search", f"{len(study.evaluations)} candidates, {sum(e.fitness is not None for e in study.evaluations)} feasible")
@@ -224,8 +237,14 @@ def _search(run: Run, workers: int | None, progress: Progress, interrupted: list
             limit="; ".join(sorted({r for e in study.evaluations for r in _why(e, run, references, data)})[:4]),
             remedy="Train the supernet longer, or widen the network or the limits",
         )
+    ranks.current().shared([] if until == "search" else list(study.best.genome))
+    if until == "search":
+        return SearchResult(stopped(run, until, best=_entry(study.best), n_evaluated=len(study.evaluations)))
     network = train_arch(run, study.best.genome, data, progress)
     lap("training", f"{','.join(study.best.genome)}, {run.recipe.train.epochs} epochs")
+    if until == "training":
+        accuracy = network.metadata["accuracy_validation"]
+        return SearchResult(stopped(run, until, best=_entry(study.best), accuracy_validation=accuracy))
     predicted = _entry(study.best)
     extra = {"genome": list(study.best.genome), "recipe": run.recipe.name, "predicted": predicted}
     final = route.finish(network, data, run.recipe, run.path / BUNDLE, extra, lap, progress)

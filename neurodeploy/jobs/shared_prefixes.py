@@ -75,7 +75,7 @@ class SharedPrefixes:
             network.add_module(name, part)
         spikes = torch.stack([s for layer in self._known for s in layer.spikes]).sum(dim=0)
         rates = {name: rate for layer in self._known for name, rate in layer.rates.items()}
-        votes = torch.cat(self._known[-1].judging, dim=1).numpy()
+        votes = torch.cat(self._known[-1].judging, dim=1).cpu().numpy()
         return self._evaluator.metrics_of(network, votes, spikes, rates)
 
     def _computed(self, network: AutoSnn, block: str, module: nn.Module) -> _Layer:
@@ -90,7 +90,7 @@ class SharedPrefixes:
                 judging.append(module(x))
                 for name, s in recorded.items():
                     spikes.setdefault(name, []).append(spikes_paper({name: s}))
-                    fired[name] = fired.get(name, 0.0) + s.sum(dim=1, dtype=torch.float64).numpy()
+                    fired[name] = fired.get(name, 0.0) + s.sum(dim=1, dtype=torch.float64).cpu().numpy()
             n = sum(x.shape[1] for x in judging)
             rates = {name: total / n for name, total in fired.items()}
             return _Layer(block, module, estimating, judging, [torch.cat(s) for s in spikes.values()], rates)

@@ -41,7 +41,7 @@ class CellEvaluator:
 
     def __init__(self, data: Dataset, recipe: SnasRecipe, profile: Profile | GpuProfile) -> None:
         s = recipe.sahd
-        self.recipe, self.profile, self._device = recipe, profile, resolve_device("auto")
+        self.recipe, self.profile, self._device = recipe, profile, resolve_device(recipe.device)
         self._config = sizes_of(recipe, data)
         self._data = {"data": {"name": data.name, "n_levels": data.n_levels}}
         self._batches = scoring_batches(labelled(recipe, data, "train")[0], s.batch, s.n_batches, recipe.seed, self._device)

@@ -19,6 +19,7 @@ from neurodeploy.jobs.interrupts import finish_trial_first
 from neurodeploy.jobs.routes import route_of
 from neurodeploy.jobs.run import BUNDLE, CANDIDATES, REFERENCES, RESULT, Run, read_json, write_json
 from neurodeploy.jobs.snas_candidate import CellEvaluator
+from neurodeploy.jobs.stages import Stage, stopped
 from neurodeploy.jobs.training import places, train_arch
 from neurodeploy.jobs.workers import evaluating, storage_of
 from neurodeploy.progress import Progress
@@ -30,6 +31,7 @@ from neurodeploy.search.snas_space import CellSpace, draw
 from neurodeploy.search.study import StudyResult
 from neurodeploy.search.study import run as run_study
 from neurodeploy.search.trials import Evaluation
+from neurodeploy.train import ranks
 
 _UNTRAINED = (
     "Score, spikes, energy and latency of candidates are those of untrained networks: first weights, batch norms of the "
@@ -64,9 +66,10 @@ def check_cells_fit(recipe: SnasRecipe, profile: AnyProfile) -> None:
 
 
 def search_cells(
-    run: Run, workers: int | None, progress: Progress, interrupted: list[bool]
+    run: Run, workers: int | None, progress: Progress, interrupted: list[bool], until: Stage | None
 ) -> dict[str, Any]:
     """Score the cells of a run, with `workers` as a search has them, train and deploy the fittest; the contract's result.
+    until: as `jobs.search.search` has it; there is nothing behind "supernet", which is no stage here.
 
     Raises NeurodeployError where no cell has a fitness, Mismatch where the bundle does not reproduce itself, KeyboardInterrupt
     where one came between two stages.
@@ -83,6 +86,9 @@ def search_cells(
         seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
         progress.message(f"{name}: {what}, {seconds[name]:.0f} s")
 
+    if until == "supernet":
+        raise UsageError("no stage 'supernet'", where=f"recipe {recipe.name}", remedy="Name search or training",
+                         limit="Cells of SNASNet are scored untrained")
     evaluator, references = prepare_cells(run, data, progress)
     with evaluating(run, evaluator, workers) as executor:
         study = study_cells(run, executor, references, progress)
@@ -101,9 +107,14 @@ def search_cells(
             remedy="Raise the budget, draw forward cells (network.cells), or narrow the network; "
                    f"{run.path / CANDIDATES} has each cell's reason",
         )
+    best = _entry(study.best, recipe)
+    ranks.current().shared([] if until == "search" else list(study.best.genome))
+    if until == "search":
+        return stopped(run, until, best=best, n_evaluated=len(study.evaluations))
     network = train_arch(run, study.best.genome, data, progress)
     lap("training", f"cell {' '.join(study.best.genome)}, {recipe.train.epochs} epochs")
-    best = _entry(study.best, recipe)
+    if until == "training":
+        return stopped(run, until, best=best, accuracy_validation=network.metadata["accuracy_validation"])
     extra = {"genome": list(study.best.genome), "recipe": recipe.name, "predicted": best}
     final = route.finish(network, data, recipe, run.path / BUNDLE, extra, lap, progress)
     schedules = final["test"]["cost"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from neurodeploy.errors import Interrupted, UsageError
 from neurodeploy.jobs.data import load_data
-from neurodeploy.jobs.run import Run, located
+from neurodeploy.jobs.run import Run, located, opened
 from neurodeploy.jobs.training import MODEL, labelled, macro_of, sizes_of, train_arch
 from neurodeploy.models.macro import Arch
 from neurodeploy.models.own_blocks import check_blocks
@@ -16,7 +17,9 @@ from neurodeploy.models.published import parse_arch
 from neurodeploy.models.snas_cell import check_cell
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.snas_recipe import AnyRecipe, SnasRecipe, read_any
+from neurodeploy.train import ranks
 from neurodeploy.train.evaluate import evaluate
+from neurodeploy.train.runtime import resolve_device
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def train(
     """Train one architecture by a recipe, from scratch; the model file lies in the run's folder. For a recipe of SNASNet, arch
     is a cell: a released one's name, or four rows of digits.
 
-    A run that was interrupted is continued by the same command with the same `out`. Raises UsageError where `out` holds
+    A run that was interrupted is continued by the same command with the same `out`. Processes of torchrun train together, and
+    all return the same. Raises UsageError where `out` holds
     anything else, Interrupted on Ctrl-C.
     """
     settings = read_any(recipe, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
@@ -56,16 +60,21 @@ def train(
         blocks = parse_arch(arch, settings.network.n_positions)
         data = load_data(settings.data, settings.input.kind)
         check_blocks(blocks, macro_of(settings, data))
-    run = _open(out, settings, blocks) or Run.create("train", settings, None, out, {"arch": list(blocks)})
-    progress.message(f"run folder {run.path}")
-    try:
-        with run.locked():
-            network = train_arch(run, blocks, data, progress)
-    except KeyboardInterrupt as error:
-        raise Interrupted("interrupted", remedy=f"Continue with the same command and --out {run.path}") from error
-    found = evaluate(network, *labelled(settings, data, "test"), encoding=settings.train.encoding)
+    with ranks.joined() as here:
+        run = opened(here, "train", lambda: _open(out, settings, blocks) or Run.create(
+            "train", settings, None, out, {"arch": list(blocks)}))
+        progress.message(f"run folder {run.path}")
+        try:
+            with run.locked() if here.is_first else nullcontext():
+                network = train_arch(run, blocks, data, progress).to(resolve_device(settings.device))
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted", remedy=f"Continue with the same command and --out {run.path}") from error
+        per_step: list[float] = here.shared(
+            evaluate(network, *labelled(settings, data, "test"), encoding=settings.train.encoding).accuracy_per_step.tolist()
+            if here.is_first else None
+        )
     return TrainResult(
-        run.path / MODEL, found.accuracy, float(network.metadata["accuracy_validation"]), found.accuracy_per_step.tolist(),
+        run.path / MODEL, per_step[-1], float(network.metadata["accuracy_validation"]), per_step,
         "bin" if settings.train.encoding == "events" else "timestep",
     )
 

@@ -23,6 +23,7 @@ from neurodeploy.search.recipe import Recipe
 from neurodeploy.search.snas_recipe import AnyRecipe, SnasRecipe
 from neurodeploy.train.config import SupernetConfig
 from neurodeploy.train.loop import Epoch, Labelled, train
+from neurodeploy.train.ranks import current
 from neurodeploy.train.supernet import SuperNetResult, train_supernet
 
 MODEL = "model.safetensors"
@@ -98,7 +99,7 @@ def supernet_of(
     progress.start(task, settings.epochs)
     result = train_supernet(
         supernet, labelled(recipe, data, "train"), settings, choices, seed=recipe.seed,
-        checkpoint_file=run.path / "supernet.ckpt", progress=advance,
+        device=recipe.device, checkpoint_file=run.path / "supernet.ckpt", progress=advance,
     )
     progress.done(task)
     return supernet, result
@@ -123,7 +124,7 @@ def train_arch(run: Run, arch: Sequence[str], data: AnyDataset, progress: Progre
     progress.start(task, recipe.train.epochs)
     result = train(
         network, labelled(recipe, data, "train"), labelled(recipe, data, "validation"), recipe.train, seed=recipe.seed,
-        checkpoint_file=run.path / "model.ckpt", progress=advance,
+        device=recipe.device, checkpoint_file=run.path / "model.ckpt", progress=advance,
     )
     progress.done(task)
     per_class = {} if recipe.data.per_class is None else {"per_class": recipe.to_dict()["data"]["per_class"]}
@@ -131,5 +132,6 @@ def train_arch(run: Run, arch: Sequence[str], data: AnyDataset, progress: Progre
         "data": {**described(data, recipe.data.name), **per_class}, "encoding": recipe.train.encoding,
         "recipe": recipe.name, "deploy": recipe.deploy.to_dict(), "accuracy_validation": result.best.accuracy,
     }
-    save(network, path)
+    if current().is_first:
+        save(network, path)
     return network

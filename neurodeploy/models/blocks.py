@@ -27,6 +27,7 @@ from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.extensions import failure
 from neurodeploy.models.macro import OWN_BLOCKS, BnTime, MacroConfig
 from neurodeploy.models.neurons import Dynamics, If, Neuron, Plif
+from neurodeploy.models.shared_norm import Total, shared_norm
 
 OUTPUT_SLOPE = 0.1  # of the surrogate gradient of output neurons, at least
 
@@ -104,19 +105,25 @@ class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation over [B, C, H, W] or [T, B, C, H, W].
 
     In training, statistics are taken over T*B*H*W ("merged"), or over B*H*W at each timestep, the running statistics
-    moving T times ("per_step", as AutoSNN was released). In evaluation both are the same map.
+    moving T times ("per_step", as AutoSNN was released). In evaluation both are the same map. `total` is set while several
+    processes train (`train.ranks`): statistics are then those of all their parts of a batch.
     """
 
     def __init__(self, channels: int, bn_time: BnTime) -> None:
         super().__init__(channels)
         self.bn_time = bn_time
+        self.total: Total | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.weight.dtype)  # of a convolution in mixed precision
         if x.ndim == 4:
-            return super().forward(x)
+            return self._normalised(x)
         if self.training and self.bn_time == "per_step":
-            return torch.stack([super(BatchNorm, self).forward(step) for step in x])
-        return _split(super().forward(x.flatten(0, 1)), x)
+            return torch.stack([self._normalised(step) for step in x])
+        return _split(self._normalised(x.flatten(0, 1)), x)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return shared_norm(self, x, self.total) if self.training and self.total else super().forward(x)
 
 
 class SumPool(nn.Module):

@@ -329,6 +329,8 @@ class Neuron(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype in (torch.bfloat16, torch.float16):  # of a convolution in mixed precision; membranes need more
+            x = x.float()
         return scan(x, self.inv_tau(x.dtype), self.dynamics)
 
     def extra_repr(self) -> str:

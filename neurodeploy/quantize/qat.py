@@ -28,7 +28,9 @@ from neurodeploy.quantize.formats import is_grid_exact, layer_of, per_layer, wei
 from neurodeploy.quantize.ptq import quantize
 from neurodeploy.train import losses
 from neurodeploy.train.config import Loss
+from neurodeploy.train.runtime import resolve_device
 
+_BATCH = 512  # validation images at once
 Images = tuple[NDArray[Any], NDArray[Any]]  # [N, C, H, W] in 0..1 and labels [N]
 
 
@@ -44,15 +46,16 @@ class QatSettings:
 
 def fine_tune(
     lowered: Graph, net: IntGraph, profile: Profile, data: Images, validation: Images, settings: QatSettings, *,
-    seed: int, progress: Callable[[int, float], None] | None = None,
+    seed: int, device: str = "auto", progress: Callable[[int, float], None] | None = None,
 ) -> tuple[Graph, IntGraph]:
     """(lowered graph on the grid, its IntGraph) after fine-tuning `lowered`, which `net` quantizes.
 
     The epoch of highest validation accuracy is kept, of equals the one of lowest loss; `progress` receives (epoch,
-    validation accuracy).
+    validation accuracy). device: as `train.runtime.resolve_device` takes it.
     """
+    on = resolve_device(device)
     scales: dict[str, float] = net.quantization["scales"]
-    module = _on_grid(merge_biases(lowered), net, scales, profile.arithmetic)
+    module = _on_grid(merge_biases(lowered), net, scales, profile.arithmetic).to(on)
     x, y = torch.from_numpy(chip_input(lowered, data[0])).float(), torch.from_numpy(data[1])
     x_val = torch.from_numpy(chip_input(lowered, validation[0])).float()
     optimizer = torch.optim.Adam(module.parameters(), lr=settings.lr)
@@ -66,12 +69,12 @@ def fine_tune(
         if epoch:
             for index in torch.split(torch.randperm(len(y), generator=order), settings.batch_size):
                 optimizer.zero_grad()
-                loss = losses.loss(settings.loss, module(x[:, index])[output], y[index])
+                loss = losses.loss(settings.loss, module(x[:, index].to(on))[output], y[index].to(on))
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
         with torch.no_grad():
-            votes = module(x_val)[output]
+            votes = torch.cat([module(part.to(on))[output].cpu() for part in torch.split(x_val, _BATCH, dim=1)], dim=1)
         accuracy = float((predictions(votes.numpy())[-1] == validation[1]).mean())
         rank = (accuracy, -float(losses.loss(settings.loss, votes, torch.from_numpy(validation[1]))))
         if best is None or rank > best:
@@ -160,4 +163,4 @@ def _to_graph(module: TorchGraph) -> Graph:
 
 
 def _array(tensor: Tensor) -> NDArray[np.float64]:
-    return np.asarray(tensor.detach().double().numpy())
+    return np.asarray(tensor.detach().cpu().double().numpy())

@@ -14,7 +14,7 @@ from neurodeploy.models.macro import AUTOSNN, BLOCKS, PoolKind, StemKind
 from neurodeploy.resources import folder
 from neurodeploy.search.evolve import EvolutionSettings
 from neurodeploy.search.fitness import FitnessSettings
-from neurodeploy.train.config import LATER, Loss, SupernetConfig, TrainConfig
+from neurodeploy.train.config import DEVICE, LATER, Loss, SupernetConfig, TrainConfig
 
 
 class _Strict(BaseModel):
@@ -220,12 +220,16 @@ class DeploySettings(_Strict):
 
 
 class Recipe(_Strict):
-    """Everything that decides a search, apart from the target; and where it is evaluated."""
+    """Everything that decides a search, apart from the target; and where it is evaluated.
+
+    device: where networks are trained and candidates judged: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
+    """
 
     schema_version: Literal[1]
     name: str
     title: str = ""
     seed: int = Field(default=0, ge=0)
+    device: str = Field(default="auto", pattern=DEVICE)
     data: DataSettings
     network: NetworkSettings
     input: InputSettings = InputSettings()
@@ -278,7 +282,7 @@ _LATER: dict[str, Any] = {
     "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "data.per_class": None,
     "network.blocks": BLOCKS, "network.strides": (), "network.stem": "plain", "network.global_pool": False,
     "fitness.terms": {}, "early_exit.accuracy": None, "early_exit.mean_timesteps": None,
-    **{f"{section}.{name}": value for section in ("supernet", "train") for name, value in LATER.items()},
+    "device": "auto", **{f"{section}.{name}": value for section in ("supernet", "train") for name, value in LATER.items()},
 }
 
 

@@ -29,7 +29,7 @@ from neurodeploy.search.recipe import (
 )
 from neurodeploy.search.sahd import Distance
 from neurodeploy.search.snas_space import CellType
-from neurodeploy.train.config import TrainConfig
+from neurodeploy.train.config import DEVICE, TrainConfig
 
 
 class _Strict(BaseModel):
@@ -97,6 +97,7 @@ class SnasRecipe(_Strict):
     place: PlaceSettings = PlaceSettings()
     gpu: GpuSettings = GpuSettings()
     executor: ExecutorSettings = ExecutorSettings()
+    device: str = Field(default="auto", pattern=DEVICE)
 
     @model_validator(mode="after")
     def _images(self) -> Self:

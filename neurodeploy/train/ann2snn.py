@@ -23,7 +23,7 @@ from neurodeploy.hw.profile import apply_override, describe
 from neurodeploy.models.qcfs import Qcfs
 from neurodeploy.resources import folder
 from neurodeploy.train import checkpoint, runtime
-from neurodeploy.train.config import TrainConfig
+from neurodeploy.train.config import DEVICE, TrainConfig
 from neurodeploy.train.loop import Epoch, Labelled, TrainResult, check
 from neurodeploy.train.losses import loss as compute_loss
 from neurodeploy.train.trainer import Trainer
@@ -80,6 +80,7 @@ class AnnRecipe(BaseModel):
     network: AnnNetwork
     train: TrainConfig
     seed: int = Field(default=0, ge=0, lt=2**32)
+    device: str = Field(default="auto", pattern=DEVICE)
 
 
 def read_ann_recipe(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> AnnRecipe:
@@ -141,6 +142,8 @@ def train_ann(
         while trainer.n_epochs < config.epochs:
             train_loss = trainer.epoch(x, y, lambda images: module(images).unsqueeze(0))
             _check_thresholds(module, trainer.n_epochs)
+            if not trainer.ranks.is_first:
+                continue
             history.append(_validated(trainer, validation, train_loss))
             due = time.monotonic() - last_save >= checkpoint_interval_s or trainer.n_epochs == config.epochs
             if checkpoint_file and due:
@@ -148,6 +151,7 @@ def train_ann(
                 last_save = time.monotonic()
             if progress:
                 progress(history[-1])
+        history = [Epoch(**epoch) for epoch in trainer.ranks.shared([asdict(e) for e in history])]
     module.eval()
     return TrainResult(history[-1], tuple(history), time.monotonic() - started)
 
@@ -164,7 +168,7 @@ def logits_of(module: nn.Module, images: np.ndarray) -> np.ndarray:
     device, training = next(module.parameters()).device, module.training
     module.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), runtime.repeatable():
             parts = [module(torch.from_numpy(images[i : i + _BATCH]).to(device)) for i in range(0, len(images), _BATCH)]
     finally:
         module.train(training)

@@ -31,6 +31,45 @@ def random_affine(x: Tensor, shift: float, rotate: float, zoom: float, generator
     return functional.grid_sample(x, grid, align_corners=False)
 
 
+def random_crop(x: Tensor, crop: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Each image of x [B, C, H, W] moved by up to `crop` whole pixels in y and in x, zeros come in, and with `flip` every other
+    one mirrored left to right: the window that padding by `crop` and random crops give.
+
+    Draws come from `generator` (of the CPU) alone, and only for what is asked.
+    """
+    if not (crop or flip):
+        return x
+    n, _, height, width = x.shape
+    rows = torch.arange(height).expand(n, height)
+    columns = torch.arange(width).expand(n, width)
+    if flip:
+        columns = torch.where(torch.rand(n, 1, generator=generator) < 0.5, columns.flip(1), columns)
+    if crop:
+        corner = torch.randint(0, 2 * crop + 1, (2, n, 1), generator=generator)
+        rows, columns = rows + corner[0], columns + corner[1]
+    rows, columns = rows.to(x.device), columns.to(x.device)
+    images = torch.arange(n, device=x.device)
+    padded = functional.pad(x, (crop, crop, crop, crop)).permute(0, 2, 3, 1)
+    return padded[images[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def random_cutout(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """A square of `side` pixels about a random pixel of each image of x [B, C, H, W] set to 0 in all channels; what would lie
+    outside is cut off. Draws come from `generator` (of the CPU) alone. Source: DeVries and Taylor, arXiv 1708.04552."""
+    if not side:
+        return x
+    n, _, height, width = x.shape
+
+    def inside(length: int) -> Tensor:
+        first = torch.randint(length, (n, 1), generator=generator) - side // 2
+        at = torch.arange(length)
+        return (at >= first) & (at < first + side)
+
+    rows, columns = inside(height), inside(width)
+    kept = ~(rows[:, None, :, None] & columns[:, None, None, :])
+    return x * kept.to(x.device)
+
+
 def random_noise(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     """Gaussian noise of standard deviation `noise` on every pixel above 0 of x [B, C, H, W], clipped to 0..1.
 

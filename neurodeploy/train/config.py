@@ -7,9 +7,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 Encoding = Literal["direct", "rate", "events"]
-# Settings younger than files that name the others: left out where they have these values, so that such files stay as they are.
-LATER: dict[str, Any] = {"lr_end": 0.0}
 Loss = Literal["mse", "ce", "tet", "prefix_mse", "prefix_ce", "mix"]
+DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"  # the pattern of what `runtime.resolve_device` takes
+# Settings younger than files that name the others: left out where they have these values, so that such files stay as they are.
+LATER: dict[str, Any] = {"lr_end": 0.0, "crop": 0, "flip": False, "cutout": 0, "precision": "fp32"}
 
 
 class TrainConfig(BaseModel):
@@ -32,13 +33,17 @@ class TrainConfig(BaseModel):
     zoom: float = Field(default=0.0, ge=0, lt=1)  # 1 - zoom .. 1 + zoom,
     noise: NonNegativeFloat = 0.0  # and the standard deviation of noise on pixels above 0 (white is 1)
     drop: float = Field(default=0.0, ge=0, lt=1)  # share of events that are left out, with encoding "events"
+    crop: int = Field(default=0, ge=0, le=256)  # images only: moved by up to so many whole pixels, as crops of padded ones,
+    flip: bool = False  # every other one mirrored left to right (not digits, letters),
+    cutout: int = Field(default=0, ge=0, le=1024)  # and a square of this side set to 0
+    precision: Literal["fp32", "bf16"] = "fp32"  # of convolutions and linear layers; weights, sums and membranes stay float32
     encoding: Encoding = "direct"
     n_threads: PositiveInt = 1
     select_last: float = Field(default=1.0, gt=0, le=1)  # share of the epochs, the last ones, of which the best is kept
 
     @model_validator(mode="after")
     def _events_stay_whole(self) -> Self:
-        images_only = [name for name in ("rotate", "zoom", "noise") if getattr(self, name)]
+        images_only = [name for name in ("rotate", "zoom", "noise", "crop", "flip", "cutout") if getattr(self, name)]
         if self.encoding == "events" and images_only:
             raise ValueError(f"{images_only[0]} changes images, and encoding is 'events'")
         if self.encoding != "events" and self.drop:

@@ -13,6 +13,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.votes import predictions
 from neurodeploy.models.autosnn import AutoSnn
 from neurodeploy.models.snasnet import SnasNet
+from neurodeploy.train.runtime import repeatable
 from neurodeploy.train.trainer import as_input
 
 
@@ -41,7 +42,7 @@ def evaluate(
     training = module.training
     module.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), repeatable():
             parts = [
                 module(as_input(torch.from_numpy(x[i : i + batch_size]).to(device), encoding, module.config.n_timesteps))
                 for i in range(0, len(x), batch_size)

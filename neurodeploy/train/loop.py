@@ -58,6 +58,7 @@ def train(
 
     With a `checkpoint_file` the state is saved every `checkpoint_interval_s` seconds, at the end of an epoch, and a run
     that finds its file goes on from there: on the CPU it then equals an undisturbed run bit for bit, at equal n_threads.
+    Of several processes (`ranks`) the first validates and writes; all of them return the same.
 
     Raises UsageError for empty or unequal data or a checkpoint of another run, UnsafeFile for a file that is none,
     NeurodeployError where the loss or a weight is not finite.
@@ -83,6 +84,8 @@ def train(
         last_save = time.monotonic()
         while trainer.n_epochs < config.epochs:
             train_loss = trainer.epoch(x, y, module)
+            if not trainer.ranks.is_first:
+                continue
             epoch = _validate(trainer, module, validation, train_loss)
             history.append(epoch)
             late = config.epochs - trainer.n_epochs < max(1.0, config.select_last * config.epochs)
@@ -97,10 +100,14 @@ def train(
                 last_save = time.monotonic()
             if progress:
                 progress(epoch)
-    assert best is not None  # the last epoch is always late
-    module.load_state_dict(best[1])
+        if best is not None:  # of rank 0, which has validated; the last epoch is always late
+            module.load_state_dict(best[1])
+        trainer.ranks.share_weights(module)
+        found = trainer.ranks.shared({"best": asdict(best[0]) if best else None, "history": [asdict(e) for e in history]})
     module.eval()
-    return TrainResult(best[0], tuple(history), time.monotonic() - started)
+    return TrainResult(
+        Epoch(**found["best"]), tuple(Epoch(**epoch) for epoch in found["history"]), time.monotonic() - started
+    )
 
 
 def _rank(epoch: Epoch) -> tuple[float, float]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
 from neurodeploy.errors import UsageError
+from neurodeploy.train.ranks import current
 
 
 def seed_everything(seed: int) -> None:
@@ -48,17 +49,43 @@ def restore_global_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """torch's intra-op thread count within the block; sums depend on it, so bit equality holds per count."""
+    """torch's intra-op thread count within the block; sums depend on it, so bit equality holds per count. `repeatable` too."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
-        yield
+        with repeatable():
+            yield
     finally:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """On a GPU, within the block: convolutions by algorithms that sum in the same order each time, and no factors of float32
+    rounded to fewer bits (TF32)."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, True, False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+
+
+def precision(device: torch.device, name: str) -> AbstractContextManager[Any]:
+    """A block whose forward passes compute convolutions and linear layers in "fp32" or "bf16". Norms and neurons take their
+    results as float32 (`models.blocks.BatchNorm`, `models.neurons.Neuron`); spikes are exact in either."""
+    return torch.autocast(device.type, torch.bfloat16) if name == "bf16" else nullcontext()
+
+
 def resolve_device(device: str) -> torch.device:
-    """`auto` is cuda where there is one, else cpu. Raises UsageError for a device that is absent or unknown."""
+    """`auto` is cuda where there is one, else cpu; of several processes each has a GPU of its own.
+
+    Raises UsageError for a device that is absent or unknown.
+    """
+    ranks = current()
+    if ranks.n > 1 and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
+        device = f"cuda:{ranks.local_rank}"
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cpu":

@@ -75,12 +75,13 @@ def train_supernet(
         paths = torch.Generator().manual_seed(seed + 1)
         losses: list[float] = []
         log: list[Sample] = []
+        drawn: list[tuple[Arch, Tensor]] = []  # of the running epoch: numbers that a GPU need not be waited for
 
         def forward(images: Tensor) -> Tensor:
             arch = _draw(choices, config.anchor, config.anchor_probability(trainer.n_epochs), paths)
             votes: Tensor = supernet(images, arch)
             with torch.no_grad():
-                log.append(Sample(trainer.n_epochs + 1, arch, spikes_paper(recorded).mean().item()))
+                drawn.append((arch, spikes_paper(recorded).mean() * trainer.share))
             return votes
 
         if saved is not None:
@@ -92,6 +93,11 @@ def train_supernet(
         last_save = time.monotonic()
         while trainer.n_epochs < config.epochs:
             losses.append(trainer.epoch(x, y, forward))
+            spikes = trainer.ranks.total(torch.stack([n for _, n in drawn])).tolist()
+            log += [Sample(trainer.n_epochs, arch, n) for (arch, _), n in zip(drawn, spikes, strict=True)]
+            drawn.clear()
+            if not trainer.ranks.is_first:
+                continue
             due = time.monotonic() - last_save >= checkpoint_interval_s or trainer.n_epochs == config.epochs
             if checkpoint_file and due:
                 checkpoint.save(checkpoint_file, run, {

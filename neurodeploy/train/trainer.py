@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from neurodeploy.data.encoders import encode
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.models.autosnn import AutoSnn, SuperNet
 from neurodeploy.train import runtime
-from neurodeploy.train.augment import random_affine, random_events, random_noise
+from neurodeploy.train.augment import random_affine, random_crop, random_cutout, random_events, random_noise
 from neurodeploy.train.config import TrainConfig
 from neurodeploy.train.losses import loss as compute_loss
+from neurodeploy.train.ranks import current
 
 
 class Trainer:
@@ -27,6 +28,8 @@ class Trainer:
     def __init__(self, module: nn.Module, config: TrainConfig, seed: int, device: torch.device, n_timesteps: int) -> None:
         self.module, self.config, self.device, self.n_timesteps = module.to(device), config, device, n_timesteps
         self.generator = torch.Generator().manual_seed(seed)
+        self.ranks = current()
+        self.share = 1.0  # of the batch that this process computes
         parameters = list(module.parameters())
         c = config
         self.optimizer: torch.optim.Optimizer = (
@@ -45,23 +48,28 @@ class Trainer:
         order = torch.randperm(len(x), generator=self.generator)
         # Equal parts: a small rest would spoil the running statistics of batch norm at the end of every epoch.
         batches = torch.tensor_split(order, math.ceil(len(x) / c.batch_size))
-        total = 0.0
+        if len(batches[-1]) < self.ranks.n:
+            raise UsageError(f"batches of {len(batches[-1])} images for {self.ranks.n} processes", where="train.batch_size",
+                             limit="Each takes a part of every batch", remedy="Raise batch_size, or start fewer processes")
+        summed = torch.zeros((), dtype=torch.float64, device=self.device)
         for i, index in enumerate(batches):
             self._set_rate((self.n_epochs + i / len(batches)) / c.epochs)
             index = index.to(self.device)
-            if c.encoding == "events":
-                images = random_events(x[index], c.shift, c.drop, self.generator)
-            else:
-                images = random_affine(real(x[index]), c.shift, c.rotate, c.zoom, self.generator)
-                images = random_noise(images, c.noise, self.generator)
-            votes = forward(as_input(images, c.encoding, self.n_timesteps))
-            value = compute_loss(c.loss, votes, y[index], c.tet_lambda)
+            part = self.ranks.part(len(index))
+            self.share = (part.stop - part.start) / len(index)
+            inputs = as_input(self._augmented(x[index])[part], c.encoding, self.n_timesteps)
             self.optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
+            with self.ranks.shared_norms(self.module):
+                with runtime.precision(self.device, c.precision):
+                    votes = forward(inputs)
+                value = compute_loss(c.loss, votes.to(inputs.dtype), y[index[part]], c.tet_lambda) * self.share
+                value.backward()  # type: ignore[no-untyped-call]
+            self.ranks.add_gradients(self.module)
             self.optimizer.step()
             if isinstance(self.module, AutoSnn | SuperNet):
                 self.module.constrain()
-            total += value.item() * len(index)
+            summed += value.detach().double() * len(index)
+        total = self.ranks.total(summed).item()  # once: a GPU would wait for each
         self.n_epochs += 1
         # A neuron that receives NaN stays silent, so the loss alone would not show it.
         spoilt = [name for name, value in self.module.named_parameters() if not value.isfinite().all()]
@@ -71,6 +79,15 @@ class Trainer:
                 where=spoilt[0] if spoilt else "loss", code="diverged", remedy="Lower lr, and check that images are finite",
             )
         return total / len(x)
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        c = self.config
+        if c.encoding == "events":
+            return random_events(images, c.shift, c.drop, self.generator)
+        images = random_affine(real(images), c.shift, c.rotate, c.zoom, self.generator)
+        images = random_crop(images, c.crop, c.flip, self.generator)
+        images = random_cutout(images, c.cutout, self.generator)
+        return random_noise(images, c.noise, self.generator)
 
     def _set_rate(self, progress: float) -> None:
         end = self.config.lr_end

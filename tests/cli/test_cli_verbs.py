@@ -75,7 +75,8 @@ def test_search(pipeline: Any, tmp_path: Path) -> None:
     assert code == 0
     assert answer["data"]["aliases"] == {"loihi": "loihi2"}
     assert answer["data"]["bundle"] == str(tmp_path / "bundle")
-    given = {"method": None, "budget": 4, "out": tmp_path, "resume": None, "workers": 2, "seed": 7, "storage": None}
+    given = {"method": None, "budget": 4, "out": tmp_path, "resume": None, "workers": 2, "seed": 7, "storage": None,
+             "until": None}
     assert calls == [((None, "loihi2"), {**given, "overrides": {"evolution.rounds": 2}})]
     code, shown = run("search")
     assert code == 0

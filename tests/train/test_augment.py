@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from neurodeploy.train.augment import random_affine, random_events, random_noise
+from neurodeploy.train.augment import random_affine, random_crop, random_cutout, random_events, random_noise
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -94,3 +94,36 @@ def test_events_are_dropped_at_their_share() -> None:
     assert abs((left == 0).double().mean() - 0.25) < 0.03
     assert random_events(x, 0, 0.0, torch.Generator()) is x
     assert torch.equal(left, random_events(x, 0, 0.25, torch.Generator().manual_seed(1)))
+
+
+def test_crops_are_windows_of_the_padded_image_and_flips_mirror_them() -> None:
+    x = torch.arange(1.0, 2 * 6 * 5 + 1).reshape(1, 2, 6, 5).expand(400, 2, 6, 5)
+    padded = torch.nn.functional.pad(x[0], (2, 2, 2, 2))
+    windows = {(dy, dx): padded[:, dy : dy + 6, dx : dx + 5] for dy in range(5) for dx in range(5)}
+    expected = {(key, m): (w.flip(2) if m else w) for key, w in windows.items() for m in (False, True)}
+    cropped = random_crop(x, 2, True, generator())
+    seen = [next(key for key, w in expected.items() if torch.equal(w, image)) for image in cropped]
+    # 400 draws of 50 equal cases: each is missed with probability 3e-4; mirrored ones 200, standard deviation 10
+    assert set(seen) == set(expected) and 150 < sum(m for _, m in seen) < 250
+    assert {m for (_, m) in seen if m} == {True} and torch.equal(cropped, random_crop(x, 2, True, generator()))
+    assert all(any(torch.equal(image, w) for w in windows.values()) for image in random_crop(x, 2, False, generator())[:50])
+    flipped = random_crop(x, 0, True, generator(1))
+    assert all(torch.equal(image, x[0]) or torch.equal(image, x[0].flip(2)) for image in flipped)
+    assert random_crop(x, 0, False, generator()) is x
+
+
+def test_cutout_takes_a_square_about_a_pixel() -> None:
+    x = torch.ones(500, 2, 8, 6)
+    cut = random_cutout(x, 4, generator())
+    holes = cut[:, 0] == 0
+    assert torch.equal(cut[:, 0], cut[:, 1]) and holes.any((1, 2)).all()  # every image, all channels alike
+    heights, widths = holes.any(2).sum(1), holes.any(1).sum(1)
+    assert torch.equal(heights * widths, holes.sum((1, 2)))  # whole rectangles
+    assert (heights.min(), heights.max(), widths.min(), widths.max()) == (2, 4, 2, 4)  # cut off where they leave the image
+    assert holes[:, 0, 0].any() and holes[:, -1, -1].any() and random_cutout(x, 0, generator()) is x
+
+
+def test_what_is_not_asked_for_draws_nothing() -> None:
+    one, two = generator(), generator()
+    random_cutout(random_crop(torch.ones(3, 1, 4, 4), 0, False, one), 0, one)
+    assert torch.equal(one.get_state(), two.get_state())
