@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 Encoding = Literal["direct", "rate", "events"]
+Loss = Literal["mse", "ce", "tet", "prefix_mse", "prefix_ce", "mix"]
 # Settings younger than files that name the others: left out where they have these values, so that such files stay as they are.
 LATER: dict[str, Any] = {"lr_end": 0.0}
-Loss = Literal["mse", "ce", "tet", "prefix_mse", "prefix_ce", "mix"]
 
 
 class TrainConfig(BaseModel):
