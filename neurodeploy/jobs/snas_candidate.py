@@ -31,6 +31,8 @@ from neurodeploy.search.snas_recipe import SnasRecipe
 from neurodeploy.train.batchnorm import averaging
 from neurodeploy.train.runtime import resolve_device
 
+_N_COUNTED = 16
+
 
 class CellEvaluator:
     """Calls give the metrics of a cell (`CellMetrics`) as plain JSON values; a pure function of its arguments, on one kind of
@@ -95,8 +97,10 @@ class CellEvaluator:
         return from_rates(lowered, plan, float_rates(lowered, chip_input(lowered, self._images)), profile.zeros)
 
     def _counted(self, lowered: Graph, plan: Placement, profile: Profile) -> Counts:
-        """Counts of the network rounded to the chip's integers, for loops, which rates say too little of."""
-        return measure(quantize(lowered, profile, self._images), plan, self._images, zeros=profile.zeros).counts
+        """Counts of the network rounded to the chip's integers, for loops, which rates say too little of; on fewer images,
+        as it takes long."""
+        images = self._images[:_N_COUNTED]
+        return measure(quantize(lowered, profile, images), plan, images, zeros=profile.zeros).counts
 
     def _on_gpu(self, net: SnasNet, profile: GpuProfile) -> dict[str, Any]:
         on = OnGpu.of(lower_to_gpu(to_graph(net)), profile, self.recipe.deploy)
