@@ -5,6 +5,7 @@ NeurodeployError                 1  internal, or a subclass that knows better
 ├── DoesNotFit                   3  the network breaks limits of the target (carries every violation)
 ├── Mismatch                     4  golden vectors, vendor tool or accuracy disagree
 ├── EnvironmentMissing           5  a vendor side environment is absent
+│   └── Unreachable              5  a database or cluster went away in the middle; the remedy is the command that goes on
 ├── UnsafeFile                   6  unsafe, corrupt, tampered or unsupported file
 ├── VendorFailure                7  a vendor tool crashed or timed out
 └── Interrupted                130  stopped by the user; the remedy is the command that resumes
@@ -100,6 +101,10 @@ class Mismatch(NeurodeployError):
 class EnvironmentMissing(NeurodeployError):
     exit_code = 5
     code = "environment_missing"
+
+
+class Unreachable(EnvironmentMissing):
+    code = "unreachable"
 
 
 class UnsafeFile(NeurodeployError):

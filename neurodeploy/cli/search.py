@@ -30,7 +30,11 @@ def search(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="New folder of the run. Default: one under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", exists=True, help="Continue the run in this folder.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that evaluate. The result is the same.")] = 1,
+    workers: Annotated[int | None, typer.Option("--workers", min=1,
+        help="Processes that evaluate; the result is the same. Default: 1, on a Ray cluster all its CPUs.")] = None,
+    storage: Annotated[str | None, typer.Option("--storage", metavar="URL",
+        help="Where trials are kept: a database's URL without password, or a journal file. Default: in the run's folder.",
+    )] = None,
     seed: Seed = None,
     until: Annotated[Literal["supernet", "search", "training"] | None, typer.Option("--until",
         help="Stop behind this stage, for a machine that is lent in parts; --resume goes on from there.")] = None,
@@ -49,6 +53,9 @@ def search(
     one (`neurodeploy events`); what counts is then the accuracy on the event-driven simulator. GPUs take images; energy and
     latency in the fitness are then those of one sample alone: launches, bytes and operations.
 
+    More machines (docs/search.md): `neurodeploy worker` helps from anywhere that reaches the storage, and
+    `--set executor.kind=ray` evaluates on a Ray cluster. Neither changes the result.
+
     Examples:
       neurodeploy search --target loihi2
       neurodeploy search --target loihi2 --budget 20 --workers 2 --out runs/first
@@ -57,6 +64,8 @@ def search(
       neurodeploy search --method exhaustive --workers 2 --out runs/all
       neurodeploy search --method sahd --target loihi2
       neurodeploy search --resume runs/first
+      neurodeploy search --storage postgresql://lab@db.example.org/searches --workers 2
+      neurodeploy search --set executor.kind=ray --set executor.address=auto
       torchrun --nproc-per-node 2 -m neurodeploy search --recipe cifar10_small --out runs/two --until supernet
       neurodeploy search --set evolution.budget=20 --set fitness.mu_energy=-0.1 --dry-run
       neurodeploy search --set profile.energy.synapse.value=20
@@ -67,8 +76,10 @@ def search(
     from neurodeploy import commands
 
     if dry_run:
+        from neurodeploy.search.database import kept_storage
+
         flags = {"method": method, "budget": budget, "out": out, "resume": resume, "workers": workers, "seed": seed,
-                 "until": until}
+                 "storage": None if storage is None else kept_storage(storage), "until": until}
         given = {k: v for k, v in flags.items() if v is not None}
         of_run: dict[str, Any] = {k: v for k, v in (("resume", resume), ("method", method)) if v is not None}
         resolved = {**commands.resolve_recipe(recipe, name, changes, **of_run), "arguments": given}
@@ -77,7 +88,8 @@ def search(
         with frame.progress() as progress:
             result = commands.search(
                 recipe, _asked(ctx, "target", name, resume), method=method, budget=budget,
-                out=out, resume=resume, workers=workers, seed=seed, until=until, overrides=changes, progress=progress,
+                out=out, resume=resume, workers=workers, seed=seed, storage=storage, until=until, overrides=changes,
+                progress=progress,
             )
     except KeyboardInterrupt as error:
         # A run that has begun says itself how it resumes (commands.search raises Interrupted).

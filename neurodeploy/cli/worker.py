@@ -22,7 +22,8 @@ def worker(
 ) -> Outcome:
     """Help a running search: evaluate its architectures on the same storage until none is left.
 
-    May run on another machine that sees the folder. The search's result does not depend on the number of workers.
+    May run on another machine that sees the folder, or, where the search's trials are in a database (`search --storage`),
+    a copy of its run.json, supernet.ckpt and references.json. The search's result does not depend on the number of workers.
 
     Examples:
       neurodeploy worker --run runs/first

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neurodeploy.errors import Interrupted, NeurodeployError, NeurodeployWarning, UsageError
+from neurodeploy.errors import Interrupted, NeurodeployError, Unreachable, UsageError
 from neurodeploy.hw.profile import any_target as profile_of
-from neurodeploy.jobs.candidate import ImageEvaluator
 from neurodeploy.jobs.data import AnyDataset, load_data
 from neurodeploy.jobs.extensions import require_extensions, require_shared
 from neurodeploy.jobs.interrupts import finish_trial_first, interrupt_afterwards, remembered_interrupts
+from neurodeploy.jobs.ray_pool import require_ray
 from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
-from neurodeploy.jobs.run import BUNDLE, CANDIDATES, JOURNAL, REFERENCES, RESULT, Run, opened, read_json, write_json
-from neurodeploy.jobs.shared_prefixes import SharedPrefixes
+from neurodeploy.jobs.run import BUNDLE, CANDIDATES, REFERENCES, RESULT, Run, opened, read_json, write_json
 from neurodeploy.jobs.snas_search import check_cells_fit, prepare_cells, search_cells, study_cells
-from neurodeploy.jobs.stages import Stage, help_training, require_whole, resume_command, stopped
+from neurodeploy.jobs.stages import Stage, help_training, resume_command, stopped
 from neurodeploy.jobs.training import places, supernet_of, train_arch
+from neurodeploy.jobs.workers import evaluating, judge, storage_arguments, storage_of
 from neurodeploy.models.macro import check_arch
 from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.evolve import Scored
+from neurodeploy.search.executor import Evaluate, Executor
 from neurodeploy.search.fitness import Metrics, References, energy_field, fitness
 from neurodeploy.search.pareto import objectives_with
 from neurodeploy.search.recipe import Recipe
 from neurodeploy.search.regret import regrets
-from neurodeploy.search.snas_recipe import SnasRecipe, read_any, with_short
+from neurodeploy.search.snas_recipe import AnyRecipe, SnasRecipe, parse_any, read_any, with_short
 from neurodeploy.search.space import Space
 from neurodeploy.search.standing import Standing
 from neurodeploy.search.study import StudyResult
@@ -44,6 +39,7 @@ from neurodeploy.train import ranks
 from neurodeploy.train.runtime import threads
 from neurodeploy.train.supernet import SuperNetResult
 
+_EXECUTOR = "executor."
 _N_SEEDS = 3  # of each method that an exhaustive search compares itself with
 
 
@@ -75,7 +71,7 @@ def resolve_recipe(
     With `resume`, what the run in that folder uses.
     """
     if resume is not None:
-        run = Run.open(resume, "search")
+        run = _reopened(resume, overrides)
         return {"recipe": run.settings.to_dict(), "profile": run.profile.model_dump(mode="json")}
     of_recipe, of_profile = split_overrides(overrides)
     profile = None if target is None else profile_of(target, of_profile)
@@ -96,23 +92,27 @@ def split_overrides(overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[str
 
 def search(
     recipe: str | Path | None = None, target: str | None = None, *, method: str | None = None, budget: int | None = None,
-    out: Path | str | None = None, resume: Path | str | None = None, workers: int = 1, seed: int | None = None,
-    until: Stage | None = None, overrides: dict[str, Any] | None = None, progress: Progress = SILENT,
+    out: Path | str | None = None, resume: Path | str | None = None, workers: int | None = None, seed: int | None = None,
+    storage: str | None = None, until: Stage | None = None, overrides: dict[str, Any] | None = None,
+    progress: Progress = SILENT,
 ) -> SearchResult:
     """Run (or with `resume` continue) a search on `workers` processes, to a validated bundle of the best architecture.
 
     target is "loihi2" where not given, recipe the packaged one for that kind of target; method, budget and seed override the
-    recipe. A resumed run keeps all of them. until: the stage to stop behind; the result then says only where the run lies and
-    how it is resumed. Processes of torchrun train the networks together, the first does all else, and all return the same.
+    recipe. workers: 1 where not given, on a Ray cluster as many as it has CPUs. storage: a database's URL, or a journal
+    outside the run's folder. A resumed run keeps all of them but workers and executor. until: the stage to stop behind; the
+    result then says only where the run lies and how it is resumed. Processes of torchrun train the networks together, the
+    first does all else, and all return the same.
     Raises UsageError for an invalid request, DoesNotFit where not even the smallest network fits, NeurodeployError where no
-    candidate is feasible, Mismatch where the bundle does not reproduce itself, Interrupted with the command that resumes.
+    candidate is feasible, Mismatch where the bundle does not reproduce itself, Unreachable where a database or cluster goes
+    away, and Interrupted, both with the command that resumes.
     """
     run: Run | None = None
     try:
         with ranks.joined() as here:
             with interrupt_afterwards():  # or a Ctrl-C in the moment the folder appears would name no run
                 run = opened(here, "search", lambda: _begin(
-                    recipe, target, method, budget, out, resume, seed, until, overrides, workers))
+                    recipe, target, method, budget, out, resume, seed, storage, overrides or {}, workers))
             progress.message(f"run folder {run.path}")
             if not here.is_first:
                 return SearchResult(help_training(run, here))
@@ -120,7 +120,7 @@ def search(
                 found = _finished(run)
                 here.shared(found is None)
                 if found is None and isinstance(run.settings, SnasRecipe):
-                    found = SearchResult(search_cells(run, _helpers(run, workers - 1), progress, interrupted))
+                    found = SearchResult(search_cells(run, workers, progress, interrupted, until))
                 found = found or _search(run, workers, progress, interrupted, until)
             here.shared(found.data)
             return found
@@ -128,42 +128,64 @@ def search(
         if run is None:
             raise
         raise Interrupted("interrupted; what is finished is kept", remedy=f"Resume with `{resume_command(run)}`") from error
+    except Unreachable as error:
+        if run is None:
+            raise
+        raise _kept(error, f"Resume with `{resume_command(run)}`") from error
+
+
+def _kept(error: Unreachable, remedy: str) -> Unreachable:
+    return Unreachable(error.what, where=error.where, limit=error.limit or "What is finished is kept", remedy=remedy)
 
 
 def _begin(
     recipe: str | Path | None, target: str | None, method: str | None, budget: int | None, out: Path | str | None,
-    resume: Path | str | None, seed: int | None, until: Stage | None, overrides: dict[str, Any] | None, workers: int,
+    resume: Path | str | None, seed: int | None, storage: str | None, overrides: dict[str, Any], workers: int | None,
 ) -> Run:
     """The run to work on: a new folder, or the one to resume, whose settings stay."""
     if resume is not None:
-        given = {"method": method, "budget": budget, "seed": seed, "--set": overrides or None, "out": out}
+        fixed = [key for key in overrides if not key.startswith(_EXECUTOR)] or None
+        given = {"method": method, "budget": budget, "seed": seed, "storage": storage, "--set": fixed, "out": out}
         if any(v is not None for v in given.values()):
             names = ", ".join(k for k, v in given.items() if v is not None)
             raise UsageError(f"{names} cannot change on resume", where=str(resume), remedy="Start a new run with them")
-        run = Run.open(Path(resume), "search")
+        run = _reopened(Path(resume), overrides)
         _require_same(run, recipe, target)
-        require_shared(run.settings, workers)
-        require_whole(run.settings, until)
+        _require_evaluable(run.settings, workers)
         return run
-    of_recipe, of_profile = split_overrides(overrides or {})
+    of_recipe, of_profile = split_overrides(overrides)
     profile = profile_of("loihi2" if target is None else target, of_profile)
     settings = with_short(default_recipe(profile, method) if recipe is None else recipe, of_recipe, method, budget, seed)
     if isinstance(settings, SnasRecipe):
-        require_whole(settings, until)
-        require_shared(settings, workers)
+        _require_evaluable(settings, workers)
         check_cells_fit(settings, profile)
-        return Run.create("search", settings, profile, None if out is None else Path(out))
+        return Run.create("search", settings, profile, None if out is None else Path(out), storage_arguments(storage))
     if budget is not None and settings.evolution.method == "exhaustive":
         raise UsageError(f"a budget of {budget}", where="search method exhaustive", limit="It evaluates the whole space",
                          remedy="Leave the budget out, or choose another method")
     # Before a folder is made: raises where nothing would fit, or could be trained.
-    require_shared(settings, workers)
+    _require_evaluable(settings, workers)
     data = load_data(settings.data, settings.input.kind)
     require_extensions(settings, data)
     if settings.supernet.anchor is not None:
         check_arch(settings.supernet.anchor, settings.network.n_positions, settings.network.blocks)
     route_of(profile, settings).choices(settings, data)
-    return Run.create("search", settings, profile, None if out is None else Path(out))
+    return Run.create("search", settings, profile, None if out is None else Path(out), storage_arguments(storage))
+
+
+def _reopened(folder: Path, overrides: dict[str, Any]) -> Run:
+    """The run in a folder, evaluated where `overrides` say."""
+    run = Run.open(folder, "search")
+    where = {key: value for key, value in overrides.items() if key.startswith(_EXECUTOR)}
+    return replace(run, settings=parse_any(run.settings.to_dict(), where))
+
+
+def _require_evaluable(recipe: AnyRecipe, workers: int | None) -> None:
+    """Raises where those who evaluate would lack what this process has, or Ray is asked for and missing."""
+    is_ray = recipe.executor.kind == "ray"
+    require_shared(recipe, max(2, workers or 0) if is_ray else workers or 1)
+    if is_ray:
+        require_ray()
 
 
 def _require_same(run: Run, recipe: str | Path | None, target: str | None) -> None:
@@ -186,7 +208,9 @@ def _finished(run: Run) -> SearchResult | None:
     return SearchResult({**read_json(run.path / RESULT), **places(run)})
 
 
-def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool], until: Stage | None) -> SearchResult:
+def _search(
+    run: Run, workers: int | None, progress: Progress, interrupted: list[bool], until: Stage | None
+) -> SearchResult:
     started = time.monotonic()
     seconds: dict[str, float] = {}
     data = load_data(run.recipe.data, run.recipe.input.kind)
@@ -203,8 +227,8 @@ def _search(run: Run, workers: int, progress: Progress, interrupted: list[bool],
     if until == "supernet":
         ranks.current().shared([])
         return SearchResult(stopped(run, until))
-    with _helpers(run, workers - 1):
-        study = _study(run, route, evaluator, references, data, progress)
+    with evaluating(run, evaluator, workers) as executor:
+        study = _study(run, route, executor, references, data, progress)
     lap("search", f"{len(study.evaluations)} candidates, {sum(e.fitness is not None for e in study.evaluations)} feasible")
     run.once(CANDIDATES, lambda: {"candidates": [_entry(e) for e in study.evaluations]})
     if study.best is None:
@@ -269,9 +293,10 @@ def _references(evaluator: Evaluates, log: SuperNetResult, run: Run) -> dict[str
 
 
 def _study(
-    run: Run, route: Route, evaluator: Evaluates, references: References, data: AnyDataset, progress: Progress
+    run: Run, route: Route, evaluate: Evaluate | Executor, references: References, data: AnyDataset, progress: Progress
 ) -> StudyResult:
     recipe = run.recipe
+    storage, name = storage_of(run)
     space = Space(route.choices(recipe, data))
 
     def score(metrics: dict[str, Any]) -> float | None:
@@ -288,11 +313,11 @@ def _study(
 
     with finish_trial_first() as asked:
         result = run_study(
-            run.path / JOURNAL, recipe.evolution, space, recipe.seed,
-            SharedPrefixes(evaluator) if is_exhaustive and isinstance(evaluator, ImageEvaluator) else evaluator, score, show,
+            storage, recipe.evolution, space, recipe.seed, evaluate, score, show,
             context=_context(recipe, run, references), objectives=objectives_with(recipe.fitness.terms),
             should_stop=lambda: asked[0],
             standing=Standing(recipe.fitness, data.n_classes) if recipe.evolution.method == "nsga2" else None,
+            study=name,
         )
     progress.done(task)
     if asked[0]:  # perhaps during the last candidate: then the search is complete, and what follows it is not wanted
@@ -316,35 +341,8 @@ def _exact(run: Run, route: Route, study: StudyResult, data: AnyDataset) -> dict
 
 def _context(recipe: Recipe, run: Run, references: References) -> dict[str, Any]:
     """What else must not change between the workers and resumptions of one search."""
-    return {
-        "recipe": recipe.to_dict(), "profile": run.profile.digest, "references": references.to_dict(),
-    }
-
-
-@contextmanager
-def _helpers(run: Run, n: int) -> Iterator[None]:
-    """n more worker processes on the run's storage, ended with this block; a warning for each that failed before."""
-    command = [sys.executable, "-m", "neurodeploy", "worker", "--run", str(run.path)]
-    with ExitStack() as stack:
-        logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(n)]
-        processes = [
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log) for log in logs
-        ]
-        try:
-            yield
-        finally:
-            # Nothing is lost: what a worker has not stored by now is either not wanted or evaluated again on resume.
-            running = [process.poll() is None for process in processes]
-            for process in processes:
-                process.terminate()
-            for process, was_running, log in zip(processes, running, logs, strict=True):
-                if process.wait() and not was_running and process.returncode != Interrupted.exit_code:
-                    log.seek(0)
-                    said = log.read()[-2000:].decode(errors="replace").strip()
-                    warnings.warn(
-                        NeurodeployWarning(f"a worker ended early with code {process.returncode}: {said}",
-                                           where=str(run.path), code="worker_failed"), stacklevel=2,
-                    )
+    decides = {key: value for key, value in recipe.to_dict().items() if key != "executor"}
+    return {"recipe": decides, "profile": run.profile.digest, "references": references.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -371,16 +369,18 @@ def worker(run_dir: Path, *, progress: Progress = SILENT) -> WorkerResult:
         )
     data = load_data(run.settings.data, run.settings.input.kind)
     route = route_of(run.profile, run.settings)
+    again = f"Join again with `neurodeploy worker --run {run.path}`"
     try:
         with threads(1):
             if isinstance(run.settings, SnasRecipe):
                 study = study_cells(run, *prepare_cells(run, data, progress), progress)
             else:
                 evaluator, references = prepare(run, route, data, progress)
-                study = _study(run, route, evaluator, references, data, progress)
+                study = _study(run, route, judge(run, evaluator), references, data, progress)
     except KeyboardInterrupt as error:
-        again = f"neurodeploy worker --run {run.path}"
-        raise Interrupted("interrupted; what is finished is kept", remedy=f"Join again with `{again}`") from error
+        raise Interrupted("interrupted; what is finished is kept", remedy=again) from error
+    except Unreachable as error:
+        raise _kept(error, again) from error
     return WorkerResult(run.path, study.n_evaluated_here, study.stopped)
 
 

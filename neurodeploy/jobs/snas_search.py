@@ -6,7 +6,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -18,17 +17,21 @@ from neurodeploy.hw.profile import AnyProfile, EventProfile, GpuProfile
 from neurodeploy.jobs.data import AnyDataset, load_data
 from neurodeploy.jobs.interrupts import finish_trial_first
 from neurodeploy.jobs.routes import route_of
-from neurodeploy.jobs.run import BUNDLE, CANDIDATES, JOURNAL, REFERENCES, RESULT, Run, read_json, write_json
+from neurodeploy.jobs.run import BUNDLE, CANDIDATES, REFERENCES, RESULT, Run, read_json, write_json
 from neurodeploy.jobs.snas_candidate import CellEvaluator
+from neurodeploy.jobs.stages import Stage, stopped
 from neurodeploy.jobs.training import places, train_arch
+from neurodeploy.jobs.workers import evaluating, storage_of
 from neurodeploy.progress import Progress
 from neurodeploy.search.cell_fitness import OBJECTIVES, CellReferences, cell_fitness, why_not
 from neurodeploy.search.evolve import EvolutionSettings
+from neurodeploy.search.executor import Evaluate, Executor
 from neurodeploy.search.snas_recipe import SnasRecipe
 from neurodeploy.search.snas_space import CellSpace, draw
 from neurodeploy.search.study import StudyResult
 from neurodeploy.search.study import run as run_study
 from neurodeploy.search.trials import Evaluation
+from neurodeploy.train import ranks
 
 _UNTRAINED = (
     "Score, spikes, energy and latency of candidates are those of untrained networks: first weights, batch norms of the "
@@ -63,9 +66,10 @@ def check_cells_fit(recipe: SnasRecipe, profile: AnyProfile) -> None:
 
 
 def search_cells(
-    run: Run, helpers: AbstractContextManager[None], progress: Progress, interrupted: list[bool]
+    run: Run, workers: int | None, progress: Progress, interrupted: list[bool], until: Stage | None
 ) -> dict[str, Any]:
-    """Score the cells of a run, with the workers of `helpers`, train and deploy the fittest; the contract's result.
+    """Score the cells of a run, with `workers` as a search has them, train and deploy the fittest; the contract's result.
+    until: as `jobs.search.search` has it; there is nothing behind "supernet", which is no stage here.
 
     Raises NeurodeployError where no cell has a fitness, Mismatch where the bundle does not reproduce itself, KeyboardInterrupt
     where one came between two stages.
@@ -82,9 +86,12 @@ def search_cells(
         seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
         progress.message(f"{name}: {what}, {seconds[name]:.0f} s")
 
+    if until == "supernet":
+        raise UsageError("no stage 'supernet'", where=f"recipe {recipe.name}", remedy="Name search or training",
+                         limit="Cells of SNASNet are scored untrained")
     evaluator, references = prepare_cells(run, data, progress)
-    with helpers:
-        study = study_cells(run, evaluator, references, progress)
+    with evaluating(run, evaluator, workers) as executor:
+        study = study_cells(run, executor, references, progress)
     refused = _refused(study.evaluations, recipe)
     feasible = len(study.evaluations) - sum(refused.values())
     lap("search", f"{len(study.evaluations)} cells, {feasible} feasible")
@@ -100,9 +107,14 @@ def search_cells(
             remedy="Raise the budget, draw forward cells (network.cells), or narrow the network; "
                    f"{run.path / CANDIDATES} has each cell's reason",
         )
+    best = _entry(study.best, recipe)
+    ranks.current().shared([] if until == "search" else list(study.best.genome))
+    if until == "search":
+        return stopped(run, until, best=best, n_evaluated=len(study.evaluations))
     network = train_arch(run, study.best.genome, data, progress)
     lap("training", f"cell {' '.join(study.best.genome)}, {recipe.train.epochs} epochs")
-    best = _entry(study.best, recipe)
+    if until == "training":
+        return stopped(run, until, best=best, accuracy_validation=network.metadata["accuracy_validation"])
     extra = {"genome": list(study.best.genome), "recipe": recipe.name, "predicted": best}
     final = route.finish(network, data, recipe, run.path / BUNDLE, extra, lap, progress)
     schedules = final["test"]["cost"]
@@ -130,7 +142,7 @@ def prepare_cells(run: Run, data: AnyDataset, progress: Progress) -> tuple[CellE
 
 
 def study_cells(
-    run: Run, evaluate: CellEvaluator, references: CellReferences | None, progress: Progress
+    run: Run, evaluate: Evaluate | Executor, references: CellReferences | None, progress: Progress
 ) -> StudyResult:
     """Score cells of a run, with everybody else who does, until its budget is spent."""
     recipe = _recipe(run)
@@ -142,16 +154,18 @@ def study_cells(
         best = max(best, float("-inf") if evaluation.fitness is None else evaluation.fitness)
         progress.advance(task, best_fitness=f"{best:.2f}")
 
+    storage, name = storage_of(run)
+    decides = {key: value for key, value in recipe.to_dict().items() if key != "executor"}
     with finish_trial_first() as asked:
         study = run_study(
-            run.path / JOURNAL, EvolutionSettings(method="random", budget=recipe.sahd.budget, pool=recipe.sahd.pool),
+            storage, EvolutionSettings(method="random", budget=recipe.sahd.budget, pool=recipe.sahd.pool),
             CellSpace.of(recipe.network.cells), recipe.seed, evaluate,
             lambda metrics: cell_fitness(metrics, recipe.fitness, references), show,
             context={
-                "recipe": recipe.to_dict(), "profile": run.profile.digest,
+                "recipe": decides, "profile": run.profile.digest,
                 "references": None if references is None else asdict(references),
             },
-            objectives=OBJECTIVES, should_stop=lambda: asked[0],
+            objectives=OBJECTIVES, should_stop=lambda: asked[0], study=name,
         )
     progress.done(task)
     if asked[0]:

@@ -52,12 +52,13 @@ def train(
     anything else, Interrupted on Ctrl-C.
     """
     settings = read_any(recipe, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
-    data = load_data(settings.data, settings.input.kind)
     if isinstance(settings, SnasRecipe):
         blocks = check_cell(arch.replace(",", " "))
+        data = load_data(settings.data, settings.input.kind)
         sizes_of(settings, data)
     else:
         blocks = parse_arch(arch, settings.network.n_positions)
+        data = load_data(settings.data, settings.input.kind)
         check_blocks(blocks, macro_of(settings, data))
     with ranks.joined() as here:
         run = opened(here, "train", lambda: _open(out, settings, blocks) or Run.create(

@@ -70,22 +70,21 @@ class LeaseWatch:
 
 
 class Heartbeat:
-    """Calls `send(1)`, `send(2)`, ... every `interval_s` seconds while the body runs; stops where it returns False."""
+    """Calls `send(1)`, `send(2)`, ... every `interval_s` seconds from `start` to `stop`, or until it returns False."""
 
     def __init__(self, send: Callable[[int], bool], interval_s: float) -> None:
         self._send, self._interval_s = send, interval_s
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="neurodeploy-heartbeat", daemon=True)
 
-    def __enter__(self) -> Heartbeat:
+    def start(self) -> None:
         self._thread.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
+        """Ends the calls; one that runs is waited for."""
         self._done.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _beat(self) -> None:
         beat = 1

@@ -221,6 +221,17 @@ class GpuSettings(_Strict):
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
 
 
+class ExecutorSettings(_Strict):
+    """Where candidates are evaluated, which decides nothing about the result: processes of this machine, or a Ray cluster.
+
+    address: of a Ray cluster, `host:port` or "auto" (the one that this machine belongs to); "local" starts one here for the
+    time of the search.
+    """
+
+    kind: Literal["processes", "ray"] = "processes"
+    address: str = Field(default="local", min_length=1)
+
+
 class DeploySettings(_Strict):
     """What decides how a trained network comes onto a target; travels with the model file. `loss` serves fine-tuning.
 
@@ -244,7 +255,7 @@ class DeploySettings(_Strict):
 
 
 class Recipe(_Strict):
-    """Everything that decides a search, apart from the target.
+    """Everything that decides a search, apart from the target; and where it is evaluated.
 
     device: where networks are trained and candidates judged: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
     """
@@ -266,6 +277,7 @@ class Recipe(_Strict):
     cost: CostSettings = CostSettings()
     place: PlaceSettings = PlaceSettings()
     gpu: GpuSettings = GpuSettings()
+    executor: ExecutorSettings = ExecutorSettings()
 
     @model_validator(mode="after")
     def _one_coding(self) -> Self:
@@ -302,6 +314,7 @@ _TERM = "fitness.terms."
 # Settings younger than model files that must stay what they are, byte for byte, with their defaults.
 _LATER: dict[str, Any] = {
     "early_exit.method": "confidence", "early_exit.policy": PolicySettings(),
+    "executor": ExecutorSettings(),
     "gpu": GpuSettings(), "neurons": "exact", "data.size": None, "data.channels": None, "data.per_class": None,
     "network.blocks": BLOCKS, "network.strides": (), "network.stem": "plain", "network.global_pool": False,
     "fitness.terms": {}, "early_exit.accuracy": None, "early_exit.mean_timesteps": None,

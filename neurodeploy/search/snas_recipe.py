@@ -15,6 +15,7 @@ from neurodeploy.search.recipe import (
     CostSettings,
     DataSettings,
     DeploySettings,
+    ExecutorSettings,
     ExitSettings,
     GpuSettings,
     InputSettings,
@@ -52,6 +53,7 @@ class SnasNetwork(_Strict):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     linear_std: float = Field(default=0.01, gt=0)
     ends: Literal["released", "spikes"] = "released"
+    feedback: Literal["released", "loop"] = "released"
 
     def sizes(self, image_shape: tuple[int, int, int], n_classes: int) -> SnasConfig:
         """The network for images (C, H, W); raises UsageError for sizes that give none."""
@@ -94,6 +96,7 @@ class SnasRecipe(_Strict):
     cost: CostSettings = CostSettings()
     place: PlaceSettings = PlaceSettings()
     gpu: GpuSettings = GpuSettings()
+    executor: ExecutorSettings = ExecutorSettings()
     device: str = Field(default="auto", pattern=DEVICE)
 
     @model_validator(mode="after")

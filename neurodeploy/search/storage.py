@@ -14,11 +14,11 @@ import os
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from neurodeploy.errors import UnsafeFile, UsageError
+from neurodeploy.search.database import is_database, open_database
 
 _READ = 1 << 16
 
@@ -30,8 +30,8 @@ def open_storage(storage: str | Path) -> BaseStorage:
     Raises UnsafeFile for a damaged journal, UsageError where the place cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if isinstance(storage, str) and "://" in storage:
-        return _open_database(storage)
+    if is_database(storage):
+        return open_database(str(storage))
     path = Path(storage)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,19 +48,17 @@ def open_storage(storage: str | Path) -> BaseStorage:
         ) from error
 
 
-def _open_database(url: str) -> BaseStorage:
-    # Half a second that a journal need not pay.
-    from sqlalchemy.exc import SQLAlchemyError
+def close_storage(storage: BaseStorage) -> None:
+    """Close a database's connections; a journal holds none."""
+    backend = getattr(storage, "_backend", None)
+    if isinstance(backend, RDBStorage):
+        backend.remove_session()
+        backend.engine.dispose()
 
-    try:
-        # With Optuna's cache of finished trials: without it every look at the storage reads all of them anew.
-        return get_storage(url)
-    except (ImportError, ValueError, SQLAlchemyError, StorageInternalError) as error:
-        raise UsageError(
-            f"cannot open the database: {error}",
-            where="search storage",
-            remedy="Give a URL of a database that runs, and install its driver",
-        ) from error
+
+def check_storage(storage: str | Path) -> None:
+    """Raise where `open_storage` does."""
+    close_storage(open_storage(storage))
 
 
 class _JournalLock(JournalFileOpenLock):

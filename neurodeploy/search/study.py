@@ -1,5 +1,7 @@
 """The search itself: asks the evolution for a round, shares its slots with other workers, stores every evaluation.
 
+An executor says where genomes are evaluated; claims and results are made here, so that it may lose and repeat what it likes.
+
 `run` may be killed at any moment and called again, and any number of processes may call it on one storage: nothing
 that was stored is lost or evaluated again, and the result is the same as of one undisturbed run.
 """
@@ -9,19 +11,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from neurodeploy.errors import UsageError
+from neurodeploy.search.database import telling_loss
 from neurodeploy.search.evolve import EvolutionSettings, Scored, is_exhausted, next_round
+from neurodeploy.search.executor import Evaluate, Executor, Here
 from neurodeploy.search.lease import Heartbeat, Owner
 from neurodeploy.search.pareto import OBJECTIVES, Objectives, pareto_front
 from neurodeploy.search.space import Genome, Space
-from neurodeploy.search.storage import open_storage
-from neurodeploy.search.trials import Evaluation, Score, Snapshot, Trials
+from neurodeploy.search.storage import close_storage, open_storage
+from neurodeploy.search.trials import STUDY, Evaluation, Score, Snapshot, Trials
 
-Evaluate = Callable[[Genome], Mapping[str, Any]]
 # Of an evaluation's metrics: what "nsga2" minimises (of a feasible one), and how many limits they break.
 Standing = Callable[[Mapping[str, Any]], tuple[tuple[float, ...], int]]
 
@@ -51,7 +55,7 @@ def run(
     settings: EvolutionSettings,
     space: Space,
     seed: int,
-    evaluate: Evaluate,
+    evaluate: Evaluate | Executor,
     score: Score,
     on_result: Callable[[Evaluation], None] | None = None,
     *,
@@ -60,17 +64,20 @@ def run(
     should_stop: Callable[[], bool] | None = None,
     standing: Standing | None = None,
     lease_s: float = 60.0,
+    study: str = STUDY,
 ) -> StudyResult:
     """Search until the budget is spent, together with every other worker on the same storage.
 
-    `storage` is a journal file or a database URL. `evaluate(genome)` returns metrics in plain JSON; `score(metrics)`
-    gives their fitness, None where infeasible, and must be a pure function. `on_result` is called once for each finished
-    evaluation, stored earlier or by another worker too. `context` is what else must be the same on resume (data,
-    target, fitness settings). `should_stop` is asked before each evaluation. Method "nsga2" needs `standing`. A worker on
-    another machine counts as dead once its heartbeat has stood still for `lease_s` seconds.
+    `storage` is a journal file or a database URL, `study` the search's name where one storage holds several.
+    `evaluate(genome)` returns metrics in plain JSON, or is an executor of such evaluations; `score(metrics)` gives their
+    fitness, None where infeasible, and must be a pure function. `on_result` is called once for each finished evaluation,
+    stored earlier or by another worker too. `context` is what else must be the same on resume (data, target, fitness
+    settings). `should_stop` is asked before each evaluation; those that run are waited for. Method "nsga2" needs `standing`.
+    A worker on another machine counts as dead once its heartbeat has stood still for `lease_s` seconds.
 
     Raises UsageError, naming the differences, where the storage holds a search with another space, settings, seed or
-    context; whatever `evaluate` raises is passed on after its slot was given free.
+    context, and Unreachable where a database goes away; whatever `evaluate` raises is passed on after its slot was given
+    free.
     """
     identity = {
         "settings": settings.model_dump(mode="json"),
@@ -78,10 +85,27 @@ def run(
         "seed": seed,
         "context": json.loads(json.dumps(context or {})),
     }
-    trials = Trials(open_storage(storage), identity, space, score, lease_s)
-    with Owner() as owner:
-        search = _Search(trials, settings, space, seed, on_result, standing, owner, lease_s)
-        return search.run(evaluate, objectives, should_stop)
+    executor = evaluate if isinstance(evaluate, Executor) else Here(evaluate)
+    opened = open_storage(storage)
+    try:
+        with telling_loss(), Owner() as owner:
+            trials = Trials(opened, identity, space, score, lease_s, study)
+            search = _Search(trials, settings, space, seed, executor, on_result, standing, owner, lease_s)
+            try:
+                return search.run(objectives, should_stop)
+            except BaseException:
+                search.withdraw()
+                raise
+    finally:
+        close_storage(opened)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """An evaluation that was begun: its trial's heartbeat, and what comes of it."""
+
+    heartbeat: Heartbeat
+    metrics: Future[Mapping[str, Any]]
 
 
 class _Search:
@@ -93,22 +117,22 @@ class _Search:
         settings: EvolutionSettings,
         space: Space,
         seed: int,
+        executor: Executor,
         on_result: Callable[[Evaluation], None] | None,
         standing: Standing | None,
         owner: Owner,
         lease_s: float,
     ) -> None:
-        self._trials, self._settings, self._space, self._seed = trials, settings, space, seed
+        self._trials, self._settings, self._space, self._seed, self._executor = trials, settings, space, seed, executor
         self._on_result, self._standing, self._owner, self._lease_s = on_result, standing, owner, lease_s
         self._results: dict[tuple[int, int], Evaluation] = {}
+        self._running: dict[int, _Running] = {}  # by trial
         self._n_here = 0
 
-    def run(
-        self, evaluate: Evaluate, objectives: Objectives, should_stop: Callable[[], bool] | None
-    ) -> StudyResult:
+    def run(self, objectives: Objectives, should_stop: Callable[[], bool] | None) -> StudyResult:
         finished: list[tuple[Scored, ...]] = []
         while genomes := next_round(self._space, self._settings, self._seed, finished):
-            if not self._finish_round(len(finished), genomes, evaluate, should_stop):
+            if not self._finish_round(len(finished), genomes, should_stop):
                 return self._result("interrupted", objectives)
             slots = [self._results[len(finished), slot] for slot in range(len(genomes))]
             finished.append(tuple(self._scored(e) for e in slots))
@@ -116,42 +140,59 @@ class _Search:
         exhausted = not is_spent and is_exhausted(self._space, finished)
         return self._result("exhausted" if exhausted else "budget", objectives)
 
+    def withdraw(self) -> None:
+        """Give the slots of what still runs free."""
+        for trial_id, running in self._running.items():
+            running.heartbeat.stop()
+            self._trials.withdraw(trial_id)
+
     def _scored(self, evaluation: Evaluation) -> Scored:
         further = () if self._standing is None else self._standing(evaluation.metrics)
         return Scored(evaluation.genome, evaluation.fitness, *further)
 
     def _finish_round(
-        self, round_: int, genomes: tuple[Genome, ...], evaluate: Evaluate, should_stop: Callable[[], bool] | None
+        self, round_: int, genomes: tuple[Genome, ...], should_stop: Callable[[], bool] | None
     ) -> bool:
         """Evaluate and wait until every slot of the round has a result; False where asked to stop before."""
         pause_s = _POLL_S[0]
         while True:
+            self._store()
             snapshot = self._read()
             self._check_genomes(round_, genomes)
             open_slots = [slot for slot in range(len(genomes)) if (round_, slot) not in snapshot.results]
             if not open_slots:
                 return True
-            if should_stop is not None and should_stop():
+            asked_to_stop = should_stop is not None and should_stop()
+            if asked_to_stop and not self._running:
                 return False
-            free = [slot for slot in open_slots if (round_, slot) not in snapshot.holders]
-            if free:
-                self._evaluate((round_, free[0]), genomes[free[0]], evaluate)
+            free = [] if asked_to_stop else [slot for slot in open_slots if (round_, slot) not in snapshot.holders]
+            room = self._executor.n_at_once - len(self._running)
+            for slot in free[: max(room, 0)]:
+                self._begin((round_, slot), genomes[slot])
                 pause_s = _POLL_S[0]
-            else:
+            if self._running:
+                wait([running.metrics for running in self._running.values()], pause_s, FIRST_COMPLETED)
+            elif not free:
                 time.sleep(pause_s)
-                pause_s = min(2 * pause_s, _POLL_S[1])
+            pause_s = min(2 * pause_s, _POLL_S[1])
 
-    def _evaluate(self, slot: tuple[int, int], genome: Genome, evaluate: Evaluate) -> None:
+    def _begin(self, slot: tuple[int, int], genome: Genome) -> None:
         trial_id = self._trials.claim(self._owner, slot, genome)
         if trial_id is None:
             return
-        try:
-            with Heartbeat(lambda beat: self._trials.beat(trial_id, beat), self._lease_s / 4):
-                metrics = evaluate(genome)
-            self._n_here += self._trials.store(trial_id, metrics)
-        except BaseException:
-            self._trials.withdraw(trial_id)
-            raise
+        heartbeat = Heartbeat(lambda beat: self._trials.beat(trial_id, beat), self._lease_s / 4)
+        # Before it begins, so that an error of the executor gives the slot free as well.
+        self._running[trial_id] = _Running(heartbeat, Future())
+        heartbeat.start()
+        self._running[trial_id] = _Running(heartbeat, self._executor.submit(genome))
+
+    def _store(self) -> None:
+        """Store what has finished; raises what an evaluation raised."""
+        for trial_id, running in list(self._running.items()):
+            if running.metrics.done():
+                running.heartbeat.stop()
+                self._n_here += self._trials.store(trial_id, running.metrics.result())
+                del self._running[trial_id]
 
     def _read(self) -> Snapshot:
         snapshot = self._trials.read()

@@ -31,7 +31,7 @@ from neurodeploy.search.space import Genome, Space
 Score = Callable[[dict[str, Any]], float | None]
 Slot = tuple[int, int]
 
-_STUDY = "neurodeploy-search"
+STUDY = "neurodeploy-search"
 _IDENTITY = "search"
 
 
@@ -57,8 +57,10 @@ class Snapshot:
 class Trials:
     """The trials of one search, seen by one worker."""
 
-    def __init__(self, storage: BaseStorage, identity: dict[str, Any], space: Space, score: Score, lease_s: float):
-        """Create the study or open it.
+    def __init__(
+        self, storage: BaseStorage, identity: dict[str, Any], space: Space, score: Score, lease_s: float, study: str = STUDY
+    ) -> None:
+        """Create the study or open it, by its name.
 
         Raises UsageError, naming the differences, where it was begun with another `identity` (a JSON object).
         """
@@ -68,12 +70,12 @@ class Trials:
         # The first trials, all of them over, and their results: a space of thousands is not read anew each time.
         self._n_over, self._over = 0, dict[Slot, Evaluation]()
         try:
-            self._study_id = storage.get_study_id_from_name(_STUDY)
+            self._study_id = storage.get_study_id_from_name(study)
         except KeyError:
             try:
-                self._study_id = storage.create_new_study([StudyDirection.MAXIMIZE], _STUDY)
+                self._study_id = storage.create_new_study([StudyDirection.MAXIMIZE], study)
             except DuplicatedStudyError:
-                self._study_id = storage.get_study_id_from_name(_STUDY)
+                self._study_id = storage.get_study_id_from_name(study)
         if _IDENTITY not in storage.get_study_user_attrs(self._study_id):
             storage.set_study_user_attr(self._study_id, _IDENTITY, identity)
         _require_same(storage.get_study_user_attrs(self._study_id)[_IDENTITY], identity)

@@ -75,7 +75,8 @@ def test_search(pipeline: Any, tmp_path: Path) -> None:
     assert code == 0
     assert answer["data"]["aliases"] == {"loihi": "loihi2"}
     assert answer["data"]["bundle"] == str(tmp_path / "bundle")
-    given = {"method": None, "budget": 4, "out": tmp_path, "resume": None, "workers": 2, "seed": 7, "until": None}
+    given = {"method": None, "budget": 4, "out": tmp_path, "resume": None, "workers": 2, "seed": 7, "storage": None,
+             "until": None}
     assert calls == [((None, "loihi2"), {**given, "overrides": {"evolution.rounds": 2}})]
     code, shown = run("search")
     assert code == 0
@@ -127,9 +128,11 @@ def test_a_search_interrupted_before_its_run_began(monkeypatch: pytest.MonkeyPat
 def test_dry_run_of_a_search(pipeline: Any) -> None:
     calls = pipeline("resolve_recipe", {"evolution": {"budget": 20}})
     _, answer = run_json("search", "--dry-run", "--set", "evolution.budget=20", "--seed", "1")
-    assert answer["data"] == {"evolution": {"budget": 20}, "arguments": {"workers": 1, "seed": 1}}
+    assert answer["data"] == {"evolution": {"budget": 20}, "arguments": {"seed": 1}}
     assert calls == [((None, "loihi2", {"evolution.budget": 20}), {})]
     assert "evolution.budget" in run("search", "--dry-run")[1]
+    code, answer = run_json("search", "--dry-run", "--storage", "postgresql://lab:hidden@db/x")
+    assert code == 2 and "hidden" not in str(answer)
 
 
 def test_train(pipeline: Any) -> None:

@@ -155,6 +155,20 @@ def test_loops_are_counted_and_counts_agree_with_rates(cells: Tiny, monkeypatch:
     assert counted.latency_s == pytest.approx(single.latency_s.nominal, rel=0.05)
 
 
+def test_a_cell_with_feedback_is_judged_and_deployed_on_a_chip(cells: Tiny, tmp_path: Path) -> None:
+    """Seed 1's first cell loops through two layers: its costs are counted, and it has no pipeline of samples."""
+    code, answer = run_json("search", "--recipe", str(cells.recipe), "--target", "loihi2", "--budget", "1", "--seed", "1",
+                            "--set", "network.cells=backward", "--set", "network.feedback=loop", "--set", "fitness.mu_energy=0",
+                            "--out", str(tmp_path / "run"))
+    assert code == 0, answer["errors"]
+    data = answer["data"]
+    assert is_recurrent(tuple(data["best"]["genome"])) and data["best"]["spikes"] > 0 and data["best"]["energy_j"] > 0
+    assert data["schedule"] == "single" and list(data["test"]["cost"]) == ["single"]
+    assert data["test"]["cost"]["single"]["counts"]["spikes"] > 0 and data["test"]["early_exit"] is not None
+    code, shown = run("search", "--resume", str(tmp_path / "run"))
+    assert code == 0 and "single: one sample alone" in bare(shown)
+
+
 def check_equals(run_dir: Path, cells: Tiny) -> None:
     result = json.loads((run_dir / "result.json").read_text())
     assert without_seconds(result) == without_seconds(cells.data)
@@ -249,7 +263,6 @@ def test_a_released_cell_by_name_trains_and_goes_on(cells: Tiny, tmp_path: Path)
     (("--target", "loihi2", "--set", "sahd.batch=500"), 2, "Lower batch"),
     (("--target", "loihi2", "--method", "nsga2"), 2, "scored untrained (sahd)"),
     (("--target", "loihi2", "--set", "network.pool=9"), 2, "vanish"),
-    (("--target", "loihi2", "--until", "search"), 2, "in a search for cells"),
 ])
 def test_what_cannot_be_searched_is_refused_before_a_folder_is_made(
     cells: Tiny, tmp_path: Path, more: tuple[str, ...], code: int, said: str

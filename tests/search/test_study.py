@@ -21,10 +21,8 @@ from neurodeploy.search.study import run
 from neurodeploy.search.trials import Evaluation, Trials
 from optuna.trial import TrialState
 from search_fixtures import golden_search
+from stub_processes import BUDGET, SEED, logged, slots_with_results, start, wait_until_logged
 from stub_search import OBJECTIVES, load, plain, score, search, settings
-
-BUDGET = 150
-SEED = 4
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +34,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return plain(found)
 
 
-def start(
-    storage: Path | str, folder: Path, sleep_s: float, name: str = "", budget: int = BUDGET
-) -> subprocess.Popen[bytes]:
-    """A search in a process of its own."""
-    program = str(Path(__file__).with_name("stub_search.py"))
-    paths = [str(storage), str(golden_search()), str(folder / "log"), str(folder / f"result{name}")]
-    return subprocess.Popen([sys.executable, program, *paths, str(SEED), str(budget), str(sleep_s)])
-
-
-def logged(folder: Path) -> list[list[str]]:
-    """[begin | end, genome] of each evaluation so far."""
-    log = folder / "log"
-    return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
-
-
 def stored(journal: Path) -> set[str]:
     """Genomes whose metrics a journal holds; read from a copy, because opening one mends it."""
     copy = journal.with_name("copy.log")
@@ -58,13 +41,6 @@ def stored(journal: Path) -> set[str]:
     storage = open_storage(copy)
     trials = [t for study in storage.get_all_studies() for t in storage.get_all_trials(study._study_id)]
     return {"-".join(t.user_attrs["genome"]) for t in trials if "metrics" in t.user_attrs}
-
-
-def wait_until_logged(folder: Path, n_lines: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while len(logged(folder)) < n_lines and process.poll() is None:
-        assert time.monotonic() < deadline, "the search does not start"
-        time.sleep(0.002)
 
 
 def test_killed_at_twenty_moments_and_resumed(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
@@ -98,14 +74,6 @@ def test_killed_at_twenty_moments_and_resumed(tmp_path: Path, undisturbed: dict[
     assert set(begun) == set(genomes)
     assert len(begun) <= BUDGET + 20
     assert set(slots_with_results(journal)) == {1}
-
-
-def slots_with_results(storage: Path | str) -> list[int]:
-    """How many results each slot has."""
-    opened = open_storage(storage)
-    trials = opened.get_all_trials(opened.get_all_studies()[0]._study_id)
-    finished = [tuple(t.user_attrs["slot"]) for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    return [finished.count(slot) for slot in set(finished)]
 
 
 @pytest.mark.parametrize(("kind", "budget"), [("journal", BUDGET), ("sqlite", 50)])
