@@ -118,5 +118,7 @@ def test_a_lost_database_is_told_with_the_command_that_resumes(
 
 def test_the_storage_cannot_change_on_resume(tiny: Tiny, server: ForkServer, url: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    assert server.wait(server.start("search", "--resume", tiny.run_dir, "--storage", url, log=log)) == 2
-    assert "storage cannot change on resume" in log.read_text()
+    for changed in (("--storage", url), ("--set", "evolution.budget=3")):
+        assert server.wait(server.start("search", "--resume", tiny.run_dir, *changed, log=log)) == 2
+    said = log.read_text()
+    assert "storage cannot change on resume" in said and "--set cannot change on resume" in said

@@ -132,3 +132,12 @@ def test_settings_younger_than_files_are_written_where_they_say_something() -> N
 def test_such_settings_that_are_refused(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse(MINIMAL, overrides)
+
+
+def test_where_candidates_are_evaluated_is_kept_only_where_it_was_chosen() -> None:
+    assert "executor" not in read("digits").to_dict()
+    chosen = read("digits", {"executor.kind": "ray", "executor.address": "lab:6379"})
+    assert chosen.to_dict()["executor"] == {"kind": "ray", "address": "lab:6379"}
+    assert parse(chosen.to_dict()) == chosen
+    with pytest.raises(UsageError, match=r"executor\.kind"):
+        read("digits", {"executor.kind": "dask"})
