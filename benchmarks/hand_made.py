@@ -28,6 +28,7 @@ from neurodeploy.jobs.training import MODEL, labelled, train_arch
 from neurodeploy.models.files import load_module
 from neurodeploy.models.published import parse_arch
 from neurodeploy.models.record import record, spikes_paper
+from neurodeploy.models.snasnet import SnasNet
 from neurodeploy.progress import SILENT
 from neurodeploy.search.recipe import Recipe, parse
 from neurodeploy.train.runtime import threads
@@ -44,10 +45,14 @@ def figures(result: Row, model: Path, settings: Recipe) -> Row:
     images, _ = labelled(settings, load_data(settings.data, settings.input.kind), "test")
     network = load_module(model)
     found = []
-    with record(network) as recorded, torch.inference_mode():
+    with torch.inference_mode():
         for batch in torch.from_numpy(images).split(256):
-            network(batch)
-            found.append(spikes_paper(recorded))
+            if isinstance(network, SnasNet):
+                found.append(spikes_paper(network.spikes(batch)))
+                continue
+            with record(network) as recorded:
+                network(batch)
+                found.append(spikes_paper(recorded))
     return {
         "accuracy": test["accuracy"]["simulator"], "spikes_paper": float(torch.cat(found).mean()),
         "energy_j": cost["energy_j"]["nominal"], "energy_dynamic_j": cost["energy_dynamic_j"]["nominal"],

@@ -86,8 +86,8 @@ def test_a_model_keeps_its_part_of_the_data(root: Path, tmp_path: Path) -> None:
 
 def test_a_model_of_images_as_events_keeps_its_part(root: Path, tmp_path: Path) -> None:
     """So does a bundle: what is run again are the same recordings, not all of the dataset's."""
-    few = {"network.width": 2, "network.n_timesteps": 4, "train.epochs": 1, "data.per_class": [4, 2]}
-    found = train("cifar10_events_small", "skip,skip,skip", out=tmp_path / "run", overrides=few)
+    few = {"network.width": 2, "network.n_timesteps": 4, "train.epochs": 1, "data.name": "cifar10", "data.per_class": [4, 2]}
+    found = train("digits_events", "skip,skip,skip", out=tmp_path / "run", overrides=few)
     own = events_for(open_model(found.model), None)
     assert own is not None and own.per_class == (4, 2) and own.camera is not None
     export(found.model, "speck2f", out=tmp_path / "bundle")
