@@ -31,6 +31,7 @@ from neurodeploy.models.record import record, spikes_paper
 from neurodeploy.models.snasnet import SnasNet
 from neurodeploy.progress import SILENT
 from neurodeploy.search.recipe import Recipe, parse
+from neurodeploy.search.snas_recipe import AnyRecipe
 from neurodeploy.train.runtime import threads
 
 ROW = "row.json"
@@ -38,7 +39,7 @@ ENERGIES = {"energy_j": "in all", "energy_dynamic_j": "dynamic"}
 Row = dict[str, Any]
 
 
-def figures(result: Row, model: Path, settings: Recipe) -> Row:
+def figures(result: Row, model: Path, settings: AnyRecipe) -> Row:
     """The figures of one deployed network on the test split; the paper's spikes are those of the trained network."""
     test = result["test"]
     cost = test["cost"][settings.cost.schedule]

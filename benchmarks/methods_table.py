@@ -27,6 +27,7 @@ from neurodeploy.progress import Progress
 from neurodeploy.search.evolve import EvolutionSettings, Scored, parents
 from neurodeploy.search.recipe import names, read
 from neurodeploy.search.regret import replay
+from neurodeploy.search.snas_recipe import read_any
 from neurodeploy.search.standing import Standing
 from neurodeploy.train.runtime import threads
 
@@ -70,7 +71,7 @@ def whole(folder: Path, recipe: str, target: str, seed: int, method: str) -> Row
     row = {
         "genome": ",".join(best["genome"]), "fitness": best["fitness"], "n_evaluated": result.data["n_evaluated"],
         "search_s": laps.seconds["search"], "supernet_s": laps.seconds.get("supernet training", 0.0),
-        **figures(result.data, Path(result.data["model"]), read(recipe, {"seed": seed})),
+        **figures(result.data, Path(result.data["model"]), read_any(recipe, {"seed": seed})),
     }
     write_json(folder / ROW, row)
     return row
