@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from neurodeploy.jobs.ray_pool import require_ray
 from neurodeploy.jobs.routes import Evaluates, Route, default_recipe, route_of
 from neurodeploy.jobs.run import BUNDLE, CANDIDATES, REFERENCES, RESULT, Run, opened, read_json, write_json
 from neurodeploy.jobs.snas_search import check_cells_fit, prepare_cells, search_cells, study_cells
-from neurodeploy.jobs.stages import Stage, help_training, resume_command, stopped
+from neurodeploy.jobs.stages import Laps, Stage, help_training, require_stage, resume_command, stopped
 from neurodeploy.jobs.training import places, supernet_of, train_arch
 from neurodeploy.jobs.workers import evaluating, judge, storage_arguments, storage_of
 from neurodeploy.models.macro import check_arch
@@ -112,7 +111,7 @@ def search(
         with ranks.joined() as here:
             with interrupt_afterwards():  # or a Ctrl-C in the moment the folder appears would name no run
                 run = opened(here, "search", lambda: _begin(
-                    recipe, target, method, budget, out, resume, seed, storage, overrides or {}, workers))
+                    recipe, target, method, budget, out, resume, seed, storage, until, overrides or {}, workers))
             progress.message(f"run folder {run.path}")
             if not here.is_first:
                 return SearchResult(help_training(run, here))
@@ -140,7 +139,8 @@ def _kept(error: Unreachable, remedy: str) -> Unreachable:
 
 def _begin(
     recipe: str | Path | None, target: str | None, method: str | None, budget: int | None, out: Path | str | None,
-    resume: Path | str | None, seed: int | None, storage: str | None, overrides: dict[str, Any], workers: int | None,
+    resume: Path | str | None, seed: int | None, storage: str | None, until: Stage | None, overrides: dict[str, Any],
+    workers: int | None,
 ) -> Run:
     """The run to work on: a new folder, or the one to resume, whose settings stay."""
     if resume is not None:
@@ -151,11 +151,13 @@ def _begin(
             raise UsageError(f"{names} cannot change on resume", where=str(resume), remedy="Start a new run with them")
         run = _reopened(Path(resume), overrides)
         _require_same(run, recipe, target)
+        require_stage(run.settings, until)
         _require_evaluable(run.settings, workers)
         return run
     of_recipe, of_profile = split_overrides(overrides)
     profile = profile_of("loihi2" if target is None else target, of_profile)
     settings = with_short(default_recipe(profile, method) if recipe is None else recipe, of_recipe, method, budget, seed)
+    require_stage(settings, until)
     if isinstance(settings, SnasRecipe):
         _require_evaluable(settings, workers)
         check_cells_fit(settings, profile)
@@ -211,16 +213,9 @@ def _finished(run: Run) -> SearchResult | None:
 def _search(
     run: Run, workers: int | None, progress: Progress, interrupted: list[bool], until: Stage | None
 ) -> SearchResult:
-    started = time.monotonic()
-    seconds: dict[str, float] = {}
+    lap = Laps(progress, interrupted)
     data = load_data(run.recipe.data, run.recipe.input.kind)
     route = route_of(run.profile, run.recipe)
-
-    def lap(name: str, what: str) -> None:
-        if interrupted[0]:
-            raise KeyboardInterrupt
-        seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
-        progress.message(f"{name}: {what}, {seconds[name]:.0f} s")
 
     evaluator, references = prepare(run, route, data, progress)
     lap("supernet", f"{run.recipe.supernet.epochs} epochs")
@@ -254,7 +249,7 @@ def _search(
         "n_feasible": sum(e.fitness is not None for e in study.evaluations), "stopped": study.stopped,
         "best": predicted, "pareto": pareto, **route.front(pareto, data), **_exact(run, route, study, data),
         "references": references.to_dict(), **final,
-        "seconds": seconds, "data": {"name": data.name, "split": "test"}, "schedule": run.recipe.cost.schedule,
+        "seconds": lap.seconds, "data": {"name": data.name, "split": "test"}, "schedule": run.recipe.cost.schedule,
         "recipe": run.recipe.name, "disclaimer": run.profile.disclaimer,
     }
     write_json(run.path / RESULT, result)

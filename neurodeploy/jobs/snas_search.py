@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from neurodeploy.jobs.interrupts import finish_trial_first
 from neurodeploy.jobs.routes import route_of
 from neurodeploy.jobs.run import BUNDLE, CANDIDATES, REFERENCES, RESULT, Run, read_json, write_json
 from neurodeploy.jobs.snas_candidate import CellEvaluator
-from neurodeploy.jobs.stages import Stage, stopped
+from neurodeploy.jobs.stages import Laps, Stage, stopped
 from neurodeploy.jobs.training import places, train_arch
 from neurodeploy.jobs.workers import evaluating, storage_of
 from neurodeploy.progress import Progress
@@ -69,26 +68,16 @@ def search_cells(
     run: Run, workers: int | None, progress: Progress, interrupted: list[bool], until: Stage | None
 ) -> dict[str, Any]:
     """Score the cells of a run, with `workers` as a search has them, train and deploy the fittest; the contract's result.
-    until: as `jobs.search.search` has it; there is nothing behind "supernet", which is no stage here.
+    until: as `jobs.search.search` has it.
 
     Raises NeurodeployError where no cell has a fitness, Mismatch where the bundle does not reproduce itself, KeyboardInterrupt
     where one came between two stages.
     """
-    started = time.monotonic()
-    seconds: dict[str, float] = {}
+    lap = Laps(progress, interrupted)
     recipe = _recipe(run)
     data = load_data(recipe.data, recipe.input.kind)
     route = route_of(run.profile, recipe)
 
-    def lap(name: str, what: str) -> None:
-        if interrupted[0]:
-            raise KeyboardInterrupt
-        seconds[name] = round(time.monotonic() - started - sum(seconds.values()), 2)
-        progress.message(f"{name}: {what}, {seconds[name]:.0f} s")
-
-    if until == "supernet":
-        raise UsageError("no stage 'supernet'", where=f"recipe {recipe.name}", remedy="Name search or training",
-                         limit="Cells of SNASNet are scored untrained")
     evaluator, references = prepare_cells(run, data, progress)
     with evaluating(run, evaluator, workers) as executor:
         study = study_cells(run, executor, references, progress)
@@ -122,8 +111,8 @@ def search_cells(
         **places(run), "target": run.profile.name, "method": "sahd", "untrained": _UNTRAINED,
         "n_evaluated": len(study.evaluations), "n_feasible": feasible, "refused": refused, "stopped": study.stopped,
         "best": best, "pareto": [_entry(e, recipe) for e in study.pareto],
-        "references": read_json(run.path / REFERENCES) if recipe.fitness.weighs_costs else None, **final, "seconds": seconds,
-        "data": {"name": data.name, "split": "test"},
+        "references": read_json(run.path / REFERENCES) if recipe.fitness.weighs_costs else None, **final,
+        "seconds": lap.seconds, "data": {"name": data.name, "split": "test"},
         "schedule": recipe.cost.schedule if recipe.cost.schedule in schedules else next(iter(schedules)),
         "recipe": recipe.name, "disclaimer": run.profile.disclaimer,
     }

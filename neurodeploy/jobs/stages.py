@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Literal
 
+from neurodeploy.errors import UsageError
 from neurodeploy.jobs.data import load_data
 from neurodeploy.jobs.extensions import require_extensions
 from neurodeploy.jobs.routes import route_of
 from neurodeploy.jobs.run import Run
 from neurodeploy.jobs.training import supernet_of, train_arch
-from neurodeploy.progress import SILENT
+from neurodeploy.progress import SILENT, Progress
 from neurodeploy.search.recipe import Recipe
+from neurodeploy.search.snas_recipe import AnyRecipe
 from neurodeploy.train.ranks import Ranks
 from neurodeploy.train.runtime import threads
 
 Stage = Literal["supernet", "search", "training"]
+
+
+class Laps:
+    """Seconds of each stage as they end, told to `progress`; raises KeyboardInterrupt where one came during the stage."""
+
+    def __init__(self, progress: Progress, interrupted: list[bool]) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress, self._interrupted, self._started = progress, interrupted, time.monotonic()
+
+    def __call__(self, name: str, what: str) -> None:
+        if self._interrupted[0]:
+            raise KeyboardInterrupt
+        self.seconds[name] = round(time.monotonic() - self._started - sum(self.seconds.values()), 2)
+        self._progress.message(f"{name}: {what}, {self.seconds[name]:.0f} s")
+
+
+def require_stage(recipe: AnyRecipe, until: Stage | None) -> None:
+    """UsageError where a search for cells, which has no supernet, is to stop behind it."""
+    if until == "supernet" and not isinstance(recipe, Recipe):
+        raise UsageError("no stage 'supernet'", where=f"recipe {recipe.name}", remedy="Name search or training",
+                         limit="Cells of SNASNet are scored untrained")
 
 
 def resume_command(run: Run) -> str:

@@ -263,6 +263,7 @@ def test_a_released_cell_by_name_trains_and_goes_on(cells: Tiny, tmp_path: Path)
     (("--target", "loihi2", "--set", "sahd.batch=500"), 2, "Lower batch"),
     (("--target", "loihi2", "--method", "nsga2"), 2, "scored untrained (sahd)"),
     (("--target", "loihi2", "--set", "network.pool=9"), 2, "vanish"),
+    (("--target", "loihi2", "--until", "supernet"), 2, "no stage 'supernet'"),
 ])
 def test_what_cannot_be_searched_is_refused_before_a_folder_is_made(
     cells: Tiny, tmp_path: Path, more: tuple[str, ...], code: int, said: str
